@@ -1,0 +1,77 @@
+"""The command `handloom`: joins the commands, runs one, and returns its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from handloom.cli import data, demo, doctor, evaluate, predict, resume, train
+from handloom.cli.problems import ClickError, explain, hide_tracebacks
+from handloom.errors import HandloomError
+
+app = typer.Typer(
+    name="handloom",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"handloom {version('handloom')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors; may stand anywhere.")] = False,
+) -> None:
+    """Fine-tune language models on the CPU that you already own.
+
+    \b
+    handloom demo                                              see the whole job on real text
+    handloom data check mine.csv                               look at a labelled file before training
+    handloom train text-classification --train mine.csv --out runs/mine
+    handloom predict runs/mine "A sentence to be judged."
+    """
+
+
+for group in (demo, train, evaluate, predict, resume, data, doctor):
+    group.add_to(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv[1:]` if none is given) and return its exit code.
+
+    `--debug` may stand anywhere before `--`; with it an error ends in a traceback.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    before = given[: given.index("--")] if "--" in given else given
+    if debug := "--debug" in before:
+        given = [word for word in before if word != "--debug"] + given[len(before) :]
+    else:
+        hide_tracebacks()
+    try:
+        code = app(given, prog_name="handloom", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has left: stop without a word, and let nothing be flushed into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (HandloomError, ClickError, typer.Abort, KeyboardInterrupt, OSError, MemoryError) as error:
+        if debug:
+            raise
+        return explain(error)
+    return code if isinstance(code, int) else 0
