@@ -1,0 +1,174 @@
+"""Scores of predictions, from counts: accuracy, F1, confusion, spans, and how sure they are (bootstrap).
+
+Everything is a function of small integer counts, so a confidence interval costs a resampling of counts, not of texts.
+Where a ratio has an empty denominator it is 0, as in scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def ratio(over: Floats | Counts, under: Floats | Counts) -> Floats:
+    """over / under, 0 where `under` is 0."""
+    under_ = np.asarray(under, np.float64)
+    return np.divide(over, under_, out=np.zeros(np.broadcast(over, under_).shape), where=under_ != 0)
+
+
+# -- one label a text -----------------------------------------------------------------------------------------------
+
+def confusion(gold: Sequence[int] | Counts, guess: Sequence[int] | Counts, labels: int) -> Counts:
+    """Counts [labels, labels]: row = true label, column = predicted label."""
+    cells = np.asarray(gold, np.int64) * labels + np.asarray(guess, np.int64)
+    return np.bincount(cells, minlength=labels * labels).reshape(labels, labels)
+
+
+def per_label(matrix: Counts) -> dict[str, Floats]:
+    """precision, recall, f1 and support of each label of confusion matrices [..., labels, labels]."""
+    right = np.diagonal(matrix, axis1=-2, axis2=-1)
+    true, guessed = matrix.sum(-1), matrix.sum(-2)
+    return {
+        "precision": ratio(right, guessed),
+        "recall": ratio(right, true),
+        "f1": ratio(2 * right, true + guessed),
+        "support": true.astype(np.float64),
+    }
+
+
+def accuracy(matrix: Counts) -> Floats:
+    return ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
+
+
+def macro_f1(matrix: Counts) -> Floats:
+    """Mean F1 over the labels that occur, as truth or as guess (scikit-learn's default)."""
+    occurs = (matrix.sum(-1) + matrix.sum(-2)) > 0
+    return ratio((per_label(matrix)["f1"] * occurs).sum(-1), occurs.sum(-1))
+
+
+def weighted_f1(matrix: Counts) -> Floats:
+    """Mean F1 weighted by how often a label is true."""
+    table = per_label(matrix)
+    return ratio((table["f1"] * table["support"]).sum(-1), table["support"].sum(-1))
+
+
+#: Metrics of a confusion matrix by name.
+OF_CONFUSION: dict[str, Callable[[Counts], Floats]] = {
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+}
+
+
+# -- spans ----------------------------------------------------------------------------------------------------------
+
+def spans_of(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Entities of one tagged sentence as (type, first word, one past the last), the way conlleval reads them.
+
+    Reads IO, BIO, BIOES and BMES: a span begins at B or S, after an O, after E or S, or where the type changes; it ends
+    before the next begin, before an O, and after E or S.
+    """
+    found: list[tuple[str, int, int]] = []
+    start, kind = -1, ""
+    for at, tag in enumerate(tags):
+        head, _, rest = tag.partition("-")
+        outside = tag in ("O", "")
+        if start >= 0 and (outside or head in ("B", "S") or rest != kind):
+            found.append((kind, start, at))
+            start = -1
+        if not outside and start < 0:
+            start, kind = at, rest
+        if start >= 0 and head in ("E", "S"):
+            found.append((kind, start, at + 1))
+            start = -1
+    if start >= 0:
+        found.append((kind, start, len(tags)))
+    return found
+
+
+@dataclass(frozen=True)
+class SpanCounts:
+    """For each sentence and entity type the spans that are right, guessed and true: int64 [sentences, types, 3]."""
+
+    types: tuple[str, ...]
+    counts: Counts
+
+    def scores(self) -> dict[str, float]:
+        """Micro-averaged precision, recall and F1 over all types."""
+        right, guessed, true = self.counts.sum((0, 1))
+        return {
+            "span_f1": float(ratio(2 * right, guessed + true)),
+            "span_precision": float(ratio(right, guessed)),
+            "span_recall": float(ratio(right, true)),
+        }
+
+    def per_type(self) -> dict[str, dict[str, float]]:
+        right, guessed, true = self.counts.sum(0).T
+        table = {"precision": ratio(right, guessed), "recall": ratio(right, true), "f1": ratio(2 * right, guessed + true)}
+        return {
+            name: {**{key: float(values[i]) for key, values in table.items()}, "support": float(true[i])}
+            for i, name in enumerate(self.types)
+        }
+
+
+def span_counts(gold: Iterable[Sequence[str]], guess: Iterable[Sequence[str]]) -> SpanCounts:
+    """Compare tag sequences sentence by sentence; a span is right if its type and both ends are."""
+    pairs = [(set(spans_of(true)), set(spans_of(guessed))) for true, guessed in zip(gold, guess, strict=True)]
+    types = tuple(sorted({span[0] for true, guessed in pairs for span in true | guessed}))
+    place = {name: i for i, name in enumerate(types)}
+    counts = np.zeros((len(pairs), len(types), 3), np.int64)
+    for row, (true, guessed) in zip(counts, pairs, strict=True):
+        for column, found in enumerate((true & guessed, guessed, true)):
+            for span in found:
+                row[place[span[0]], column] += 1
+    return SpanCounts(types, counts)
+
+
+# -- how sure -------------------------------------------------------------------------------------------------------
+
+def interval(
+    counts: Counts, metric: Callable[[Counts], Floats], seed: int = 0, draws: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a metric of summed counts.
+
+    counts: int64 [examples, ...], one row an example; `metric` maps summed counts [draws, ...] to [draws]. Resampling n
+    examples with replacement is a multinomial draw over the distinct rows, which is what is drawn here.
+    """
+    if len(counts) == 0:
+        return (0.0, 0.0)
+    rows, often = np.unique(counts.reshape(len(counts), -1), axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(counts), often / len(counts), size=draws)
+    values = metric((drawn @ rows).reshape(draws, *counts.shape[1:]))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return (float(low), float(high))
+
+
+def confusion_interval(
+    matrix: Counts, metric: Callable[[Counts], Floats], seed: int = 0, draws: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """`interval` for a metric of a confusion matrix: an example is one count in one cell."""
+    total, size = int(matrix.sum()), matrix.shape[-1]
+    if total == 0:
+        return (0.0, 0.0)
+    cells = np.flatnonzero(matrix)
+    drawn = np.random.default_rng(seed).multinomial(total, matrix.reshape(-1)[cells] / total, size=draws)
+    values = np.empty(draws)
+    for i in range(0, draws, 64):  # 64 matrices at a time: 1,000 of 150 × 150 would take 180 MB
+        block = np.zeros((len(drawn[i : i + 64]), size * size), np.int64)
+        block[:, cells] = drawn[i : i + 64]
+        values[i : i + 64] = metric(block.reshape(-1, size, size))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return (float(low), float(high))
+
+
+def span_f1_of(counts: Counts) -> Floats:
+    """Micro F1 of summed counts [..., types, 3]."""
+    right, guessed, true = np.moveaxis(counts.sum(-2), -1, 0)
+    return ratio(2 * right, guessed + true)
