@@ -1,0 +1,78 @@
+"""What code generation has to know of a processor: vector width, registers, and the tile of a matrix product."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor that code is generated for.
+
+    `lanes` counts f32 in a vector register, `rows` × `vectors` is the accumulator tile of a product: it leaves
+    registers for the vectors of the right-hand panel and one broadcast.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    lanes: int
+    rows: int
+    vectors: int
+    bf16_dot: bool = False
+
+    @property
+    def columns(self) -> int:
+        """Columns of a product's tile, and the width of a packed panel."""
+        return self.lanes * self.vectors
+
+
+@dataclass(frozen=True)
+class Level:
+    """An instruction set that kernels are shaped for, and the features by which a processor is known to have it."""
+
+    name: str
+    machine: str  # the first part of the target triple
+    needs: frozenset[str]
+    lanes: int
+    rows: int
+    vectors: int
+    bf16_dot: bool = False
+
+
+# best first: the first level whose needs the processor has is taken
+LEVELS = (
+    Level("avx512-bf16", "x86_64", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16", "fma"}), 16, 14, 2, True),
+    Level("avx512", "x86_64", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"}), 16, 14, 2),
+    Level("avx2", "x86_64", frozenset({"avx2", "fma"}), 8, 6, 2),
+    Level("neon", "aarch64", frozenset(), 4, 6, 4),
+    Level("neon", "arm64", frozenset(), 4, 6, 4),
+    Level("sse2", "x86_64", frozenset(), 4, 6, 2),
+)
+
+# features that belong to levels above: named off when a lower level is forced, so that nothing of them is used
+_ABOVE = {
+    "avx512-bf16": "",
+    "avx512": "-avx512bf16,-avx512fp16,-amx-tile,-amx-bf16,-amx-int8",
+    "avx2": "-avx512f,-avx512bw,-avx512vl,-avx512dq,-avx512cd,-avx512bf16,-avx512fp16,-avx512vbmi,-avx512vbmi2,"
+    "-avx512vnni,-avx512bitalg,-avx512vpopcntdq,-avx512ifma,-avx512vp2intersect,-amx-tile,-amx-bf16,-amx-int8",
+    "sse2": "-avx,-avx2,-fma,-avx512f",
+    "neon": "",
+}
+
+
+def choose(triple: str, cpu: str, features: str, level: str | None = None) -> Target:
+    """The target of a processor given by LLVM's names; `level` forces a lower instruction set.
+
+    Raises ValueError where the processor has no such level.
+    """
+    have = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
+    machine = triple.split("-")[0]
+    for candidate in LEVELS:
+        if candidate.machine == machine and candidate.needs <= have and level in (None, candidate.name):
+            off = _ABOVE[candidate.name] if level else ""
+            asked = ",".join(part for part in (features, off) if part)
+            return Target(candidate.name, triple, cpu, asked, candidate.lanes, candidate.rows, candidate.vectors, candidate.bf16_dot)
+    known = ", ".join(dict.fromkeys(c.name for c in LEVELS if c.machine == machine and c.needs <= have))
+    raise ValueError(f"no instruction set {level or ''} for {cpu} ({triple}); it has: {known or 'none that is known'}")
