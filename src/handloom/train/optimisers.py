@@ -1,0 +1,134 @@
+"""Optimisers as small pairs of functions over trees of tensors, and global-norm clipping.
+
+An optimiser is (init, scalars, update). `scalars` turns the learning rate and the step into the few numbers that the
+update needs; it runs on the host in double precision, so that 1 - β₂ᵗ loses nothing, and its results are run-time
+inputs of the compiled update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+import handloom as hl
+from handloom.errors import UsageError
+from handloom.train.storage import Array
+
+Tree = dict[str, hl.Tensor]
+Moments = dict[str, Tree]
+Scalars = dict[str, hl.Tensor]
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """names: the moments kept for each parameter. scalars(rate, step from 1) → numbers. update: see `adamw`."""
+
+    names: tuple[str, ...]
+    scalars: Callable[[float, int], dict[str, float]]
+    update: Callable[[hl.Tensor, hl.Tensor, Mapping[str, hl.Tensor], Scalars, bool], tuple[hl.Tensor, Tree]]
+
+    def init(self, params: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+        """Moments of zeros: {moment: {parameter: f32 array}}."""
+        return {name: {key: np.zeros(value.shape, np.float32) for key, value in params.items()} for name in self.names}
+
+
+def decays(name: str) -> bool:
+    """Whether weight decay applies: not to biases and the weights of norms."""
+    parts = name.lower().split(".")
+    return parts[-1] not in ("bias", "beta", "gamma") and not any("norm" in part or part in ("ln", "ln_f") for part in parts)
+
+
+def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimiser:
+    """Adam with decoupled weight decay: θ ← θ - ηλθ - η · m̂ / (√v̂ + ε)."""
+
+    def scalars(rate: float, step: int) -> dict[str, float]:
+        return {
+            "rate": rate / (1 - beta1**step),
+            "spread": float((1 - beta2**step) ** -0.5),
+            "keep": 1.0 - rate * weight_decay,
+        }
+
+    def update(
+        param: hl.Tensor, grad: hl.Tensor, moments: Mapping[str, hl.Tensor], given: Scalars, decayed: bool
+    ) -> tuple[hl.Tensor, Tree]:
+        first = moments["first"] * beta1 + grad * (1 - beta1)
+        second = moments["second"] * beta2 + grad * grad * (1 - beta2)
+        base = param * given["keep"] if decayed and weight_decay else param
+        return base - given["rate"] * first / (hl.sqrt(second) * given["spread"] + eps), {"first": first, "second": second}
+
+    return Optimiser(("first", "second"), scalars, update)
+
+
+def adam(weight_decay: float = 0.0, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimiser:
+    """Adam as published; a weight decay, if given, is added to the gradient (L2) as Adam always did."""
+    inner = adamw(0.0, beta1, beta2, eps)
+
+    def update(
+        param: hl.Tensor, grad: hl.Tensor, moments: Mapping[str, hl.Tensor], given: Scalars, decayed: bool
+    ) -> tuple[hl.Tensor, Tree]:
+        return inner.update(param, grad + param * weight_decay if decayed and weight_decay else grad, moments, given, False)
+
+    return Optimiser(inner.names, inner.scalars, update)
+
+
+def sgd(weight_decay: float = 0.0, momentum: float = 0.9) -> Optimiser:
+    """Stochastic gradient descent with momentum and decoupled decay: b ← μb + g, θ ← θ - ηλθ - ηb."""
+
+    def scalars(rate: float, step: int) -> dict[str, float]:
+        return {"rate": rate, "keep": 1.0 - rate * weight_decay}
+
+    def update(
+        param: hl.Tensor, grad: hl.Tensor, moments: Mapping[str, hl.Tensor], given: Scalars, decayed: bool
+    ) -> tuple[hl.Tensor, Tree]:
+        base = param * given["keep"] if decayed and weight_decay else param
+        if not momentum:
+            return base - given["rate"] * grad, {}
+        velocity = moments["velocity"] * momentum + grad
+        return base - given["rate"] * velocity, {"velocity": velocity}
+
+    return Optimiser(("velocity",) if momentum else (), scalars, update)
+
+
+#: Optimisers by the name a user gives; each takes the weight decay.
+OPTIMISERS: Mapping[str, Callable[[float], Optimiser]] = {"adamw": adamw, "adam": adam, "sgd": sgd}
+
+
+def optimiser(name: str, weight_decay: float) -> Optimiser:
+    if name not in OPTIMISERS:
+        raise UsageError(f"unknown optimizer {name!r}; choose one of {', '.join(OPTIMISERS)}")
+    return OPTIMISERS[name](weight_decay)
+
+
+def global_norm(grads: Mapping[str, hl.Tensor]) -> hl.Tensor:
+    """The Euclidean norm of all gradients together (scalar)."""
+    squares = [(grad * grad).sum() for grad in grads.values()]
+    total = squares[0]
+    for square in squares[1:]:
+        total = total + square
+    return hl.sqrt(total)
+
+
+def apply(
+    rule: Optimiser, clip: float | None, params: Tree, moments: Moments, grads: Tree, weight: hl.Tensor, given: Scalars
+) -> tuple[Tree, Moments, hl.Tensor]:
+    """One update. grads: gradients of the summed loss; weight: what it is divided by.
+
+    Returns the new parameters and moments and the norm of the mean gradient, before clipping. If that norm is not
+    finite, parameters and moments are returned as they were.
+    """
+    norm = global_norm(grads) / weight
+    sound = norm < float(np.finfo(np.float32).max)  # false for NaN too
+    scale = 1.0 / weight
+    if clip is not None:
+        scale = scale * hl.minimum(clip / (norm + 1e-6), 1.0)
+    new_params: Tree = {}
+    new_moments: Moments = {name: {} for name in rule.names}
+    for name, param in params.items():
+        old = {moment: moments[moment][name] for moment in rule.names}
+        updated, new = rule.update(param, grads[name] * scale, old, given, decays(name))
+        new_params[name] = hl.where(sound, updated, param)
+        for moment in rule.names:
+            new_moments[moment][name] = hl.where(sound, new[moment], old[moment])
+    return new_params, new_moments, norm
