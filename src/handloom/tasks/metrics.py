@@ -24,6 +24,7 @@ def ratio(over: Floats | Counts, under: Floats | Counts) -> Floats:
 
 # -- one label a text -----------------------------------------------------------------------------------------------
 
+
 def confusion(gold: Sequence[int] | Counts, guess: Sequence[int] | Counts, labels: int) -> Counts:
     """Counts [labels, labels]: row = true label, column = predicted label."""
     cells = np.asarray(gold, np.int64) * labels + np.asarray(guess, np.int64)
@@ -68,6 +69,7 @@ OF_CONFUSION: dict[str, Callable[[Counts], Floats]] = {
 
 # -- spans ----------------------------------------------------------------------------------------------------------
 
+
 def spans_of(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """Entities of one tagged sentence as (type, first word, one past the last), the way conlleval reads them.
 
@@ -110,7 +112,11 @@ class SpanCounts:
 
     def per_type(self) -> dict[str, dict[str, float]]:
         right, guessed, true = self.counts.sum(0).T
-        table = {"precision": ratio(right, guessed), "recall": ratio(right, true), "f1": ratio(2 * right, guessed + true)}
+        table = {
+            "precision": ratio(right, guessed),
+            "recall": ratio(right, true),
+            "f1": ratio(2 * right, guessed + true),
+        }
         return {
             name: {**{key: float(values[i]) for key, values in table.items()}, "support": float(true[i])}
             for i, name in enumerate(self.types)
@@ -131,6 +137,7 @@ def span_counts(gold: Iterable[Sequence[str]], guess: Iterable[Sequence[str]]) -
 
 
 # -- how sure -------------------------------------------------------------------------------------------------------
+
 
 def interval(
     counts: Counts, metric: Callable[[Counts], Floats], seed: int = 0, draws: int = 1000, level: float = 0.95

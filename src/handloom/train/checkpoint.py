@@ -48,17 +48,18 @@ def step_folder(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def save_checkpoint(
-    folder: Path, state: State, weights: Mapping[str, Array], moments: Mapping[str, Array]
-) -> Path:
+def save_checkpoint(folder: Path, state: State, weights: Mapping[str, Array], moments: Mapping[str, Array]) -> Path:
     """Publish a checkpoint under `folder` and remove those that are no longer needed. Returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     place = step_folder(folder, state.step)
-    publish_folder(place, {
-        "weights.safetensors": safetensors_blocks(weights),
-        "moments.safetensors": safetensors_blocks(moments),
-        "state.json": [json.dumps(asdict(state)).encode()],
-    })
+    publish_folder(
+        place,
+        {
+            "weights.safetensors": safetensors_blocks(weights),
+            "moments.safetensors": safetensors_blocks(moments),
+            "state.json": [json.dumps(asdict(state)).encode()],
+        },
+    )
     prune(folder, {state.step, state.best_step})
     return place
 

@@ -37,7 +37,9 @@ class Optimiser:
 def decays(name: str) -> bool:
     """Whether weight decay applies: not to biases and the weights of norms."""
     parts = name.lower().split(".")
-    return parts[-1] not in ("bias", "beta", "gamma") and not any("norm" in part or part in ("ln", "ln_f") for part in parts)
+    return parts[-1] not in ("bias", "beta", "gamma") and not any(
+        "norm" in part or part in ("ln", "ln_f") for part in parts
+    )
 
 
 def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimiser:
@@ -56,7 +58,10 @@ def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999, 
         first = moments["first"] * beta1 + grad * (1 - beta1)
         second = moments["second"] * beta2 + grad * grad * (1 - beta2)
         base = param * given["keep"] if decayed and weight_decay else param
-        return base - given["rate"] * first / (hl.sqrt(second) * given["spread"] + eps), {"first": first, "second": second}
+        return base - given["rate"] * first / (hl.sqrt(second) * given["spread"] + eps), {
+            "first": first,
+            "second": second,
+        }
 
     return Optimiser(("first", "second"), scalars, update)
 
@@ -68,7 +73,9 @@ def adam(weight_decay: float = 0.0, beta1: float = 0.9, beta2: float = 0.999, ep
     def update(
         param: hl.Tensor, grad: hl.Tensor, moments: Mapping[str, hl.Tensor], given: Scalars, decayed: bool
     ) -> tuple[hl.Tensor, Tree]:
-        return inner.update(param, grad + param * weight_decay if decayed and weight_decay else grad, moments, given, False)
+        return inner.update(
+            param, grad + param * weight_decay if decayed and weight_decay else grad, moments, given, False
+        )
 
     return Optimiser(inner.names, inner.scalars, update)
 

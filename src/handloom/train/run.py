@@ -1,10 +1,10 @@
 """A run folder: everything about one training, and at its end the model itself.
 
-    settings.json    what was asked for; enough to start the same training again
-    log.jsonl        one line a logged step or validation
-    checkpoints/     removed when the run has finished
-    lock             held while a process uses the folder
-    config.json, model.safetensors, tokenizer.json, handloom.json, report.html    the finished model
+settings.json    what was asked for; enough to start the same training again
+log.jsonl        one line a logged step or validation
+checkpoints/     removed when the run has finished
+lock             held while a process uses the folder
+config.json, model.safetensors, tokenizer.json, handloom.json, report.html    the finished model
 """
 
 from __future__ import annotations
@@ -27,9 +27,22 @@ from handloom.train.storage import publish_json, storage_error
 
 FORMAT = 1
 #: What a run folder may hold; nothing else is ever deleted by overwrite.
-_OWN = ("settings.json", "log.jsonl", "checkpoints", "config.json", "model.safetensors", "tokenizer.json",
-        "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "handloom.json",
-        "report.html", "model.safetensors.index.json")
+_OWN = (
+    "settings.json",
+    "log.jsonl",
+    "checkpoints",
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "handloom.json",
+    "report.html",
+    "model.safetensors.index.json",
+)
 
 
 def versions() -> dict[str, str]:
@@ -105,7 +118,9 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # -- what is in it
@@ -124,8 +139,10 @@ class RunFolder:
         except (OSError, ValueError) as problem:
             raise HandloomError(f"{self.path / 'settings.json'} cannot be read: {problem}") from problem
         if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise HandloomError(f"{self.path / 'settings.json'}: format {found.get('format') if isinstance(found, dict) else '?'}"
-                                f"; this version reads format {FORMAT}")
+            raise HandloomError(
+                f"{self.path / 'settings.json'}: format {found.get('format') if isinstance(found, dict) else '?'}"
+                f"; this version reads format {FORMAT}"
+            )
         return found
 
     def write_json(self, name: str, value: object) -> None:

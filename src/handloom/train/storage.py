@@ -21,8 +21,16 @@ from handloom.errors import HandloomError
 
 Array = NDArray[Any]
 
-_SAFETENSORS_NAMES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint16": "BF16",
-                      "uint32": "U32", "uint8": "U8", "bool": "BOOL"}
+_SAFETENSORS_NAMES = {
+    "float32": "F32",
+    "float64": "F64",
+    "int32": "I32",
+    "int64": "I64",
+    "uint16": "BF16",
+    "uint32": "U32",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
 _BLOCK = 1 << 24
 
 
@@ -33,8 +41,10 @@ class StorageError(HandloomError):
 def storage_error(path: Path, problem: OSError) -> StorageError:
     """The error for a failed write, in words."""
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"the disk is full: {path} could not be written. What was saved before is intact; "
-                            f"free some space and run `handloom resume`")
+        return StorageError(
+            f"the disk is full: {path} could not be written. What was saved before is intact; "
+            f"free some space and run `handloom resume`"
+        )
     return StorageError(f"{path} could not be written: {problem.strerror or problem}")
 
 
@@ -44,8 +54,11 @@ def safetensors_blocks(tensors: Mapping[str, Array], metadata: Mapping[str, str]
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     at = 0
     for name, array in arrays.items():
-        header[name] = {"dtype": _SAFETENSORS_NAMES[array.dtype.name], "shape": list(array.shape),
-                        "data_offsets": [at, at + array.nbytes]}
+        header[name] = {
+            "dtype": _SAFETENSORS_NAMES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
         at += array.nbytes
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -136,7 +149,9 @@ def complete(folder: Path) -> bool:
     """Whether a published folder has a manifest and every file has the size and hash that it states."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))["files"]
-        return all((folder / name).stat().st_size == entry["size"] and file_hash(folder / name) == entry["sha256"]
-                   for name, entry in manifest.items())
+        return all(
+            (folder / name).stat().st_size == entry["size"] and file_hash(folder / name) == entry["sha256"]
+            for name, entry in manifest.items()
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

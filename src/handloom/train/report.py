@@ -1,0 +1,228 @@
+"""report.html: one page without outside parts that shows what was trained, how it went, and how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from handloom.tasks.metrics import Counts
+from handloom.train import svg
+
+
+@dataclass
+class Scores:
+    """One evaluation: metrics by name, their 95 % intervals, and one row of numbers a label."""
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    labels: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass
+class Mistake:
+    text: str
+    gold: str
+    guess: str
+    score: float  #: how sure the model was of its wrong answer, 0 to 1
+
+
+@dataclass
+class Report:
+    """What the page shows; parts that are empty are left out."""
+
+    title: str
+    summary: str
+    metric: str  #: the name of the metric that chose the weights
+    measured_on: str = "validation"
+    after: Scores | None = None
+    before: Scores | None = None
+    baselines: dict[str, Scores] = field(default_factory=dict)
+    losses: Sequence[tuple[int, float]] = ()
+    history: Sequence[Mapping[str, Any]] = ()
+    confusion: Counts | None = None
+    confusion_labels: Sequence[str] = ()
+    mistakes: Sequence[Mistake] = ()
+    details: dict[str, dict[str, object]] = field(default_factory=dict)
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def name_of(metric: str) -> str:
+    """macro_f1 → macro F1."""
+    return metric.replace("_", " ").replace("f1", "F1")
+
+
+def _range(scores: Scores, metric: str) -> str:
+    if metric not in scores.intervals:
+        return ""
+    low, high = scores.intervals[metric]
+    return f"{100 * low:.1f} – {100 * high:.1f}"
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Iterable[int] = (), texts: Iterable[int] = ()
+) -> str:
+    """An HTML table; all cells are escaped. numbers, texts: columns set right, columns that may be long."""
+    kinds = {**dict.fromkeys(numbers, "n"), **dict.fromkeys(texts, "text")}
+    attribute = [f' class="{kinds[i]}"' if i in kinds else "" for i in range(len(head))]
+    top = "".join(f"<th{attribute[i]}>{escape(cell)}</th>" for i, cell in enumerate(head))
+    body = "".join(
+        "<tr>" + "".join(f"<td{attribute[i]}>{escape(str(cell))}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _section(title: str, *parts: str) -> str:
+    inner = "".join(parts)
+    return f"<section><h2>{escape(title)}</h2>{inner}</section>" if inner else ""
+
+
+def _cards(report: Report) -> str:
+    if report.after is None:
+        return ""
+    cards = []
+    for metric, value in report.after.metrics.items():
+        if metric == "loss":
+            continue
+        interval = _range(report.after, metric)
+        cards.append(
+            f'<div class="card"><span>{escape(name_of(metric))}</span><b>{percent(value)}</b>'
+            f"<span>{escape(interval and '95 %: ' + interval)}</span></div>"
+        )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _comparison(report: Report) -> str:
+    sides = {
+        **report.baselines,
+        **({"this model, before": report.before} if report.before else {}),
+        **({"this model, after": report.after} if report.after else {}),
+    }
+    metrics = [m for m in (report.after.metrics if report.after else {}) if m != "loss"]
+    rows = [
+        [
+            side,
+            *(
+                f"{percent(s.metrics[m])}  ({_range(s, m)})"
+                if m in s.metrics and _range(s, m)
+                else percent(s.metrics[m])
+                if m in s.metrics
+                else "–"
+                for m in metrics
+            ),
+        ]
+        for side, s in sides.items()
+    ]
+    return (
+        _section(
+            f"Measured on the {report.measured_on} data",
+            table(["", *map(name_of, metrics)], rows, range(1, len(metrics) + 1)),
+        )
+        if metrics
+        else ""
+    )
+
+
+def _curves(report: Report) -> str:
+    charts = [
+        svg.lines(
+            "Loss",
+            [
+                ("training", list(report.losses)),
+                (
+                    "validation",
+                    [(h["step"], h["metrics"]["loss"]) for h in report.history if "loss" in h.get("metrics", {})],
+                ),
+            ],
+        )
+    ]
+    names = [m for m in (report.history[0].get("metrics", {}) if report.history else {}) if m != "loss"]
+    charts.append(
+        svg.lines("Validation", [(name_of(m), [(h["step"], h["metrics"][m]) for h in report.history]) for m in names])
+    )
+    charts = [chart for chart in charts if chart]
+    return _section("Training", f'<div class="charts">{"".join(charts)}</div>') if charts else ""
+
+
+def _labels(report: Report) -> str:
+    if report.after is None or not report.after.labels:
+        return ""
+    before = report.before.labels if report.before else {}
+    rows = []
+    for label, row in sorted(report.after.labels.items(), key=lambda item: -item[1]["support"]):
+        earlier = percent(before[label]["f1"]) if label in before else "–"
+        rows.append(
+            [
+                label,
+                percent(row["precision"]),
+                percent(row["recall"]),
+                percent(row["f1"]),
+                earlier,
+                f"{row['support']:.0f}",
+            ]
+        )
+    return _section(
+        "Label by label", table(["label", "precision", "recall", "F1", "F1 before", "examples"], rows, range(1, 6))
+    )
+
+
+def _confusions(report: Report) -> str:
+    if report.confusion is None or not len(report.confusion_labels):
+        return ""
+    matrix, labels = report.confusion, report.confusion_labels
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:12]
+    pairs = [(i // len(labels), i % len(labels)) for i in order.tolist() if wrong.reshape(-1)[i]]
+    rows = [
+        [labels[i], labels[j], int(matrix[i, j]), percent(matrix[i, j] / max(int(matrix[i].sum()), 1))]
+        for i, j in pairs
+    ]
+    listing = table(["true", "predicted", "times", "of the true"], rows, (2, 3)) if rows else ""
+    return _section(
+        "Confusions",
+        "<figure><figcaption>a row a true label, a column a predicted one</figcaption>",
+        svg.confusion(matrix, labels),
+        "</figure><br>",
+        listing,
+    )
+
+
+def _mistakes(report: Report) -> str:
+    rows = [[m.text, m.gold, m.guess, percent(m.score)] for m in report.mistakes]
+    return (
+        _section(
+            "Worst mistakes",
+            "<p class='lead'>Wrong, and most sure of it. Some may be wrong labels.</p>",
+            table(["text", "true", "predicted", "sure"], rows, (3,), (0,)),
+        )
+        if rows
+        else ""
+    )
+
+
+def _details(report: Report) -> str:
+    return "".join(
+        f"<details><summary>{escape(title)}</summary>{table(['', ''], list(values.items()), texts=(1,))}</details>"
+        for title, values in report.details.items()
+        if values
+    )
+
+
+def render(report: Report) -> str:
+    """The page as a string of HTML. Everything that came from outside is escaped."""
+    body = "".join(part(report) for part in (_cards, _comparison, _curves, _labels, _confusions, _mistakes, _details))
+    style = resources.files("handloom.train").joinpath("report.css").read_text("utf-8")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width,initial-scale=1"><title>{escape(report.title)}</title><style>{style}</style></head>'
+        f'<body><main><h1>{escape(report.title)}</h1><p class="lead">{escape(report.summary)}</p>{body}</main></body></html>\n'
+    )
