@@ -1,0 +1,118 @@
+"""Worker threads that wait in native code, and the pools of them that all programs share.
+
+A worker is a Python daemon thread only so that the interpreter knows it: it enters the driver once, parks there on a futex
+without the interpreter lock, and comes back when its pool is closed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from handloom.runtime import driver as native
+from handloom.runtime.arena import empty
+from handloom.runtime.cores import checked_threads, default_threads
+from handloom.runtime.driver import Driver
+from handloom.runtime.forks import renew_after_fork
+
+SPIN_SECONDS = 20e-6
+"""How long a thread without work looks for more before it sleeps."""
+_PAGE = 4096
+
+
+class Pool:
+    """A number of threads, the caller's included, that walk a program's table together.
+
+    One run at a time: a second Python thread waits for the first. Workers start with the first run that wants them.
+    """
+
+    def __init__(self, driver: Driver, threads: int) -> None:
+        self.driver = driver
+        self.threads = checked_threads(threads)
+        self._scratch = empty((0,), "uint8")
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Forgets workers and lock without touching them: after a fork they belong to the parent."""
+        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        """No workers, and a state that they have never seen."""
+        self._workers: list[threading.Thread] = []
+        self._state = empty((native.STATE_WORDS,), "int64", alignment=128)
+        self._state[:] = 0
+        self._state[native.THREADS] = self.threads
+        self._state[native.ACTIVE] = native.CLOSED
+        self._state[native.SPIN] = int(SPIN_SECONDS * ticks_per_second(self.driver))
+
+    def run(self, table: npt.NDArray[np.int64], scratch_bytes: int = 0, *, timing: bool = False) -> None:
+        """Runs every entry of a table (C-contiguous i64 [entries, ENTRY_WORDS], aligned to 64) and returns when all is done.
+
+        Each thread gets `scratch_bytes` of its own, aligned to 64 and not cleared. With `timing`, START, END and BUSY are
+        filled in ticks (see `profile`). The arrays behind the table's pointers are the caller's to keep alive.
+        """
+        with self._lock:
+            if self.threads > 1 and not self._workers:
+                self._start()
+            stride = -(-max(scratch_bytes, 64) // _PAGE) * _PAGE
+            if self._scratch.nbytes < stride * self.threads:
+                self._scratch = empty((stride * self.threads,), "uint8", alignment=_PAGE)
+            state = self._state
+            state[native.TABLE] = table.ctypes.data
+            state[native.COUNT] = len(table)
+            state[native.SCRATCH] = self._scratch.ctypes.data
+            state[native.STRIDE] = stride
+            state[native.TIMING] = timing
+            self.driver.run(state.ctypes.data)
+
+    def close(self) -> None:
+        """Ends the workers and waits for them. A later run starts new ones."""
+        with self._lock:
+            if not self._workers:
+                return
+            self._state[native.EXIT] = 1
+            self.driver.release(self._state.ctypes.data)
+            for worker in self._workers:
+                worker.join()
+            self._begin()
+
+    def _start(self) -> None:
+        address = self._state.ctypes.data
+        for index in range(1, self.threads):
+            worker = threading.Thread(
+                target=self.driver.work, args=(address, index), name=f"handloom-{index}", daemon=True
+            )
+            worker.start()
+            self._workers.append(worker)
+
+
+@lru_cache(maxsize=4)
+def ticks_per_second(driver: Driver) -> float:
+    """How fast the driver's clock runs, measured over a millisecond."""
+    start, ticks = time.perf_counter(), driver.clock()
+    while time.perf_counter() < start + 1e-3:
+        pass
+    return (driver.clock() - ticks) / (time.perf_counter() - start)
+
+
+_pools: dict[tuple[Driver, int], Pool] = {}
+
+
+def shared(driver: Driver, threads: int | None = None) -> Pool:
+    """The process's pool of so many threads (None: as many as are worth having here), made on first use."""
+    key = (driver, default_threads() if threads is None else checked_threads(threads))
+    return _pools.setdefault(key, _pools.get(key) or Pool(*key))
+
+
+@atexit.register
+def close_all() -> None:
+    """Ends all workers; also called when the interpreter exits, before the code they run is unloaded."""
+    for pool in list(_pools.values()):
+        pool.close()
