@@ -25,9 +25,9 @@ _ERFC += (-0.0023852547, 0.00090170954, -0.00016647138, 1.2984947e-05)
 _EXP2M1 = (0.6931472, 0.24022649, 0.055503674, 0.009618311, 0.0013387387, 0.00015382006)
 
 _LOG2_E = 1.4426950408889634
-_LN2_HIGH, _LN2_LOW = 0.693145751953125, 1.42860682030941723212e-6  # the high part has 17 bits: n times it is exact
+_LN2_HIGH, _LN2_LOW = 0.693145751953125, 1.42860682030941723212e-6  # the high part has 15 bits: n times it is exact
 _ROUNDING = 12582912.0
-"""1.5 · 2²³: adding it to |x| < 2²² leaves round(x) in the low bits, in two's complement, and subtracting it rounds x."""
+"""1.5 · 2²³: adding it to |x| < 2²² leaves round(x) in the low bits, in two's complement; subtracting it rounds x."""
 _ONE_BITS, _MANTISSA_BITS, _SIGN_BIT = 0x3F800000, 23, -0x80000000
 _SMALLEST_NORMAL = 2.0**-126
 _SQRT_HALF_BITS = 0x3F3504F3
