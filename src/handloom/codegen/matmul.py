@@ -1,0 +1,310 @@
+"""Matrix products: C[M, N] = op(A) · op(B) with an epilogue, one kernel of independent tasks.
+
+A task owns some tiles (rows) × some panels (columns) of C over all of K (`blocking`). For every block of K it packs its
+panels of B into its thread's scratch (`pack`), then goes tile by tile: copies the tile's rows of A, and runs the
+micro-kernel on each panel. Accumulators stay in registers over a block of K and wait in scratch between blocks: storing
+and loading them is exact, so every element of C is one chain of fused multiply-adds in the order of k, from zero,
+whatever the blocks, the tile and the neighbours are. After the last block the epilogue gets C row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from handloom.codegen import pack
+from handloom.codegen.blocking import blocking, ceil_div, emit_ceil, emit_depth, emit_grid, grid
+from handloom.codegen.emit import Function, Module, Value, integer, vector, zero
+from handloom.codegen.target import Target
+
+A, B, M, N, K, A_STRIDE, B_STRIDE, A_BATCH, B_BATCH, ROW_SUMS, BATCH, EPILOGUE = range(12)
+"""Slots of a product's arguments: pointers, sizes, strides in elements; EPILOGUE is the first that belongs to it."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """What is multiplied. A is [M, K], or [K, M] if transposed; B is [K, N], or [N, K] if transposed."""
+
+    transpose_a: bool = False
+    transpose_b: bool = False
+    m: int | None = None  # sizes that are known; None: read from the slot
+    n: int | None = None
+    k: int | None = None
+    row_sums: bool = False
+    """Also write the sum over k of op(A)[m, k] to slot ROW_SUMS, f32 [batch, M], unless that is 0."""
+    dtype: str = "f32"
+
+
+class Epilogue(Protocol):
+    """What happens to finished rows of C. `columns` and `store` may be called for several copies of the code."""
+
+    def prepare(self, f: Function, args: Value, batch: Value) -> None:
+        """Once a task: load pointers and sizes from the slots from EPILOGUE on; `batch` (i64) is the product's index."""
+
+    def columns(self, f: Function, column: Value, masks: Sequence[Value | None]) -> None:
+        """Once a panel: what belongs to columns `column` …; a mask for each vector where not all columns exist."""
+
+    def store(
+        self, f: Function, row: Value, column: Value, vectors: list[Value], masks: Sequence[Value | None]
+    ) -> None:
+        """One row of the panel: `target.vectors` vectors of `target.lanes` sums."""
+
+
+class StoreEpilogue:
+    """Stores C, f32: slot EPILOGUE is its address, then its row stride and its batch stride in elements."""
+
+    def __init__(self, *, accumulate: bool = False, first_slot: int = EPILOGUE) -> None:
+        """`accumulate` adds to what C holds."""
+        self._accumulate, self._slot = accumulate, first_slot
+
+    def prepare(self, f: Function, args: Value, batch: Value) -> None:
+        base = f.load("ptr", f.at(args, self._slot, "i64"))
+        self._stride = f.load("i64", f.at(args, self._slot + 1, "i64"))
+        step = f.load("i64", f.at(args, self._slot + 2, "i64"))
+        self._base = f.at(base, f.mul(batch, step), "float")
+
+    def columns(self, f: Function, column: Value, masks: Sequence[Value | None]) -> None:
+        pass
+
+    def store(
+        self, f: Function, row: Value, column: Value, vectors: list[Value], masks: Sequence[Value | None]
+    ) -> None:
+        place = f.at(self._base, f.add(f.mul(row, self._stride), column), "float")
+        for j, (value, mask) in enumerate(zip(vectors, masks, strict=True)):
+            address = f.at(place, j * value.lanes, "float")
+            if self._accumulate:
+                old = f.masked_load(value.type, address, mask) if mask else f.load(value.type, address)
+                value = f.binary("fadd", old, value)
+            if mask:
+                f.masked_store(value, address, mask)
+            else:
+                f.store(value, address)
+
+
+@dataclass(frozen=True)
+class ProductKernel:
+    """A kernel `void (ptr args, i64 task, ptr scratch)` and what the driver has to know of it."""
+
+    name: str
+    product: Product
+    target: Target
+    scratch: int
+    """Bytes of scratch, aligned to 64."""
+
+    def tasks(self, m: int, n: int, k: int, batch: int = 1) -> int:
+        """How many tasks there are for these sizes; 0 where C is empty. K must be at least 1."""
+        if min(m, n, batch) < 1:
+            return 0
+        if k < 1:
+            raise ValueError(f"{self.name}: a product needs at least one k; it has {m} × {n} × {k}")
+        cut = grid(m, n, k, self.target)
+        return batch * cut.row_blocks * cut.column_blocks
+
+
+def emit_product(module: Module, name: str, product: Product, target: Target, epilogue: Epilogue) -> ProductKernel:
+    """Writes the kernel into the module. Raises ValueError for a dtype that has no product."""
+    if product.dtype != "f32":
+        raise ValueError(f"{name}: no product for {product.dtype}; there is one for f32")
+    writer = _Writer(module, name, product, target, epilogue)
+    writer.write()
+    return ProductKernel(name, product, target, writer.scratch)
+
+
+class _Writer:
+    """One kernel being written: values that belong to the task are attributes."""
+
+    def __init__(self, module: Module, name: str, product: Product, target: Target, epilogue: Epilogue) -> None:
+        self.product, self.target, self.epilogue = product, target, epilogue
+        table = blocking(target)
+        depth = table.depth if product.k is None else min(table.depth, ceil_div(product.k, 16) * 16)
+        self.layout = layout = pack.Layout(target, depth, product.transpose_a)
+        self.module = module
+        self.group = GROUP if product.transpose_a else 1
+        # scratch, in elements: panels of B, tiles of A, accumulators, sums of rows
+        self.cell = target.rows * target.columns
+        sizes = [table.most_panels * layout.panel, self.group * layout.tile, table.most_tiles * table.most_panels * self.cell]
+        sizes.append(table.most_tiles * SUMS if product.row_sums else 0)
+        self.offsets = [sum(sizes[:i]) for i in range(4)]
+        self.scratch = 4 * sum(sizes)
+        self.f = Function(module, name, [("ptr noalias", "args"), ("i64", "task"), ("ptr noalias align 64", "scratch")])
+
+    def write(self) -> None:
+        f, product = self.f, self.product
+        args, task, scratch = f.parameters
+        known = {M: product.m, N: product.n, K: product.k}
+
+        def slot(number: int, type: str = "i64") -> Value:
+            size = known.get(number)
+            return integer(size) if size is not None else f.load(type, f.at(args, number, "i64"))
+
+        self.m, self.n, self.k = slot(M), slot(N), slot(K)
+        self.a_stride, self.b_stride = slot(A_STRIDE), slot(B_STRIDE)
+        tiles, panels, row_blocks, column_blocks = emit_grid(f, self.m, self.n, self.k, self.target)
+        across = f.udiv(task, row_blocks)
+        row_block, column_block = f.urem(task, row_blocks), f.urem(across, column_blocks)
+        batch = f.udiv(across, column_blocks)
+        self.tiles = [f.udiv(f.mul(f.add(row_block, i), tiles), row_blocks) for i in (0, 1)]
+        self.panels = [f.udiv(f.mul(f.add(column_block, i), panels), column_blocks) for i in (0, 1)]
+        self.width = f.sub(self.panels[1], self.panels[0])
+        self.a = f.at(slot(A, "ptr"), f.mul(batch, slot(A_BATCH)), "float")
+        self.b = f.at(slot(B, "ptr"), f.mul(batch, slot(B_BATCH)), "float")
+        self.to_panels, self.to_tiles, self.to_sums, self.to_rows = (f.at(scratch, at, "float") for at in self.offsets)
+        if product.row_sums:
+            address = slot(ROW_SUMS)
+            asked = f.compare("icmp ne", address, integer(0))
+            mine = f.compare("icmp eq", column_block, integer(0))
+            self.sums_wanted = f.binary("and", asked, mine)
+            base = f.op(f"inttoptr {address} to ptr", "ptr")
+            self.sums = f.at(base, f.mul(batch, self.m), "float")
+        self.epilogue.prepare(f, args, batch)
+        depth = emit_depth(f, self.k, self.layout.depth)
+        self.more = f.compare("icmp slt", depth, self.k)  # more than one block: every tile keeps its accumulators
+        f.loop(0, self.k, depth, lambda k, _: self.block(k, depth), nonempty=True)
+        f.finish()
+
+    def block(self, k: Value, depth: Value) -> None:
+        """One block of K, from k on."""
+        f, layout = self.f, self.layout
+        self.start, self.depth = k, f.smin(f.sub(self.k, k), depth)
+        self.first = f.compare("icmp eq", k, integer(0))
+        self.last = f.compare("icmp sge", f.add(k, depth), self.k)
+        column = f.mul(self.panels[0], self.target.columns)
+        transposed = self.product.transpose_b
+        packer = (pack.pack_panels_transposed if transposed else pack.pack_panels)(self.module, layout)
+        row, offset = (column, k) if transposed else (k, column)
+        corner = f.at(self.b, f.add(f.mul(row, self.b_stride), offset), "float")
+        pack.call(f, packer, corner, self.b_stride, self.depth, f.sub(self.n, column), self.width, self.to_panels)
+        f.loop(self.tiles[0], self.tiles[1], self.group, lambda tile, _: self.tile_group(tile), nonempty=True)
+
+    def tile_group(self, tile: Value) -> None:
+        """Copies some tiles of A and multiplies each."""
+        f, rows = self.f, self.target.rows
+        transposed = self.product.transpose_a
+        packer = (pack.pack_rows_transposed if transposed else pack.pack_rows)(self.module, self.layout)
+        count = f.smin(f.sub(self.tiles[1], tile), self.group)
+        m = f.mul(tile, rows)
+        row, offset = (self.start, m) if transposed else (m, self.start)
+        corner = f.at(self.a, f.add(f.mul(row, self.a_stride), offset), "float")
+        pack.call(f, packer, corner, self.a_stride, self.depth, f.sub(self.m, m), count, self.to_tiles)
+        f.loop(0, count, 1, lambda i, _: self.tile(f.add(tile, i), f.at(self.to_tiles, f.mul(i, self.layout.tile), "float")))
+
+    def tile(self, tile: Value, a: Value) -> None:
+        """One packed tile times all panels of the task."""
+        f, target = self.f, self.target
+        m = f.mul(tile, target.rows)
+        rows = f.smin(f.sub(self.m, m), target.rows)
+        number = f.sub(tile, self.tiles[0])
+        if self.product.row_sums:
+            f.when(self.sums_wanted, lambda: self.sum(a, m, rows, f.at(self.to_rows, f.mul(number, SUMS), "float")))
+        kernel = self.micro_kernel(rows)
+        waiting = f.select(self.more, f.mul(f.mul(number, self.width), self.cell), integer(0))
+        cells = f.at(self.to_sums, waiting, "float")
+
+        def panel(j: Value, _: list[Value]) -> None:
+            b = f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
+            cell = f.at(cells, f.select(self.more, f.mul(j, self.cell), integer(0)), "float")
+            pack.call(f, kernel, a, b, self.depth, cell, f.cast("zext", self.first, "i64"))
+            f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
+
+        f.loop(0, self.width, 1, panel, nonempty=True)
+
+    def sum(self, a: Value, m: Value, rows: Value, sums: Value) -> None:
+        """Adds up the tile's rows of A; stores them after the last block."""
+        f = self.f
+        summer = pack.sum_rows(self.module, self.layout)
+        pack.call(f, summer, a, self.depth, sums, f.cast("zext", self.first, "i64"))
+
+        def store(i: Value, _: list[Value]) -> None:
+            f.store(f.load("float", f.at(sums, i, "float")), f.at(self.sums, f.add(m, i), "float"))
+
+        f.when(self.last, lambda: f.loop(0, rows, 1, store, nonempty=True) and None)
+
+    def micro_kernel(self, rows: Value) -> str:
+        """The address of the smallest micro-kernel that has these rows."""
+        f = self.f
+        chosen: Value | None = None
+        for count in sorted(row_variants(self.target), reverse=True):
+            function = Value("@" + micro_kernel(self.module, self.layout, count), "ptr")
+            fits = f.compare("icmp sle", rows, integer(count))
+            chosen = function if chosen is None else f.select(fits, function, chosen)
+        assert chosen is not None
+        return chosen.text
+
+    def finish_cell(self, m: Value, rows: Value, panel: Value, cell: Value) -> None:
+        """Hands the rows of a finished tile × panel to the epilogue."""
+        f, columns, lanes = self.f, self.target.columns, self.target.lanes
+        column = f.mul(panel, columns)
+        vectors = range(self.target.vectors)
+        type = vector("float", lanes)
+
+        def rows_of(masks: Sequence[Value | None]) -> None:
+            self.epilogue.columns(f, column, masks)
+
+            def row(i: Value, _: list[Value]) -> None:
+                at = f.at(cell, f.mul(i, columns), "float")
+                values = [f.load(type, f.at(at, j * lanes, "float"), 4 * lanes) for j in vectors]
+                self.epilogue.store(f, f.add(m, i), column, values, masks)
+
+            f.loop(0, rows, 1, row, nonempty=True)
+
+        def whole() -> None:
+            rows_of([None] * len(vectors))
+
+        def masked() -> None:
+            left = f.sub(self.n, column)
+            rows_of([f.below(f.sub(left, j * lanes), lanes) for j in vectors])
+
+        if self.product.n is not None and self.product.n % columns == 0:
+            whole()
+        elif lanes == 16:  # masks cost nothing
+            masked()
+        else:
+            f.when(f.compare("icmp sle", f.add(column, columns), self.n), lambda: whole() or [], lambda: masked() or [])
+
+
+GROUP = 6
+"""Tiles of a transposed A that are copied together: whole cache lines of its rows."""
+
+SUMS = 16
+"""Room for the sums of a tile's rows, in elements."""
+
+
+def row_variants(target: Target) -> tuple[int, ...]:
+    """Row counts that micro-kernels exist for; a tile with fewer rows takes the next larger one."""
+    rows = target.rows
+    return tuple(sorted({rows, ceil_div(rows * 4, 7), ceil_div(rows * 2, 7), 1}))
+
+
+def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
+    """void (tile of A, panel of B, depth, cell, first): cell[rows, columns] (+)= A · B, in the order of k."""
+    target = layout.target
+    lanes, vectors = target.lanes, range(target.vectors)
+    type = vector("float", lanes)
+
+    def body(f: Function) -> None:
+        a, b, depth, cell, first = f.parameters
+        places = [f.at(cell, i * target.columns + j * lanes, "float") for i in range(rows) for j in vectors]
+        starts = f.when(
+            f.compare("icmp ne", first, integer(0)),
+            lambda: [zero(type)] * len(places),
+            lambda: [f.load(type, place, 4 * lanes) for place in places],
+        )
+
+        def step(k: Value, sums: list[Value]) -> list[Value]:
+            panel = f.at(b, f.mul(k, target.columns), "float")
+            right = [f.load(type, f.at(panel, j * lanes, "float"), 4 * lanes) for j in vectors]
+            column = f.at(a, f.mul(k, layout.a_depth), "float")
+            out: list[Value] = []
+            for i in range(rows):
+                left = f.splat(f.load("float", f.at(column, i * layout.a_row, "float")), lanes)
+                out += [f.fma(left, right[j], sums[i * len(vectors) + j]) for j in vectors]
+            return out
+
+        for place, total in zip(places, f.loop(0, depth, 1, step, starts, nonempty=True), strict=True):
+            f.store(total, place, 4 * lanes)
+
+    parameters = [("ptr noalias align 64", "a"), ("ptr noalias align 64", "b"), ("i64", "depth")]
+    parameters += [("ptr noalias align 64", "cell"), ("i64", "first")]
+    form = "transposed" if layout.transpose_a else "rows"
+    return pack.shared(module, f"product.{form}.{rows}x{target.vectors}x{lanes}.{layout.depth}", parameters, body)
