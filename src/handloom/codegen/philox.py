@@ -17,7 +17,7 @@ _LOW = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class State:
-    """The random state, loaded: round keys and counter words as i64 scalars below 2³². Make it outside of loops."""
+    """The random state, loaded: round keys and counter words as i64 scalars (mod 2³²). Make it outside of loops."""
 
     keys: tuple[tuple[Value, Value], ...]
     step: Value
@@ -27,14 +27,13 @@ class State:
 def load_state(f: Function, address: Value) -> State:
     """From the address of u32[4] = (seed_low, seed_high, step, micro_batch)."""
     low, high, step, micro_batch = (f.cast("zext", f.load("i32", f.at(address, i, "i32")), "i64") for i in range(4))
-    keys = []
-    for number in range(reference.ROUNDS):
-        pair = [
-            f.binary("and", f.add(key, number * weyl), integer(_LOW))
-            for key, weyl in zip((low, high), reference.WEYL, strict=True)
-        ]
-        keys.append((pair[0], pair[1]))
-    return State(tuple(keys), step, f.mul(micro_batch, 1 << reference.MICRO_BATCH_SHIFT))
+    # the key's carries stay above 32 bits: were they cleared here, LLVM would drop the masks before products, and with
+    # them what tells it that a 32-bit multiplication is enough
+    keys = tuple(
+        (f.add(low, number * reference.WEYL[0]), f.add(high, number * reference.WEYL[1]))
+        for number in range(reference.ROUNDS)
+    )
+    return State(keys, step, f.mul(micro_batch, 1 << reference.MICRO_BATCH_SHIFT))
 
 
 def philox_words(f: Function, state: State, lanes: int, site: int | Value, row: Value, first: Value) -> list[Value]:
