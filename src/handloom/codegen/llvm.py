@@ -8,11 +8,13 @@ no fast-math flag exists here: LLVM is asked for registers, addressing and sched
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import itertools
 import re
 import threading
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from handloom.codegen.objects import symbols
@@ -40,10 +42,12 @@ def _llvm() -> Any:
 
 
 def version() -> str:
-    """The versions that decide what object code comes out, for cache keys and reports."""
+    """All but IR and target that decides what object code comes out: versions, and this file (the passes chosen)."""
     import llvmlite
 
-    return f"llvmlite {llvmlite.__version__}, LLVM " + ".".join(map(str, _llvm().llvm_version_info))
+    numbers = ".".join(map(str, _llvm().llvm_version_info))
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    return f"llvmlite {llvmlite.__version__}, LLVM {numbers}, recipe {recipe}"
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +67,7 @@ def target_machine(cpu: str, features: str, triple: str | None = None) -> Any:
     try:
         target = llvm.Target.from_triple(triple or host()[2])
     except RuntimeError as error:
-        raise LLVMError(f"No target {triple!r} in this LLVM ({error}); an example is 'aarch64-unknown-linux-gnu'.") from None
+        raise LLVMError(f"This LLVM has no target {triple!r} ({error}); try 'aarch64-unknown-linux-gnu'.") from None
     return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="default")
 
 
@@ -87,7 +91,7 @@ def undefined_symbols(code: bytes) -> set[str]:
 
 
 class Library:
-    """Object code linked into this process; unloaded when the last reference goes, so hold it while addresses are used."""
+    """Object code linked into this process, until the last reference to it goes: hold it while addresses are used."""
 
     def __init__(self, tracker: Any, names: Iterable[str]) -> None:
         self._tracker = tracker
@@ -96,7 +100,7 @@ class Library:
     def address(self, symbol: str) -> int:
         """Where the symbol's code begins. Raises LLVMError if the library does not define it."""
         if symbol not in self.symbols:
-            raise LLVMError(f"The library defines no {symbol!r}; it has {', '.join(sorted(self.symbols)) or 'nothing'}.")
+            raise LLVMError(f"The library defines no {symbol!r}; it has {', '.join(sorted(self.symbols)) or 'none'}.")
         return int(self._tracker[symbol])
 
 

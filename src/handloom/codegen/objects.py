@@ -1,4 +1,4 @@
-"""Reads the symbol table of object code: ELF and Mach-O, 64 bits, little endian, which is all that Handloom compiles for."""
+"""Reads the symbol table of object code: ELF and Mach-O, 64 bits, little endian; Handloom compiles for no other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from handloom.errors import HandloomError
 
 @dataclass(frozen=True, slots=True)
 class Symbols:
-    """Global names that an object defines, and names that it leaves to others (as in the IR, without Mach-O's underscore)."""
+    """Global names that an object defines, and names that it leaves to others, spelt as in the IR."""
 
     defined: frozenset[str]
     undefined: frozenset[str]
@@ -22,7 +22,7 @@ def symbols(code: bytes) -> Symbols:
         return _elf(code)
     if code[:4] == b"\xcf\xfa\xed\xfe":
         return _mach_o(code)
-    raise HandloomError(f"Not object code of a known format: it begins with {code[:6]!r}; expected 64-bit ELF or Mach-O.")
+    raise HandloomError(f"Not object code: it begins with {code[:6]!r}; 64-bit ELF or Mach-O was expected.")
 
 
 def _name(code: bytes, start: int) -> str:
@@ -33,7 +33,8 @@ def _elf(code: bytes) -> Symbols:
     section_table = struct.unpack_from("<Q", code, 0x28)[0]
     entry_size, count = struct.unpack_from("<HH", code, 0x3A)
     sections = [struct.unpack_from("<IIQQQQIIQQ", code, section_table + i * entry_size) for i in range(count)]
-    defined, undefined = set(), set()
+    defined: set[str] = set()
+    undefined: set[str] = set()
     for _, kind, _, _, offset, size, link, _, _, _ in sections:
         if kind != 2:  # SHT_SYMTAB
             continue
@@ -46,7 +47,8 @@ def _elf(code: bytes) -> Symbols:
 
 
 def _mach_o(code: bytes) -> Symbols:
-    defined, undefined = set(), set()
+    defined: set[str] = set()
+    undefined: set[str] = set()
     at = 32
     for _ in range(struct.unpack_from("<I", code, 16)[0]):
         command, size = struct.unpack_from("<II", code, at)

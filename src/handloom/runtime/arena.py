@@ -22,8 +22,9 @@ def plan(buffers: Sequence[tuple[int, int, int]], alignment: int = ALIGNMENT) ->
     """Places buffers so that no two that live at the same time overlap.
 
     buffers: (size in bytes, first use, last use), uses counted in steps, both inclusive.
-    Gives (offset of each, total bytes), all multiples of `alignment`. Largest first; each goes into the smallest gap that
-    holds it between the buffers that it meets in time, or else after the last of them. A buffer of no bytes gets offset 0.
+    Gives (offset of each, total bytes), all multiples of `alignment`. Largest first; each goes into the smallest gap
+    that holds it between the buffers that it meets in time, or else after the last of them. A buffer of no bytes gets
+    offset 0. Raises ValueError for a life that ends before it begins.
     """
     sizes = [-(-size // alignment) * alignment for size, _, _ in buffers]
     order = sorted(range(len(buffers)), key=lambda i: (-sizes[i], buffers[i][1], i))
@@ -66,9 +67,9 @@ def lower_bound(buffers: Sequence[tuple[int, int, int]], alignment: int = ALIGNM
 
 
 def allocate(size: int, alignment: int = ALIGNMENT) -> npt.NDArray[np.uint8]:
-    """`size` bytes of zeros, aligned (a power of two up to 4,096), in huge pages from 4 MiB on where the system offers them.
+    """`size` bytes of zeros, aligned (a power of two up to 4,096); in huge pages from 4 MiB on where there are any.
 
-    Private to the process, and taken from the system page by page as it is touched: capacity that is never used costs nothing.
+    Private to the process, and taken from the system page by page as it is touched: unused capacity costs nothing.
     """
     if size < _HUGE_FROM:
         raw = np.zeros(size + alignment, np.uint8)
@@ -87,7 +88,7 @@ def allocate(size: int, alignment: int = ALIGNMENT) -> npt.NDArray[np.uint8]:
 
 
 def empty(shape: tuple[int, ...], dtype: str, alignment: int = ALIGNMENT) -> npt.NDArray[np.generic]:
-    """An aligned C-contiguous array (NumPy's own are aligned to 16 bytes only); its first contents are zeros, do not rely on it."""
+    """An aligned C-contiguous array (NumPy's own are aligned to 16 bytes only)."""
     kind = np.dtype(dtype)
     return allocate(math.prod(shape) * kind.itemsize, alignment).view(kind).reshape(shape)
 

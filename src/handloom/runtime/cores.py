@@ -12,8 +12,9 @@ from handloom.errors import UsageError
 
 
 def default_threads() -> int:
-    """HANDLOOM_THREADS if set, else the physical cores of the affinity mask, at most the cgroup's CPU quota (rounded up).
+    """HANDLOOM_THREADS if set, else the physical cores of the affinity mask, at most the control group's quota.
 
+    A quota is rounded up: with 1.5 CPUs granted, two threads get all of it and one does not.
     Raises UsageError if HANDLOOM_THREADS is not a whole number from 1 to 1,024.
     """
     wanted = os.environ.get("HANDLOOM_THREADS")
@@ -51,7 +52,7 @@ def physical_cores() -> int:
 
 
 def cgroup_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
-    """CPUs that the control group grants (cgroup 2, or 1), the tightest on the way to the root; None without a limit."""
+    """CPUs that the control groups (version 2 or 1) grant, the tightest on the way to the root; None: no limit."""
     try:
         memberships = [line.split(":", 2) for line in own.read_text().splitlines()]
     except OSError:

@@ -1,18 +1,18 @@
 """The driver: one small native program, the same for every model, that walks a table of kernels on all threads.
 
-How a run goes. The table is cut into *waves*: an entry whose flag says WAVE may run together with the next one. Thread 0
-(the caller's) resets the claim counters and *advances*: it runs waves of one task, or flagged SERIAL, by itself, wakes nobody
-for them, and stops at the first wave worth sharing. It publishes that wave's position and wakes the workers. Everybody
-claims tasks of the wave's entries by their counters. Whoever finishes the wave's last task advances, publishes the next
-position, and so on to the end. A thread that finds nothing left to claim spins for some 20 µs, then sleeps until the
-position changes.
+How a run goes. The table is cut into *waves*: an entry whose flag says WAVE may run together with the next one.
+Thread 0 (the caller's) resets the claim counters and *advances*: it runs waves of one task, or flagged SERIAL, by
+itself, wakes nobody for them, and stops at the first wave worth sharing. It publishes that wave's position and
+wakes the workers. Everybody claims tasks of the wave's entries by their counters. Whoever finishes the wave's last
+task advances, publishes the next position, and so on to the end. A thread that finds nothing left to claim spins
+for some 20 µs, then sleeps until the position changes.
 
-So a wave ends when its *tasks* are done, not when every *thread* has shown up: a worker that the operating system has put
-aside holds nobody back unless it holds a task. Workers join at whatever position they find (`active` counts them, and its
-CLOSED bit keeps late ones out of a finished run; that is the only time that a run waits for threads).
+So a wave ends when its *tasks* are done, not when every *thread* has shown up: a worker that the operating system
+has put aside holds nobody back unless it holds a task. Workers join at whatever position they find (`active` counts
+them, and its CLOSED bit keeps late ones out of a finished run; that is the only time that a run waits for threads).
 
-A kernel is `void (ptr arguments, i64 task, ptr scratch)`: arguments is an array of 64-bit pointers and integers, scratch
-belongs to the thread and is aligned to 64 bytes.
+A kernel is `void (ptr arguments, i64 task, ptr scratch)`: arguments is an array of 64-bit pointers and integers,
+scratch belongs to the thread and is aligned to 64 bytes.
 
 Results do not depend on who ran which task, nor on how many threads there are: the tasks are the same.
 """

@@ -1,4 +1,4 @@
-"""What must be made anew in a child process after os.fork: locks that another thread may have held, and worker threads."""
+"""What a child process must make anew after os.fork: locks that another thread may have held, and worker threads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Worker threads that wait in native code, and the pools of them that all programs share.
 
-A worker is a Python daemon thread only so that the interpreter knows it: it enters the driver once, parks there on a futex
-without the interpreter lock, and comes back when its pool is closed.
+A worker is a Python daemon thread only so that the interpreter knows it: it enters the driver once, parks there on a
+futex without the interpreter lock, and comes back when its pool is closed.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Pool:
         self._state[native.SPIN] = int(SPIN_SECONDS * ticks_per_second(self.driver))
 
     def run(self, table: npt.NDArray[np.int64], scratch_bytes: int = 0, *, timing: bool = False) -> None:
-        """Runs every entry of a table (C-contiguous i64 [entries, ENTRY_WORDS], aligned to 64) and returns when all is done.
+        """Runs every entry of a table (C-contiguous i64 [entries, ENTRY_WORDS], aligned to 64) to the end.
 
-        Each thread gets `scratch_bytes` of its own, aligned to 64 and not cleared. With `timing`, START, END and BUSY are
-        filled in ticks (see `profile`). The arrays behind the table's pointers are the caller's to keep alive.
+        Each thread gets `scratch_bytes` of its own, aligned to 64 and not cleared. With `timing`, START, END and BUSY
+        are filled in ticks (see `profile`). The arrays behind the table's pointers are the caller's to keep alive.
         """
         with self._lock:
             if self.threads > 1 and not self._workers:
@@ -99,7 +99,7 @@ def ticks_per_second(driver: Driver) -> float:
     start, ticks = time.perf_counter(), driver.clock()
     while time.perf_counter() < start + 1e-3:
         pass
-    return (driver.clock() - ticks) / (time.perf_counter() - start)
+    return float((driver.clock() - ticks) / (time.perf_counter() - start))
 
 
 _pools: dict[tuple[Driver, int], Pool] = {}

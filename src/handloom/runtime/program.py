@@ -1,4 +1,4 @@
-"""A compiled program: kernel calls laid out once as a flat table, then only pointers and sizes change from run to run."""
+"""A compiled program: kernel calls laid out once as a flat table; only pointers and sizes change from run to run."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Sized(Protocol):
 
 
 Amount = int | Sized | Callable[[Mapping[str, int]], int]
-"""A number known when the program is built, or found from the sizes of a batch. Hashable; equal ones are computed once."""
+"""A number known when the program is built, or found from a batch's sizes. Hashable; equal ones are computed once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """Where a kernel's argument lives: `index` counts inputs, outputs or constants (0 for the arena), `offset` is in bytes."""
+    """Where a kernel's argument lives: `index` counts inputs, outputs or constants (0: the arena), `offset` bytes."""
 
     place: Place
     index: int = 0
@@ -78,7 +78,7 @@ class _Amounts:
 
 
 class Program:
-    """Calls bound to code, an arena and constants. `run` is safe from several Python threads (one runs, the others wait)."""
+    """Calls bound to code, an arena and constants. Several Python threads may call `run`: one runs, the others wait."""
 
     def __init__(
         self,
@@ -150,14 +150,15 @@ class Program:
         *,
         pool: Pool | None = None,
     ) -> None:
-        """Runs all calls. Arrays are C-contiguous and as long as the kernels expect for `env`; outputs are written in place.
+        """Runs all calls. Arrays are C-contiguous and as long as the kernels expect for `env`; outputs are overwritten.
 
         An array may be an input and an output at once (donated state). The threads are `pool`'s, else the program's.
-        Raises HandloomError for a wrong count of arrays, an array that is not contiguous, or an output that is read-only.
+        Raises HandloomError for a wrong count of arrays, one that is not contiguous, or an output that is read-only.
         """
         if (len(inputs), len(outputs)) != (self.inputs, self.outputs):
             raise HandloomError(
-                f"The program takes {self.inputs} inputs and {self.outputs} outputs, not {len(inputs)} and {len(outputs)}."
+                f"The program takes {self.inputs} inputs and {self.outputs} outputs, "
+                f"not {len(inputs)} and {len(outputs)}."
             )
         addresses = [_contiguous(array, "input", i).ctypes.data for i, array in enumerate(inputs)]
         addresses += [_writable(array, i).ctypes.data for i, array in enumerate(outputs)]
@@ -194,7 +195,7 @@ def _columns(rows: Sequence[tuple[int, ...]], width: int) -> list[npt.NDArray[np
 
 def _contiguous(array: npt.NDArray[Any], role: str, index: int) -> npt.NDArray[Any]:
     if not array.flags.c_contiguous:
-        raise HandloomError(f"The {role} {index} of shape {array.shape} is not C-contiguous; pass np.ascontiguousarray of it.")
+        raise HandloomError(f"The {role} {index} of shape {array.shape} must be C-contiguous (np.ascontiguousarray).")
     return array
 
 
