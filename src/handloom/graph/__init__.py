@@ -1,1 +1,1 @@
-"""To be written."""
+"""The computation graph: nodes, their meaning, their derivatives. Imports nothing else of Handloom."""

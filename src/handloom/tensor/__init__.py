@@ -1,1 +1,10 @@
-"""To be written."""
+"""Tensors: what users write with. At once on NumPy, or traced into a graph."""
+
+from handloom.tensor.function import compile
+from handloom.tensor.grad import grad, value_and_grad
+from handloom.tensor.losses import binary_cross_entropy, cross_entropy, mean_squared_error
+from handloom.tensor.math import *  # noqa: F403
+from handloom.tensor.scan import scan
+from handloom.tensor.tensor import Tensor, Trace, TraceError, tensor
+
+__all__ = ["Tensor", "Trace", "TraceError", "binary_cross_entropy", "compile", "cross_entropy", "grad", "mean_squared_error", "scan", "tensor", "value_and_grad"]  # noqa: E501

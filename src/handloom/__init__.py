@@ -1,0 +1,55 @@
+"""Handloom trains and fine-tunes language models on the CPU that you already own.
+
+    from handloom import TextClassifier, TokenClassifier     # the five steps of fine-tuning
+    import handloom as hl                                    # the engine: hl.Tensor, hl.nn, hl.value_and_grad, hl.compile
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# where a public name lives; each module is imported when its first name is asked for
+_HOMES = {
+    **dict.fromkeys(
+        (
+            "abs", "attention", "concatenate", "cos", "dropout", "erf", "exp", "floor", "gelu", "iota", "is_finite", "layer_norm",
+            "linear", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "matmul", "maximum", "minimum", "ones",
+            "relu", "rms_norm", "rsqrt", "sigmoid", "silu", "sin", "softmax", "sqrt", "stack", "stop_gradient", "take", "tanh",
+            "where", "zeros", "cast",
+        ),
+        "handloom.tensor.math",
+    ),
+    "Tensor": "handloom.tensor.tensor",
+    "cross_entropy": "handloom.tensor.losses",
+    "binary_cross_entropy": "handloom.tensor.losses",
+    "mean_squared_error": "handloom.tensor.losses",
+    "scan": "handloom.tensor.scan",
+    "grad": "handloom.tensor.grad",
+    "value_and_grad": "handloom.tensor.grad",
+    "compile": "handloom.tensor.function",
+    "TextClassifier": "handloom.train.estimators",
+    "TokenClassifier": "handloom.train.estimators",
+    "HandloomError": "handloom.errors",
+    "UsageError": "handloom.errors",
+}  # fmt: skip
+_MODULES = {"nn": "handloom.nn", "random": "handloom.tensor.random", "optim": "handloom.train.optimisers"}
+
+__all__ = [*_HOMES, *_MODULES, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
+    else:
+        raise AttributeError(f"module 'handloom' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,243 @@
+"""The gradient rule of every operation: rule(node, g) gives the cotangents of its inputs, None where there is none.
+
+`g` is the cotangent of the result, shaped like it; for an operation of several results a tuple, None for those that
+nobody used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
+
+from handloom.graph import build as b
+from handloom.graph import composites as c
+from handloom.graph.node import FLOATS, Dimension, Node
+from handloom.graph.ops import OPS, AttentionAttrs, Body, InputAttrs, ScanAttrs
+
+Cotangents = Sequence[Optional[Node]]
+Rule = Callable[[Node, Any], Cotangents]
+
+ONE_OVER_SQRT_2_PI = 1 / math.sqrt(2 * math.pi)
+
+
+def _square(x: Node) -> Node:
+    return b.multiply(x, x)
+
+
+def _chain(derivative: Callable[[Node, Node], Node]) -> Rule:
+    """An element-wise function of x with result y, from derivative(x, y)."""
+    return lambda node, g: (b.multiply(g, derivative(node.inputs[0], node)),)
+
+
+def _pick(node: Node, g: Node, first_wins: Node) -> Cotangents:
+    zero = b.zeros_like(g)
+    return b.where(first_wins, g, zero), b.where(first_wins, zero, g)
+
+
+def _divide(node: Node, g: Node) -> Cotangents:
+    x, y = node.inputs
+    return b.divide(g, y), b.negative(b.divide(b.multiply(g, node), y))
+
+
+def _where(node: Node, g: Node) -> Cotangents:
+    zero = b.zeros_like(g)
+    return None, b.where(node.inputs[0], g, zero), b.where(node.inputs[0], zero, g)
+
+
+def _cast(node: Node, g: Node) -> Cotangents:
+    source = node.inputs[0].dtype
+    return (b.cast(g, source) if source in FLOATS and node.dtype in FLOATS else None,)
+
+
+def _transpose(node: Node, g: Node) -> Cotangents:
+    axes = node.attrs.axes
+    return (b.transpose(g, [axes.index(i) for i in range(len(axes))]),)
+
+
+def _slice(node: Node, g: Node) -> Cotangents:
+    a = node.attrs
+    return (b.pad_axis(g, a.axis, a.start, node.inputs[0].shape[a.axis]),)
+
+
+def _pad(node: Node, g: Node) -> Cotangents:
+    a = node.attrs
+    return (b.slice_axis(g, a.axis, a.low, node.inputs[0].shape[a.axis]),)
+
+
+def _concatenate(node: Node, g: Node) -> Cotangents:
+    parts: list[Node] = []
+    start: Dimension = 0
+    for part in node.inputs:
+        parts.append(b.slice_axis(g, node.attrs.axis, start, part.shape[node.attrs.axis]))
+        start = start + part.shape[node.attrs.axis]
+    return parts
+
+
+def _max(node: Node, g: Node) -> Cotangents:
+    """Shared evenly among equal maxima."""
+    x = node.inputs[0]
+    hit = b.where(b.binary("equal", x, b.broadcast(node, x.shape)), b.full(1, x.shape, x.dtype), 0)
+    return (b.multiply(hit, b.divide(g, b.reduce("sum", hit, node.attrs.axes))),)
+
+
+def _dot(node: Node, g: Node) -> Cotangents:
+    a, w = node.inputs
+    ta, tb = node.attrs.transpose_a, node.attrs.transpose_b
+    da = b.dot(w, g, tb, True) if ta else b.dot(g, w, False, not tb)
+    dw = b.dot(g, a, True, ta) if tb else b.dot(a, g, not ta, False)
+    return da, dw
+
+
+def _softmax(node: Node, g: Node) -> Cotangents:
+    return (b.multiply(node, b.subtract(g, b.reduce("sum", b.multiply(g, node), c.last(g)))),)
+
+
+def _log_softmax(node: Node, g: Node) -> Cotangents:
+    return (b.subtract(g, b.multiply(b.unary("exp", node), b.reduce("sum", g, c.last(g)))),)
+
+
+def _layer_norm(node: Node, g: Node) -> Cotangents:
+    x, weight, bias = node.inputs
+    mean, deviation = c.layer_norm_statistics(x, node.attrs.epsilon)
+    normal = b.multiply(b.subtract(x, mean), deviation)
+    scaled = b.multiply(g, weight)
+    inner = b.subtract(b.subtract(scaled, c.mean_last(scaled)), b.multiply(normal, c.mean_last(b.multiply(scaled, normal))))
+    return b.multiply(inner, deviation), b.sum_to(b.multiply(g, normal), weight.shape), b.sum_to(g, bias.shape)
+
+
+def _rms_norm(node: Node, g: Node) -> Cotangents:
+    x, weight = node.inputs
+    deviation = c.rms_norm_statistics(x, node.attrs.epsilon)
+    normal = b.multiply(x, deviation)
+    scaled = b.multiply(g, weight)
+    inner = b.subtract(scaled, b.multiply(normal, c.mean_last(b.multiply(scaled, normal))))
+    return b.multiply(inner, deviation), b.sum_to(b.multiply(g, normal), weight.shape)
+
+
+def _gelu(x: Node, y: Node) -> Node:
+    density = b.multiply(b.unary("exp", b.multiply(_square(x), -0.5)), ONE_OVER_SQRT_2_PI)
+    return b.add(c.normal_cdf(x), b.multiply(x, density))
+
+
+def _gelu_tanh(x: Node, y: Node) -> Node:
+    inner = b.multiply(b.add(x, b.multiply(b.multiply(_square(x), x), c.GELU_CUBIC)), c.SQRT_2_OVER_PI)
+    t = b.unary("tanh", inner)
+    slope = b.multiply(b.add(b.multiply(_square(x), 3 * c.GELU_CUBIC), 1.0), c.SQRT_2_OVER_PI)
+    steep = b.multiply(b.multiply(x, 0.5), b.multiply(b.subtract(1.0, _square(t)), slope))
+    return b.add(b.multiply(b.add(t, 1.0), 0.5), steep)
+
+
+def _silu(x: Node, y: Node) -> Node:
+    s = b.unary("sigmoid", x)
+    return b.multiply(s, b.add(b.multiply(x, b.subtract(1.0, s)), 1.0))
+
+
+def _attention(node: Node, g: Sequence[Node | None]) -> Cotangents:
+    attrs: AttentionAttrs = node.attrs
+    if g[1] is not None:
+        raise NotImplementedError("attention: a gradient through the log-sum-exp")
+    assert g[0] is not None
+    q, k, v, *rest = node.inputs
+    backward = b.make("attention_backward", q, k, v, b.project(node, 0), b.project(node, 1), g[0], *rest, attrs=attrs)
+    return (*(b.project(backward, i) for i in range(3)), *(None for _ in rest))
+
+
+def _scan(node: Node, g: Sequence[Node | None]) -> Cotangents:
+    """The reverse scan: carries the cotangents of what was carried and of the constants.
+
+    tensor.scan stacks what every step was given among the outputs, last, so that the steps can be run again.
+    """
+    from handloom.graph.autodiff import vjp
+
+    attrs: ScanAttrs = node.attrs
+    body, n, s = attrs.body, attrs.carried, attrs.scanned
+    kept = len(body.outputs) - n  # number of stacked outputs; the last n of them are the carried inputs
+    saved = [b.project(node, n + kept - n + i) for i in range(n)]
+    differentiable = [i for i, x in enumerate(body.inputs) if x.dtype in FLOATS]
+    carried_in = [i for i in differentiable if i < n]
+    scanned_in = [i for i in differentiable if n <= i < n + s]
+    constant_in = [i for i in differentiable if i >= n + s]
+    stacked_out = [i for i in range(n, n + kept) if g[i] is not None]
+
+    number = 0
+
+    def fresh(shape: Sequence[Dimension], dtype: str) -> Node:
+        nonlocal number
+        number += 1
+        return b.make("input", attrs=InputAttrs(-number, f"scan_gradient_{id(body)}", tuple(shape), dtype))
+
+    d_carried = {i: fresh(body.inputs[i].shape, body.inputs[i].dtype) for i in carried_in}
+    d_constant = {i: fresh(body.inputs[i].shape, body.inputs[i].dtype) for i in constant_in}
+    d_stacked = {i: fresh(body.outputs[i].shape, body.outputs[i].dtype) for i in stacked_out}
+    cotangents = [d_carried.get(i) if i < n else d_stacked.get(i) for i in range(len(body.outputs))]
+    found = vjp(body.outputs, cotangents, [body.inputs[i] for i in differentiable])
+    gradient = {i: f if f is not None else b.zeros_like(body.inputs[i]) for i, f in zip(differentiable, found, strict=True)}
+    outputs = [
+        *(gradient[i] for i in carried_in),
+        *(b.add(d_constant[i], gradient[i]) for i in constant_in),
+        *(gradient[i] for i in scanned_in),
+    ]
+    inputs = [
+        *d_carried.values(), *d_constant.values(), *d_stacked.values(),
+        *body.inputs[:n], *body.inputs[n : n + s], *body.inputs[n + s :],
+    ]  # fmt: skip
+    operands = [
+        *(g[i] if g[i] is not None else b.zeros_like(node.inputs[i]) for i in carried_in),
+        *(b.zeros_like(node.inputs[i]) for i in constant_in),
+        *(g[i] for i in stacked_out),
+        *saved,
+        *node.inputs[n:],
+    ]
+    reverse = ScanAttrs(
+        Body(tuple(inputs), tuple(outputs)), len(d_carried) + len(d_constant), len(d_stacked) + n + s, attrs.length, not attrs.reverse
+    )
+    result = b.make("scan", *[x for x in operands if x is not None], attrs=reverse)
+    at = {i: b.project(result, place) for place, i in enumerate([*carried_in, *constant_in, *scanned_in])}
+    return [at.get(i) for i in range(len(node.inputs))]
+
+
+NONE: Rule = lambda node, g: (None,) * len(node.inputs)  # noqa: E731
+
+GRADIENTS: dict[str, Rule] = {
+    **{name: NONE for name, op in OPS.items() if not op.differentiable or op.kind == "leaf"},
+    "negative": lambda node, g: (b.negative(g),),
+    "exp": _chain(lambda x, y: y),
+    "log": lambda node, g: (b.divide(g, node.inputs[0]),),
+    "sqrt": lambda node, g: (b.divide(b.multiply(g, 0.5), node),),
+    "rsqrt": _chain(lambda x, y: b.multiply(b.multiply(_square(y), y), -0.5)),
+    "tanh": _chain(lambda x, y: b.subtract(1.0, _square(y))),
+    "erf": _chain(lambda x, y: b.multiply(b.unary("exp", b.negative(_square(x))), 2 / math.sqrt(math.pi))),
+    "sigmoid": _chain(lambda x, y: b.multiply(y, b.subtract(1.0, y))),
+    "absolute": _chain(lambda x, y: b.unary("sign", x)),
+    "sin": _chain(lambda x, y: b.unary("cos", x)),
+    "cos": _chain(lambda x, y: b.negative(b.unary("sin", x))),
+    "add": lambda node, g: (g, g),
+    "subtract": lambda node, g: (g, b.negative(g)),
+    "multiply": lambda node, g: (b.multiply(g, node.inputs[1]), b.multiply(g, node.inputs[0])),
+    "divide": _divide,
+    "maximum": lambda node, g: _pick(node, g, b.binary("less_equal", node.inputs[1], node.inputs[0])),
+    "minimum": lambda node, g: _pick(node, g, b.binary("less_equal", node.inputs[0], node.inputs[1])),
+    "where": _where,
+    "cast": _cast,
+    "broadcast": lambda node, g: (b.sum_to(g, node.inputs[0].shape),),
+    "reshape": lambda node, g: (b.reshape(g, node.inputs[0].shape),),
+    "transpose": _transpose,
+    "slice": _slice,
+    "pad": _pad,
+    "concatenate": _concatenate,
+    "sum": lambda node, g: (b.broadcast(g, node.inputs[0].shape),),
+    "max": _max,
+    "dot": _dot,
+    "take": lambda node, g: (b.scatter_add(node.inputs[1], g, node.inputs[0].shape[0]), None),
+    "scatter_add": lambda node, g: (None, b.take(g, node.inputs[0])),
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "gelu": _chain(_gelu),
+    "gelu_tanh": _chain(_gelu_tanh),
+    "silu": _chain(_silu),
+    "attention": _attention,
+    "scan": _scan,
+}

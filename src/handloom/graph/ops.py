@@ -1,0 +1,215 @@
+"""Every operation of the graph: its name, its kind, and the dataclass that holds what else it needs.
+
+The kinds tell passes what they may do:
+    leaf          no inputs: program inputs and constants
+    elementwise   equal shapes in, that shape out
+    view          the same elements, arranged otherwise
+    reduce        axes summed or maximised away (kept as size 1)
+    contract      matrix products
+    composite     defined by primitives in composites.py
+    special       everything with a generator of its own
+What an operation means stands in tables keyed by these names: infer.INFER, reference.REFERENCE, gradients.GRADIENTS
+and code generation's tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from handloom.graph.node import Dimension, Node
+
+
+@dataclass(frozen=True)
+class InputAttrs:
+    """Program input number `index`; `name` is for people."""
+
+    index: int
+    name: str
+    shape: tuple[Dimension, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class ConstantAttrs:
+    """A scalar. Stored as Python's float, int or bool."""
+
+    value: float | int | bool
+    dtype: str
+
+    def __hash__(self) -> int:
+        return hash((repr(self.value), self.dtype))
+
+    def __eq__(self, other: object) -> bool:
+        # −0.0 and 0.0 are different constants, and so are 1 and 1.0
+        return isinstance(other, ConstantAttrs) and (repr(self.value), self.dtype) == (repr(other.value), other.dtype)
+
+
+@dataclass(frozen=True)
+class DtypeAttrs:
+    dtype: str
+
+
+@dataclass(frozen=True)
+class ShapeAttrs:
+    shape: tuple[Dimension, ...]
+
+
+@dataclass(frozen=True)
+class PermutationAttrs:
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AxesAttrs:
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AxisAttrs:
+    axis: int
+
+
+@dataclass(frozen=True)
+class SliceAttrs:
+    """Along `axis`, elements start … start + size − 1."""
+
+    axis: int
+    start: Dimension
+    size: Dimension
+
+
+@dataclass(frozen=True)
+class PadAttrs:
+    """Zeros along `axis`: `low` before and up to `size` in all."""
+
+    axis: int
+    low: Dimension
+    size: Dimension
+
+
+@dataclass(frozen=True)
+class IotaAttrs:
+    """0, 1, 2 … along `axis`, i32."""
+
+    shape: tuple[Dimension, ...]
+    axis: int
+
+
+@dataclass(frozen=True)
+class DotAttrs:
+    """The last two axes are multiplied, the others are batches; an operand may be given transposed."""
+
+    transpose_a: bool = False
+    transpose_b: bool = False
+
+
+@dataclass(frozen=True)
+class RowsAttrs:
+    rows: Dimension
+
+
+@dataclass(frozen=True)
+class RandomAttrs:
+    """`site` tells two random values of one program apart."""
+
+    shape: tuple[Dimension, ...]
+    site: int
+
+
+@dataclass(frozen=True)
+class NormAttrs:
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class AttentionAttrs:
+    """Attention over packed sequences; see attention_reference.AttentionOptions for the meaning of each field."""
+
+    heads: int
+    key_value_heads: int
+    head_size: int
+    scale: float
+    causal: bool = False
+    window: int | None = None
+    dropout: float = 0.0
+    site: int = 0
+
+
+@dataclass(frozen=True)
+class ProjectAttrs:
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """The subgraph of a scan: `inputs` are its own input nodes, in the order carried, scanned, constant."""
+
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class ScanAttrs:
+    """`carried` values go from step to step, `scanned` are read along their first axis, the rest stays constant.
+
+    The body's outputs are the new carried values, then what is stacked along a first axis. `reverse` walks from the
+    last step to the first and stacks in place.
+    """
+
+    body: Body
+    carried: int
+    scanned: int
+    length: Dimension
+    reverse: bool = False
+
+
+@dataclass(frozen=True)
+class Op:
+    name: str
+    kind: str
+    arity: int | None  # None: any number
+    attrs: type | None = None
+    differentiable: bool = True
+
+
+OPS: dict[str, Op] = {
+    op.name: op
+    for op in (
+        Op("input", "leaf", 0, InputAttrs),
+        Op("constant", "leaf", 0, ConstantAttrs),
+        Op("iota", "leaf", 0, IotaAttrs, False),
+        *(Op(name, "elementwise", 1) for name in ("negative", "exp", "log", "sqrt", "rsqrt", "tanh", "erf", "sigmoid", "absolute", "sin", "cos")),
+        *(Op(name, "elementwise", 1, None, False) for name in ("sign", "floor", "is_finite", "logical_not")),
+        *(Op(name, "elementwise", 2) for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")),
+        *(Op(name, "elementwise", 2, None, False) for name in ("less", "less_equal", "equal", "logical_and", "logical_or")),
+        Op("where", "elementwise", 3),
+        Op("cast", "elementwise", 1, DtypeAttrs),
+        Op("stop_gradient", "elementwise", 1, None, False),
+        Op("broadcast", "view", 1, ShapeAttrs),
+        Op("reshape", "view", 1, ShapeAttrs),
+        Op("transpose", "view", 1, PermutationAttrs),
+        Op("slice", "view", 1, SliceAttrs),
+        Op("pad", "special", 1, PadAttrs),
+        Op("concatenate", "special", None, AxisAttrs),
+        Op("sum", "reduce", 1, AxesAttrs),
+        Op("max", "reduce", 1, AxesAttrs),
+        Op("dot", "contract", 2, DotAttrs),
+        Op("take", "special", 2),
+        Op("scatter_add", "special", 2, RowsAttrs),
+        Op("random_uniform", "special", 1, RandomAttrs, False),
+        Op("softmax", "composite", 1),
+        Op("log_softmax", "composite", 1),
+        Op("layer_norm", "composite", 3, NormAttrs),
+        Op("rms_norm", "composite", 2, NormAttrs),
+        Op("gelu", "composite", 1),
+        Op("gelu_tanh", "composite", 1),
+        Op("silu", "composite", 1),
+        Op("attention", "special", None, AttentionAttrs),
+        Op("attention_backward", "special", None, AttentionAttrs, False),
+        Op("scan", "special", None, ScanAttrs),
+        Op("project", "special", 1, ProjectAttrs),
+    )
+}
+
+COMPARISONS = frozenset({"less", "less_equal", "equal"})
+LOGICAL = frozenset({"logical_and", "logical_or", "logical_not"})

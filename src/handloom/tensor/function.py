@@ -1,0 +1,160 @@
+"""`compile`: a function of tensors, traced once for each form of its arguments and run as a program from then on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from handloom.compiler import Executable, build
+from handloom.errors import HandloomError, UsageError
+from handloom.graph.node import Dimension, Size, Spec
+from handloom.tensor import tree
+from handloom.tensor.tensor import Array, Tensor, Trace, TraceError, dtype_of, node_of, tensor
+
+
+class CompiledFunction:
+    """A traced function. `program` holds the program of the last call, to look inside."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        symbols: Mapping[str, Any],
+        capacity: Mapping[str, int],
+        donate: Sequence[str],
+        threads: int | None,
+    ) -> None:
+        self.function = function
+        self.signature = inspect.signature(function)
+        for name in (*symbols, *donate):
+            if name not in self.signature.parameters:
+                raise UsageError(f"{function.__name__} has no argument {name!r}; it has {', '.join(self.signature.parameters)}")
+        self.symbols, self.capacity, self.donate, self.threads = symbols, dict(capacity), frozenset(donate), threads
+        self.program: Executable | None = None
+        self._traced: dict[Any, _Traced] = {}
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        bound = self.signature.bind(*arguments, **named)
+        bound.apply_defaults()
+        leaves = [_leaf(x) for x in tree.flatten(bound.arguments)]
+        arrays = [x for x in leaves if isinstance(x, np.ndarray)]
+        dims = self._dimensions(bound.arguments)
+        env: dict[str, int] = {}
+        forms: list[Any] = []
+        for leaf, shape in zip(leaves, dims, strict=True):
+            if isinstance(leaf, np.ndarray):
+                _match(leaf, shape, env)
+                forms.append((shape or leaf.shape, leaf.dtype.name))
+            else:
+                forms.append(leaf)
+        for name, size in env.items():
+            if size > self.capacity.get(name, size):
+                raise HandloomError(f"{size} {name} are more than this program's capacity of {self.capacity[name]}")
+        key = (tree.structure(dict(bound.arguments)), tuple(forms))
+        traced = self._traced.get(key)
+        if traced is None:
+            traced = self._traced[key] = self._trace(bound, leaves, [form for form in forms])
+        self.program = traced.program
+        results = traced.program(arrays + traced.captured, env)
+        return tree.rebuild(traced.result, list(map(Tensor, results)))
+
+    def _dimensions(self, arguments: Mapping[str, Any]) -> list[tuple[Dimension, ...] | None]:
+        shapes: list[tuple[Dimension, ...] | None] = []
+        for name, value in arguments.items():
+            _pair(value, self.symbols.get(name), shapes, name)
+        return shapes
+
+    def _trace(self, bound: inspect.BoundArguments, leaves: Sequence[Any], forms: Sequence[Any]) -> _Traced:
+        trace = Trace()
+        names = [name for name, value in bound.arguments.items() for _ in tree.flatten(value)]
+        with trace.recording():
+            values = []
+            donated: list[int] = []
+            for name, leaf, form in zip(names, leaves, forms, strict=True):
+                if not isinstance(leaf, np.ndarray):
+                    values.append(leaf)
+                    continue
+                if name in self.donate:
+                    donated.append(len(trace.inputs))
+                values.append(Tensor(trace.input(Spec(tuple(form[0]), dtype_of(leaf)), name)))
+            rebuilt = tree.rebuild(dict(bound.arguments), values)
+            call = inspect.BoundArguments(self.signature, rebuilt)
+            result = self.function(*call.args, **call.kwargs)
+            outputs = [node_of(x if isinstance(x, Tensor) else tensor(x)) for x in tree.flatten(result)]
+        captured = [array for _, array in trace.captured.values()]
+        order = [x for x in trace.inputs if x.attrs.name != "captured"] + [node for node, _ in trace.captured.values()]
+        program = build(order, outputs, self.capacity, donated, self.threads)
+        return _Traced(program, captured, tree.transform(lambda _: 0, result))
+
+
+@dataclass(frozen=True)
+class _Traced:
+    program: Executable
+    captured: list[Array]
+    result: Any
+
+
+def compile(
+    function: Callable[..., Any] | None = None,
+    *,
+    symbols: Mapping[str, Any] | None = None,
+    capacity: Mapping[str, int] | None = None,
+    donate: Sequence[str] = (),
+    threads: int | None = None,
+) -> Any:
+    """`function` as a compiled program; also a decorator.
+
+    Arguments are trees of arrays and tensors (numbers become scalars, truth values and strings stay as they are and are
+    part of what is compiled). `symbols` gives for an argument a tree of shapes with names in place of sizes,
+    {"batch": {"ids": ("tokens",), "starts": ("sequences+1",)}}; the program then serves every size up to `capacity`,
+    {"tokens": 2048, "sequences": 64}. `donate` names arguments whose arrays may be overwritten by results of the same
+    shape: state that is replaced, such as parameters. `threads` defaults to the physical cores that may be used.
+    Results are tensors that own their data.
+    """
+    if function is None:
+        return lambda f: compile(f, symbols=symbols, capacity=capacity, donate=donate, threads=threads)
+    return CompiledFunction(function, symbols or {}, capacity or {}, donate, threads)
+
+
+def _leaf(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        if x.traced:
+            raise TraceError("a compiled function cannot be called with a traced tensor: call the plain function instead")
+        return x.numpy()
+    if isinstance(x, (bool, str)):
+        return x
+    return x if isinstance(x, np.ndarray) and x.dtype != np.int64 and x.dtype != np.float64 else tensor(x).numpy()
+
+
+def _pair(value: Any, shapes: Any, found: list[tuple[Dimension, ...] | None], where: str) -> None:
+    """Walks a tree of values and the tree of shapes beside it."""
+    if shapes is None or not isinstance(value, (dict, list, tuple)):
+        if shapes is not None and value is not None:
+            if not isinstance(shapes, (tuple, list)):
+                raise UsageError(f"symbols of {where}: a tuple of sizes is needed, not {shapes!r}")
+            found.append(tuple(Size.parse(size) if isinstance(size, str) else size for size in shapes))
+        elif value is not None:
+            found.extend(None for _ in tree.flatten(value))
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            _pair(part, shapes.get(name), found, f"{where}.{name}")
+    else:
+        for i, part in enumerate(value):
+            _pair(part, shapes[i], found, f"{where}[{i}]")
+
+
+def _match(array: Array, shape: tuple[Dimension, ...] | None, env: dict[str, int]) -> None:
+    if shape is None:
+        return
+    if len(shape) != array.ndim:
+        raise HandloomError(f"an array of shape {array.shape} was given where {shape} was declared")
+    for size, actual in zip(shape, array.shape, strict=True):
+        if isinstance(size, Size) and len(size.terms) == 1:
+            (name, factor), rest = size.terms[0], actual - size.constant
+            if rest % factor or rest < 0 or env.setdefault(name, rest // factor) != rest // factor:
+                raise HandloomError(f"an array of shape {array.shape} was given where {shape} was declared, with {env}")
+        elif size != actual and not isinstance(size, Size):
+            raise HandloomError(f"an array of shape {array.shape} was given where {shape} was declared")

@@ -1,0 +1,70 @@
+"""Losses, as (sum, weight): summed over micro-batches first and divided once, so that packing never changes a mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handloom.graph import build as b
+from handloom.graph import composites
+from handloom.graph.node import Node
+from handloom.tensor.tensor import Tensor, apply
+
+
+def _total(x: Node) -> Node:
+    return b.reshape(b.reduce("sum", x, range(len(x.shape))), ())
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, smoothing: float = 0.0, ignore: int = -100
+) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of labels i32 [n] under softmax(logits [n, classes]).
+
+    Rows labelled `ignore` count nothing. The weight is the number of the others, or the sum of their classes' weights.
+    `smoothing` spreads that share of a label evenly over all classes (Szegedy et al. 2016).
+    """
+
+    def build(x: Node, y: Node, *weights: Node) -> Any:
+        rows, classes = x.shape
+        labels = b.reshape(y, (rows, 1))
+        counted = b.binary("equal", labels, b.full(ignore, (rows, 1), "i32"))
+        real = b.cast(b.unary("logical_not", counted), "f32")
+        hit = b.cast(b.binary("equal", b.broadcast(labels, x.shape), b.iota(x.shape, 1)), "f32")
+        logp = b.make("log_softmax", x)
+        weighted = b.multiply(hit, weights[0]) if weights else hit
+        weight = b.reduce("sum", weighted, (1,)) if weights else real
+        loss = b.negative(b.reduce("sum", b.multiply(logp, weighted), (1,)))
+        if smoothing:
+            spread = b.multiply(logp, weights[0]) if weights else logp
+            even = b.multiply(b.reduce("sum", spread, (1,)), -smoothing / composites.count((classes,)))
+            loss = b.add(b.multiply(loss, 1 - smoothing), b.multiply(even, real))
+        return _total(loss), _total(weight)
+
+    return apply(build, logits, labels, *([] if class_weights is None else [class_weights]))  # type: ignore[no-any-return]
+
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """−y·log σ(x) − (1 − y)·log(1 − σ(x)) of every element; the weight is the number of rows.
+
+    Computed as max(x, 0) − x·y + log(1 + exp(−|x|)), which no x overflows.
+    """
+
+    def build(x: Node, y: Node) -> Any:
+        tail = b.unary("log", b.add(b.unary("exp", b.negative(b.unary("absolute", x))), 1.0))
+        loss = b.add(b.subtract(b.binary("maximum", x, 0.0), b.multiply(x, y)), tail)
+        return _total(loss), _rows(x)
+
+    return apply(build, logits, targets)  # type: ignore[no-any-return]
+
+
+def mean_squared_error(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(x − y)² of every element; the weight is the number of elements."""
+
+    def build(x: Node, y: Node) -> Any:
+        difference = b.subtract(x, y)
+        return _total(b.multiply(difference, difference)), _total(b.full(1, x.shape, x.dtype))
+
+    return apply(build, outputs, targets)  # type: ignore[no-any-return]
+
+
+def _rows(x: Node) -> Node:
+    return _total(b.full(1, x.shape[:1] or (), "f32"))

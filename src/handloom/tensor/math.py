@@ -1,0 +1,234 @@
+"""Functions of tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from handloom.graph import build as b
+from handloom.graph.node import Dimension
+from handloom.graph.ops import AttentionAttrs
+from handloom.tensor import random
+from handloom.tensor.tensor import Operand, Tensor, apply, tensor
+
+
+def _unary(op: str, x: Tensor) -> Tensor:
+    return apply(lambda node: b.unary(op, node), x)  # type: ignore[no-any-return]
+
+
+def exp(x: Tensor) -> Tensor:
+    return _unary("exp", x)
+
+
+def log(x: Tensor) -> Tensor:
+    return _unary("log", x)
+
+
+def sqrt(x: Tensor) -> Tensor:
+    return _unary("sqrt", x)
+
+
+def rsqrt(x: Tensor) -> Tensor:
+    return _unary("rsqrt", x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    return _unary("tanh", x)
+
+
+def erf(x: Tensor) -> Tensor:
+    return _unary("erf", x)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    return _unary("sigmoid", x)
+
+
+def sin(x: Tensor) -> Tensor:
+    return _unary("sin", x)
+
+
+def cos(x: Tensor) -> Tensor:
+    return _unary("cos", x)
+
+
+def abs(x: Tensor) -> Tensor:
+    return _unary("absolute", x)
+
+
+def floor(x: Tensor) -> Tensor:
+    return _unary("floor", x)
+
+
+def is_finite(x: Tensor) -> Tensor:
+    return _unary("is_finite", x)
+
+
+def logical_not(x: Tensor) -> Tensor:
+    return _unary("logical_not", x)
+
+
+def logical_and(x: Tensor, y: Tensor) -> Tensor:
+    return apply(lambda p, q: b.binary("logical_and", p, q), x, y)  # type: ignore[no-any-return]
+
+
+def logical_or(x: Tensor, y: Tensor) -> Tensor:
+    return apply(lambda p, q: b.binary("logical_or", p, q), x, y)  # type: ignore[no-any-return]
+
+
+def stop_gradient(x: Tensor) -> Tensor:
+    """x, taken as a constant by differentiation."""
+    return _unary("stop_gradient", x)
+
+
+def relu(x: Tensor) -> Tensor:
+    return maximum(x, 0.0)
+
+
+def gelu(x: Tensor, approximate: bool = False) -> Tensor:
+    """x · Φ(x); `approximate` takes the tanh form."""
+    return apply(lambda node: b.make("gelu_tanh" if approximate else "gelu", node), x)  # type: ignore[no-any-return]
+
+
+def silu(x: Tensor) -> Tensor:
+    return apply(lambda node: b.make("silu", node), x)  # type: ignore[no-any-return]
+
+
+def maximum(x: Operand, y: Operand) -> Tensor:
+    return apply(lambda p, q: b.binary("maximum", p, q), x, y)  # type: ignore[no-any-return]
+
+
+def minimum(x: Operand, y: Operand) -> Tensor:
+    return apply(lambda p, q: b.binary("minimum", p, q), x, y)  # type: ignore[no-any-return]
+
+
+def where(condition: Tensor, x: Operand, y: Operand) -> Tensor:
+    """x where the condition (bool) holds, else y."""
+    return apply(b.where, condition, x, y)  # type: ignore[no-any-return]
+
+
+def cast(x: Tensor, dtype: str) -> Tensor:
+    return x.astype(dtype)
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Over the last axis."""
+    return apply(lambda node: b.make("softmax", node), x)  # type: ignore[no-any-return]
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Over the last axis."""
+    return apply(lambda node: b.make("log_softmax", node), x)  # type: ignore[no-any-return]
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float = 1e-12) -> Tensor:
+    """x [..., n] normalised over the last axis, weight and bias [n]."""
+    return apply(lambda *n: b.layer_norm(*n, epsilon), x, weight, bias)  # type: ignore[no-any-return]
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """x [..., n] divided by its root mean square over the last axis, weight [n]."""
+    return apply(lambda *n: b.rms_norm(*n, epsilon), x, weight)  # type: ignore[no-any-return]
+
+
+def matmul(a: Tensor, c: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
+    """Products of the last two axes; the leading axes must be equal."""
+    return apply(lambda x, y: b.dot(x, y, transpose_a, transpose_b), a, c)  # type: ignore[no-any-return]
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [..., in] · weight [out, in] transposed, plus bias [out]."""
+
+    def build(x: Any, w: Any, *bias: Any) -> Any:
+        rows: Dimension = 1
+        for size in x.shape[:-1]:
+            rows = size * rows
+        flat = b.dot(b.reshape(x, (rows, x.shape[-1])), w, False, True)
+        if bias:
+            flat = b.add(flat, bias[0])
+        return b.reshape(flat, (*x.shape[:-1], w.shape[0]))
+
+    return apply(build, x, weight, *([] if bias is None else [bias]))  # type: ignore[no-any-return]
+
+
+def take(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows of `table` [rows, ...] numbered by ids i32 [n]."""
+    return apply(b.take, table, ids)  # type: ignore[no-any-return]
+
+
+def concatenate(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
+    return apply(lambda *nodes: b.concatenate(nodes, axis % len(nodes[0].shape)), *parts)  # type: ignore[no-any-return]
+
+
+def stack(parts: Sequence[Tensor]) -> Tensor:
+    """Along a new first axis."""
+    return concatenate([part.reshape(1, *part.shape) for part in parts])
+
+
+def iota(*shape: Dimension, axis: int = -1) -> Tensor:
+    """0, 1, 2 … along `axis`, i32; always an array of its own unless the shape holds symbols."""
+    if all(isinstance(size, int) for size in shape):
+        sizes = [int(size) for size in shape]  # type: ignore[arg-type]
+        line = np.arange(sizes[axis], dtype=np.int32)
+        return tensor(np.broadcast_to(line.reshape([-1 if i == axis % len(sizes) else 1 for i in range(len(sizes))]), sizes))
+    return Tensor(b.iota(shape, axis % len(shape)))
+
+
+def zeros(*shape: int, dtype: str = "f32") -> Tensor:
+    return tensor(np.zeros(shape), dtype)
+
+
+def ones(*shape: int, dtype: str = "f32") -> Tensor:
+    return tensor(np.ones(shape), dtype)
+
+
+def dropout(x: Tensor, rate: float) -> Tensor:
+    """Zeroes each element with probability `rate` and scales the others by 1 / (1 − rate).
+
+    Only inside `random.using(state, training=True)`; elsewhere x itself. Srivastava et al. 2014.
+    """
+    source = random.current()
+    if not rate or source is None:
+        return x
+    site = source.site()
+
+    def build(node: Any, state: Any) -> Any:
+        kept = b.binary("less_equal", b.full(rate, node.shape, "f32"), b.random_uniform(state, node.shape, site))
+        return b.where(kept, b.multiply(node, 1 / (1 - rate)), b.zeros_like(node))
+
+    return apply(build, x, source.state)  # type: ignore[no-any-return]
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    starts: Tensor,
+    *,
+    heads: int,
+    key_value_heads: int | None = None,
+    scale: float | None = None,
+    causal: bool = False,
+    window: int | None = None,
+    dropout: float = 0.0,
+    key_starts: Tensor | None = None,
+) -> Tensor:
+    """Scaled dot-product attention within packed sequences (Vaswani et al. 2017): no padding and no mask.
+
+    q [tokens, heads·size]; k and v [key tokens, key_value_heads·size]; `starts` i32 [sequences + 1] says where each
+    sequence begins and where the last one ends; `key_starts` the same for keys where they differ (cross-attention).
+    `scale` is 1/√size unless given; `window` limits how far back a query looks. Returns [tokens, heads·size].
+    """
+    groups = key_value_heads or heads
+    size = q.shape[1] // heads
+    assert isinstance(size, int)
+    source = random.current() if dropout else None
+    attrs = AttentionAttrs(
+        heads, groups, size, scale if scale is not None else 1 / math.sqrt(size), causal, window,
+        dropout if source else 0.0, source.site() if source else 0,
+    )  # fmt: skip
+    operands = [q, k, v, starts, key_starts if key_starts is not None else starts, *([source.state] if source else [])]
+    return apply(lambda *nodes: b.project(b.make("attention", *nodes, attrs=attrs), 0), *operands)  # type: ignore[no-any-return]
