@@ -1,1 +1,1 @@
-"""To be written."""
+"""Data: from people's files to packed batches."""

@@ -1,1 +1,1 @@
-"""To be written."""
+"""Text: tokens, tags, spans and windows. Imports no other room."""

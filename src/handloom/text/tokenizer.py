@@ -1,0 +1,198 @@
+"""A model's tokenizer: from its folder, over texts and words, and back into a folder that transformers opens."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+
+from handloom.errors import HandloomError
+from handloom.text import tokenizer_files as files
+from handloom.text import unknown
+from handloom.text.encoding import Encoding, Ints
+from handloom.text.spans import Word
+from handloom.text.unknown import UnknownReport
+
+_HALVES = re.compile("[\ud800-\udfff]")
+_HUGE = 10**9  # transformers writes 1e30 where a tokenizer has no limit
+
+
+class Tokenizer:
+    """Texts to tokens, with offsets into the user's own strings.
+
+    `cls`, `sep`, `pad`, `unk`, `mask`: ids of the special tokens, None where the vocabulary has none.
+    `max_length`: the longest sequence the tokenizer was made for, None where it does not say.
+    """
+
+    def __init__(self, source: files.Source) -> None:
+        self._source = source
+        self._tokenizer = source.tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        names = source.special
+        ids = {role: self._tokenizer.token_to_id(name) for role, name in names.items()}
+        self.cls, self.sep, self.pad, self.unk, self.mask = (ids.get(role) for role in files.ROLES)
+        self.special_tokens: dict[str, str] = {role: name for role, name in names.items() if ids[role] is not None}
+        length = source.config.get("model_max_length")
+        self.max_length = int(length) if isinstance(length, (int, float)) and 0 < length < _HUGE else None
+        # A byte-level vocabulary spells the space before a word into the word's first token.
+        self._spells_spaces = files.pre_tokenizer_types(self._tokenizer) & {"ByteLevel", "Metaspace"} != set()
+        self._marks_words = files.marks_every_word(self._tokenizer)
+
+    @classmethod
+    def load(cls, folder: str | Path, lowercase: bool | None = None) -> Tokenizer:
+        """From `tokenizer.json`, else `vocab.txt` (BERT's WordPiece), else `vocab.json` and `merges.txt` (byte-level).
+
+        Padding and truncation written into the file are overruled: both are off. `lowercase` overrules what the
+        folder says. Raises HandloomError for a folder without a tokenizer and for files that cannot be read.
+        """
+        return cls(files.load(Path(folder), lowercase))
+
+    @property
+    def size(self) -> int:
+        """Number of ids, added tokens included."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def special_count(self, pair: bool = False) -> int:
+        """How many special tokens a sequence carries."""
+        return self._tokenizer.num_special_tokens_to_add(pair)
+
+    def token(self, index: int) -> str:
+        """The vocabulary's spelling of an id."""
+        found = self._tokenizer.id_to_token(index)
+        if found is None:
+            raise HandloomError(f"The vocabulary has no token {index}; it has {self.size}.")
+        return found
+
+    def encode(self, text: str, pair: str | None = None) -> Encoding:
+        """One text, or a text and its pair, with special tokens."""
+        return self.encode_batch([text], None if pair is None else [pair])[0]
+
+    def encode_batch(self, texts: Sequence[str], pairs: Sequence[str | None] | None = None) -> list[Encoding]:
+        """Many texts at once, on all cores; `pairs` holds one pair, or None, for each."""
+        if isinstance(texts, str):
+            raise HandloomError("encode_batch takes a list of texts; for one text there is encode.")
+        if pairs is None:
+            inputs: list[Any] = [_utf8(text) for text in texts]
+            second: Sequence[str | None] = [None] * len(inputs)
+        else:
+            second = pairs
+            inputs = [_utf8(a) if b is None else (_utf8(a), _utf8(b)) for a, b in zip(texts, pairs, strict=True)]
+        found = self._tokenizer.encode_batch(inputs)
+        return [self._encoding(raw, a, b) for raw, a, b in zip(found, texts, second, strict=True)]
+
+    def encode_words(self, text: str, words: Sequence[Word]) -> Encoding:
+        """A text already split: `words` are (start, end) in characters of `text`."""
+        return self.encode_words_batch([text], [words])[0]
+
+    def encode_words_batch(self, texts: Sequence[str], words: Sequence[Sequence[Word]]) -> list[Encoding]:
+        """Many texts already split into words. `Encoding.words` counts within the words given.
+
+        A word of which nothing is left (control characters only) has no token; the others keep their numbers.
+        """
+        inputs, shifts = [], []
+        for text, places in zip(texts, words, strict=True):
+            pieces = [_utf8(text[start:end]) for start, end in places]
+            # One leading space where the vocabulary wants it: at the text's beginning and after a space.
+            shift = [0] * len(places)
+            if self._spells_spaces and not self._marks_words:
+                shift = [int(start == 0 or text[start - 1].isspace()) for start, _ in places]
+                pieces = [" " + piece if spaced else piece for piece, spaced in zip(pieces, shift, strict=True)]
+            inputs.append(pieces)
+            shifts.append(np.asarray([start for start, _ in places], np.int32) - np.asarray(shift, np.int32))
+        found = self._tokenizer.encode_batch(inputs, is_pretokenized=True)
+        result = []
+        for raw, text, places, moved in zip(found, texts, words, shifts, strict=True):
+            coded = self._encoding(raw, None, None)
+            own = np.flatnonzero(coded.sequence == 0)
+            if own.size:
+                word = coded.words[own]
+                limits = np.asarray(places, np.int32)[word]
+                offsets = coded.offsets[own] + moved[word][:, None]
+                coded.offsets[own] = np.clip(offsets, limits[:, :1], limits[:, 1:])
+                self._trim(coded, text, None)
+            result.append(coded)
+        return result
+
+    def unknown_report(self, texts: Sequence[str], encodings: Sequence[Encoding], warn: bool = True) -> UnknownReport:
+        """How much of the texts is unknown; more than 5 % is also a Python warning."""
+        tokens = sum(int((coded.sequence == 0).sum()) for coded in encodings)
+        pieces: list[str] = []
+        if self.unk is not None:
+            for text, coded in zip(texts, encodings, strict=True):
+                if len(lost := np.flatnonzero((coded.ids == self.unk) & (coded.sequence == 0))):
+                    pieces += [text[start:end] for start, end in coded.offsets[lost].tolist()]
+        found = unknown.report(tokens, pieces, self.knows)
+        if warn and found.message:
+            warnings.warn(found.message, UserWarning, stacklevel=2)
+        return found
+
+    def knows(self, character: str) -> bool:
+        """Whether the vocabulary can spell a character, alone or inside of a word."""
+        try:
+            ids = self._tokenizer.encode_batch([_utf8(character), "a" + _utf8(character)], add_special_tokens=False)
+        except (TypeError, ValueError):
+            return False
+        return any(self.unk not in coded.ids for coded in ids)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes what transformers' AutoTokenizer opens; files that came from a folder and still hold are copied."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        kept = dict(self._source.originals)
+        if "tokenizer.json" not in kept:
+            kept["tokenizer.json"] = (self._tokenizer.to_str(pretty=True) + "\n").encode()
+        if "tokenizer_config.json" not in kept:
+            config = {**self._source.config, **{f"{role}_token": name for role, name in self.special_tokens.items()}}
+            kept["tokenizer_config.json"] = _json(config)
+        if "special_tokens_map.json" not in kept:
+            kept["special_tokens_map.json"] = _json(
+                {f"{role}_token": name for role, name in self.special_tokens.items()}
+            )
+        for name, content in kept.items():
+            (target / name).write_bytes(content)
+
+    def _encoding(self, raw: tokenizers.Encoding, text: str | None, pair: str | None) -> Encoding:
+        sequence: Ints = np.asarray([-1 if part is None else part for part in raw.sequence_ids], np.int32)
+        coded = Encoding(
+            np.asarray(raw.ids, np.int32),
+            np.asarray(raw.type_ids, np.int32),
+            np.asarray(raw.offsets, np.int32).reshape(-1, 2),
+            sequence < 0,
+            np.asarray([-1 if word is None else word for word in raw.word_ids], np.int32),
+            sequence,
+        )
+        if text is not None:
+            self._trim(coded, text, pair)
+        return coded
+
+    def _trim(self, coded: Encoding, text: str, pair: str | None) -> None:
+        """A token that spells the space before its word does not own that space."""
+        if not self._spells_spaces:
+            return
+        strings = (text, pair or "")
+        for index, (start, end) in enumerate(coded.offsets.tolist()):
+            string = strings[max(int(coded.sequence[index]), 0)]
+            while start < end and string[start].isspace():
+                start += 1
+            coded.offsets[index, 0] = start
+
+
+def _utf8(text: str) -> str:
+    """Half surrogates, which no UTF-8 can hold, become U+FFFD; the length stays."""
+    if not isinstance(text, str):
+        raise HandloomError(f"A text must be a string, not {type(text).__name__}: {text!r:.80}")
+    return text if text.isascii() else _HALVES.sub("\ufffd", text)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
