@@ -1,0 +1,77 @@
+"""The ceiling that products are measured against: fused multiply-adds on registers alone, on all threads at once."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from handloom.codegen import llvm
+from handloom.codegen.emit import Function, Module, Value, number, vector
+from handloom.codegen.target import Target, choose
+from handloom.runtime import driver as native
+from handloom.runtime.arena import empty
+from handloom.runtime.pool import Pool
+
+STEPS = 60_000
+"""Steps of the loop in one task; a task is about half a millisecond."""
+
+
+def host_target(level: str | None = None) -> Target:
+    """The target that kernels are generated for on this machine."""
+    cpu, features, triple = llvm.host()
+    return choose(triple, cpu, features, level)
+
+
+def host_driver() -> native.Driver:
+    """The runtime's driver, compiled for this machine."""
+    cpu, features, triple = llvm.host()
+    return native.build(lambda text: llvm.compile_object(text, cpu, features), llvm.load, triple)
+
+
+def table_of(kernel: int, arguments: np.ndarray, tasks: int) -> np.ndarray:
+    """A program of one kernel."""
+    table = empty((1, native.ENTRY_WORDS), "int64")
+    table[:] = 0
+    table[0, native.KERNEL], table[0, native.ARGUMENTS] = kernel, arguments.ctypes.data
+    table[0, native.TASKS] = tasks
+    return table
+
+
+class Ceiling:
+    """Measures GFLOP/s of independent FMA chains: as many as a product's tile has accumulators."""
+
+    def __init__(self, pool: Pool, target: Target) -> None:
+        self.chains = target.rows * target.vectors
+        module = Module()
+        f = Function(module, "ceiling", [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")])
+        type = vector("float", target.lanes)
+        factor, start = number(0.5, type), number(1.0, type)
+
+        def step(_: Value, sums: list[Value]) -> list[Value]:
+            return [f.fma(factor, factor, total) for total in sums]
+
+        sums = f.loop(0, STEPS, 1, step, [start] * self.chains, nonempty=True)
+        for i, total in enumerate(sums):
+            f.store(total, f.at(f.parameters[2], i * target.lanes, "float"))
+        f.finish()
+        # identical chains would be merged: each begins with its own number
+        text = module.text()
+        for i in range(self.chains):
+            text = text.replace(f"phi {type} [ {start.text},", f"phi {type} [ {number(1.0 + i, type).text},", 1)
+        self.library = llvm.load({"ceiling": llvm.compile_object(text, target.cpu, target.features)})
+        self.arguments = np.zeros(1, np.int64)
+        self.tasks = 4 * pool.threads
+        self.flops = 2 * self.tasks * STEPS * self.chains * target.lanes
+        self.table = table_of(self.library.address("ceiling"), self.arguments, self.tasks)
+        self.pool = pool
+
+    def seconds(self) -> float:
+        """One run on all threads."""
+        begin = time.perf_counter()
+        self.pool.run(self.table, 1 << 16)
+        return time.perf_counter() - begin
+
+    def rate(self) -> float:
+        """GFLOP/s of one run."""
+        return self.flops / self.seconds() / 1e9
