@@ -1,0 +1,169 @@
+"""What attention means, in NumPy: softmax(scale · q·kᵀ + mask)·v for each sequence and head of a packed batch.
+
+Query i of a sequence of n queries and m keys stands at key position i + m − n: sequences are aligned at their ends, so
+that n new queries after a cache of m − n keys are causal without more ado. A query without any visible key gives zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from handloom.graph import philox
+
+Floats = NDArray[Any]
+
+
+class AttentionLike(Protocol):
+    """What says how to attend; the attributes of the graph's op say it, too."""
+
+    @property
+    def heads(self) -> int: ...
+    @property
+    def key_value_heads(self) -> int: ...
+    @property
+    def head_size(self) -> int: ...
+    @property
+    def scale(self) -> float: ...
+    @property
+    def causal(self) -> bool: ...
+    @property
+    def window(self) -> int | None: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def site(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """How to attend.
+
+    heads: of the queries. key_value_heads: a divisor of heads; query head h reads key head h // (heads // that).
+    head_size: elements of a head. scale: of the scores. causal: no key after the query's position.
+    window: only keys closer than this to the query's position (1: itself). dropout: rate for probabilities, with the
+    random numbers of `site` (see graph.philox) at row = query token · heads + head, column = key within its sequence.
+    """
+
+    heads: int
+    key_value_heads: int
+    head_size: int
+    scale: float
+    causal: bool = False
+    window: int | None = None
+    dropout: float = 0.0
+    site: int = 0
+
+
+class _Head(NamedTuple):
+    """One head of one sequence: where it lies, its probabilities [n, m] and what dropout multiplies them with."""
+
+    queries: slice
+    keys: slice
+    columns: slice
+    key_columns: slice
+    head: int
+    probabilities: Floats
+    log_sum: Floats
+    factor: Floats | float
+
+
+def attention(
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    starts: ArrayLike,
+    key_starts: ArrayLike,
+    options: AttentionLike,
+    state: ArrayLike | None = None,
+) -> tuple[Floats, Floats]:
+    """(out [T, heads·head_size], log-sum-exp of the scaled scores [T, heads]) in q's dtype.
+
+    q: [T, heads·head_size]; k, v: [U, key_value_heads·head_size]; starts, key_starts: i32[sequences + 1];
+    state: the random state u32[4], needed for dropout only. The log-sum-exp of no visible key is −inf.
+    """
+    out = np.zeros_like(q)
+    log_sums = np.full((len(q), options.heads), -np.inf, q.dtype)
+    for h in _heads(q, k, starts, key_starts, options, state):
+        out[h.queries, h.columns] = (h.probabilities * h.factor) @ v[h.keys, h.key_columns]
+        log_sums[h.queries, h.head] = h.log_sum
+    return out, log_sums
+
+
+def attention_backward(
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    out: Floats,
+    log_sums: Floats,
+    gradient: Floats,
+    starts: ArrayLike,
+    key_starts: ArrayLike,
+    options: AttentionLike,
+    state: ArrayLike | None = None,
+) -> tuple[Floats, Floats, Floats]:
+    """Gradients of q, k and v from that of `out`. `log_sums` is not needed here: the probabilities are made anew."""
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    for h in _heads(q, k, starts, key_starts, options, state):
+        g = gradient[h.queries, h.columns]
+        delta = (g * out[h.queries, h.columns]).sum(1, keepdims=True)
+        slope = h.probabilities * (g @ v[h.keys, h.key_columns].T * h.factor - delta) * _like(q, options.scale)
+        dq[h.queries, h.columns] = slope @ k[h.keys, h.key_columns]
+        dk[h.keys, h.key_columns] += slope.T @ q[h.queries, h.columns]
+        dv[h.keys, h.key_columns] += (h.probabilities * h.factor).T @ g
+    return dq, dk, dv
+
+
+def visible(queries: int, keys: int, options: AttentionLike) -> NDArray[np.bool_]:
+    """bool[queries, keys]: which keys of its sequence a query sees."""
+    distance = np.arange(queries)[:, None] + (keys - queries) - np.arange(keys)[None, :]
+    seen = distance >= 0 if options.causal else np.ones_like(distance, np.bool_)
+    if options.window is not None:
+        seen = seen & (np.abs(distance) < options.window)
+    return seen
+
+
+def _heads(
+    q: Floats, k: Floats, starts: ArrayLike, key_starts: ArrayLike, options: AttentionLike, state: ArrayLike | None
+) -> Iterator[_Head]:
+    edges = zip(np.asarray(starts).tolist(), np.asarray(key_starts).tolist(), strict=True)
+    size, group = options.head_size, options.heads // options.key_value_heads
+    for (begin, key_begin), (end, key_end) in pairwise(edges):
+        n, m = end - begin, key_end - key_begin
+        if not n or not m:
+            continue
+        seen = visible(n, m, options)
+        for head in range(options.heads):
+            columns = slice(head * size, head * size + size)
+            key_columns = slice(head // group * size, head // group * size + size)
+            scores = q[begin:end, columns] @ k[key_begin:key_end, key_columns].T * _like(q, options.scale)
+            scores = np.where(seen, scores, _like(q, -np.inf))
+            probabilities, log_sum = _softmax(scores)
+            factor: Floats | float = 1.0
+            if options.dropout:
+                assert state is not None, "dropout needs the random state"
+                rows = np.arange(begin, end) * options.heads + head
+                kept = philox.keep(state, options.site, rows, m, options.dropout)
+                factor = kept * _like(q, philox.keep_scale(options.dropout))
+            rows_of = (slice(begin, end), slice(key_begin, key_end))
+            yield _Head(*rows_of, columns, key_columns, head, probabilities, log_sum, factor)
+
+
+def _softmax(scores: Floats) -> tuple[Floats, Floats]:
+    """Of each row, with its log-sum-exp; a row of −inf gives zeros."""
+    top = scores.max(1, keepdims=True)
+    top = np.where(np.isneginf(top), _like(scores, 0), top)
+    e = np.exp(scores - top)
+    total = e.sum(1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        log_sum = top[:, 0] + np.log(total[:, 0])
+    return e / np.where(total == 0, _like(scores, 1), total), log_sum
+
+
+def _like(x: Floats, value: float) -> Any:
+    return x.dtype.type(value)
