@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from handloom.text.schemes import Scheme
+from handloom.text.spans import runs
+
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -70,30 +73,6 @@ OF_CONFUSION: dict[str, Callable[[Counts], Floats]] = {
 # -- spans ----------------------------------------------------------------------------------------------------------
 
 
-def spans_of(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Entities of one tagged sentence as (type, first word, one past the last), the way conlleval reads them.
-
-    Reads IO, BIO, BIOES and BMES: a span begins at B or S, after an O, after E or S, or where the type changes; it ends
-    before the next begin, before an O, and after E or S.
-    """
-    found: list[tuple[str, int, int]] = []
-    start, kind = -1, ""
-    for at, tag in enumerate(tags):
-        head, _, rest = tag.partition("-")
-        outside = tag in ("O", "")
-        if start >= 0 and (outside or head in ("B", "S") or rest != kind):
-            found.append((kind, start, at))
-            start = -1
-        if not outside and start < 0:
-            start, kind = at, rest
-        if start >= 0 and head in ("E", "S"):
-            found.append((kind, start, at + 1))
-            start = -1
-    if start >= 0:
-        found.append((kind, start, len(tags)))
-    return found
-
-
 @dataclass(frozen=True)
 class SpanCounts:
     """For each sentence and entity type the spans that are right, guessed and true: int64 [sentences, types, 3]."""
@@ -123,16 +102,19 @@ class SpanCounts:
         }
 
 
-def span_counts(gold: Iterable[Sequence[str]], guess: Iterable[Sequence[str]]) -> SpanCounts:
+Tags = Sequence[str | None]
+
+
+def span_counts(gold: Iterable[Tags], guess: Iterable[Tags], scheme: Scheme | None = None) -> SpanCounts:
     """Compare tag sequences sentence by sentence; a span is right if its type and both ends are."""
-    pairs = [(set(spans_of(true)), set(spans_of(guessed))) for true, guessed in zip(gold, guess, strict=True)]
-    types = tuple(sorted({span[0] for true, guessed in pairs for span in true | guessed}))
+    pairs = [(set(runs(true, scheme)), set(runs(guessed, scheme))) for true, guessed in zip(gold, guess, strict=True)]
+    types = tuple(sorted({span[2] for true, guessed in pairs for span in true | guessed}))
     place = {name: i for i, name in enumerate(types)}
     counts = np.zeros((len(pairs), len(types), 3), np.int64)
     for row, (true, guessed) in zip(counts, pairs, strict=True):
         for column, found in enumerate((true & guessed, guessed, true)):
             for span in found:
-                row[place[span[0]], column] += 1
+                row[place[span[2]], column] += 1
     return SpanCounts(types, counts)
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import handloom as hl
+import handloom.tensor as ht
 from handloom.errors import UsageError
+from handloom.tensor import Tensor
 from handloom.train.storage import Array
 
-Tree = dict[str, hl.Tensor]
+Tree = dict[str, Tensor]
 Moments = dict[str, Tree]
-Scalars = dict[str, hl.Tensor]
+Scalars = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Optimiser:
 
     names: tuple[str, ...]
     scalars: Callable[[float, int], dict[str, float]]
-    update: Callable[[hl.Tensor, hl.Tensor, Mapping[str, hl.Tensor], Scalars, bool], tuple[hl.Tensor, Tree]]
+    update: Callable[[Tensor, Tensor, Mapping[str, Tensor], Scalars, bool], tuple[Tensor, Tree]]
 
     def init(self, params: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         """Moments of zeros: {moment: {parameter: f32 array}}."""
@@ -53,12 +54,12 @@ def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999, 
         }
 
     def update(
-        param: hl.Tensor, grad: hl.Tensor, moments: Mapping[str, hl.Tensor], given: Scalars, decayed: bool
-    ) -> tuple[hl.Tensor, Tree]:
+        param: Tensor, grad: Tensor, moments: Mapping[str, Tensor], given: Scalars, decayed: bool
+    ) -> tuple[Tensor, Tree]:
         first = moments["first"] * beta1 + grad * (1 - beta1)
         second = moments["second"] * beta2 + grad * grad * (1 - beta2)
         base = param * given["keep"] if decayed and weight_decay else param
-        return base - given["rate"] * first / (hl.sqrt(second) * given["spread"] + eps), {
+        return base - given["rate"] * first / (ht.sqrt(second) * given["spread"] + eps), {
             "first": first,
             "second": second,
         }
@@ -71,8 +72,8 @@ def adam(weight_decay: float = 0.0, beta1: float = 0.9, beta2: float = 0.999, ep
     inner = adamw(0.0, beta1, beta2, eps)
 
     def update(
-        param: hl.Tensor, grad: hl.Tensor, moments: Mapping[str, hl.Tensor], given: Scalars, decayed: bool
-    ) -> tuple[hl.Tensor, Tree]:
+        param: Tensor, grad: Tensor, moments: Mapping[str, Tensor], given: Scalars, decayed: bool
+    ) -> tuple[Tensor, Tree]:
         return inner.update(
             param, grad + param * weight_decay if decayed and weight_decay else grad, moments, given, False
         )
@@ -87,8 +88,8 @@ def sgd(weight_decay: float = 0.0, momentum: float = 0.9) -> Optimiser:
         return {"rate": rate, "keep": 1.0 - rate * weight_decay}
 
     def update(
-        param: hl.Tensor, grad: hl.Tensor, moments: Mapping[str, hl.Tensor], given: Scalars, decayed: bool
-    ) -> tuple[hl.Tensor, Tree]:
+        param: Tensor, grad: Tensor, moments: Mapping[str, Tensor], given: Scalars, decayed: bool
+    ) -> tuple[Tensor, Tree]:
         base = param * given["keep"] if decayed and weight_decay else param
         if not momentum:
             return base - given["rate"] * grad, {}
@@ -108,18 +109,18 @@ def optimiser(name: str, weight_decay: float) -> Optimiser:
     return OPTIMISERS[name](weight_decay)
 
 
-def global_norm(grads: Mapping[str, hl.Tensor]) -> hl.Tensor:
+def global_norm(grads: Mapping[str, Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together (scalar)."""
     squares = [(grad * grad).sum() for grad in grads.values()]
     total = squares[0]
     for square in squares[1:]:
         total = total + square
-    return hl.sqrt(total)
+    return ht.sqrt(total)
 
 
 def apply(
-    rule: Optimiser, clip: float | None, params: Tree, moments: Moments, grads: Tree, weight: hl.Tensor, given: Scalars
-) -> tuple[Tree, Moments, hl.Tensor]:
+    rule: Optimiser, clip: float | None, params: Tree, moments: Moments, grads: Tree, weight: Tensor, given: Scalars
+) -> tuple[Tree, Moments, Tensor]:
     """One update. grads: gradients of the summed loss; weight: what it is divided by.
 
     Returns the new parameters and moments and the norm of the mean gradient, before clipping. If that norm is not
@@ -129,13 +130,13 @@ def apply(
     sound = norm < float(np.finfo(np.float32).max)  # false for NaN too
     scale = 1.0 / weight
     if clip is not None:
-        scale = scale * hl.minimum(clip / (norm + 1e-6), 1.0)
+        scale = scale * ht.minimum(clip / (norm + 1e-6), 1.0)
     new_params: Tree = {}
     new_moments: Moments = {name: {} for name in rule.names}
     for name, param in params.items():
         old = {moment: moments[moment][name] for moment in rule.names}
         updated, new = rule.update(param, grads[name] * scale, old, given, decays(name))
-        new_params[name] = hl.where(sound, updated, param)
+        new_params[name] = ht.where(sound, updated, param)
         for moment in rule.names:
-            new_moments[moment][name] = hl.where(sound, new[moment], old[moment])
+            new_moments[moment][name] = ht.where(sound, new[moment], old[moment])
     return new_params, new_moments, norm

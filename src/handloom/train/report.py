@@ -10,25 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from handloom.tasks.metrics import Counts
+from handloom.tasks.scores import Mistake, Scores
 from handloom.train import svg
-
-
-@dataclass
-class Scores:
-    """One evaluation: metrics by name, their 95 % intervals, and one row of numbers a label."""
-
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    labels: dict[str, dict[str, float]] = field(default_factory=dict)
-
-
-@dataclass
-class Mistake:
-    text: str
-    gold: str
-    guess: str
-    score: float  #: how sure the model was of its wrong answer, 0 to 1
 
 
 @dataclass
@@ -40,13 +23,9 @@ class Report:
     metric: str  #: the name of the metric that chose the weights
     measured_on: str = "validation"
     after: Scores | None = None
-    before: Scores | None = None
     baselines: dict[str, Scores] = field(default_factory=dict)
     losses: Sequence[tuple[int, float]] = ()
     history: Sequence[Mapping[str, Any]] = ()
-    confusion: Counts | None = None
-    confusion_labels: Sequence[str] = ()
-    mistakes: Sequence[Mistake] = ()
     details: dict[str, dict[str, object]] = field(default_factory=dict)
 
 
@@ -101,26 +80,21 @@ def _cards(report: Report) -> str:
 
 
 def _comparison(report: Report) -> str:
+    before = report.after.before if report.after else None
     sides = {
         **report.baselines,
-        **({"this model, before": report.before} if report.before else {}),
+        **({"this model, before": before} if before else {}),
         **({"this model, after": report.after} if report.after else {}),
     }
     metrics = [m for m in (report.after.metrics if report.after else {}) if m != "loss"]
-    rows = [
-        [
-            side,
-            *(
-                f"{percent(s.metrics[m])}  ({_range(s, m)})"
-                if m in s.metrics and _range(s, m)
-                else percent(s.metrics[m])
-                if m in s.metrics
-                else "–"
-                for m in metrics
-            ),
-        ]
-        for side, s in sides.items()
-    ]
+
+    def cell(scores: Scores, metric: str) -> str:
+        if metric not in scores.metrics:
+            return "–"
+        limits = _range(scores, metric)
+        return percent(scores.metrics[metric]) + (f"  ({limits})" if limits else "")
+
+    rows = [[side, *(cell(scores, metric) for metric in metrics)] for side, scores in sides.items()]
     return (
         _section(
             f"Measured on the {report.measured_on} data",
@@ -155,7 +129,7 @@ def _curves(report: Report) -> str:
 def _labels(report: Report) -> str:
     if report.after is None or not report.after.labels:
         return ""
-    before = report.before.labels if report.before else {}
+    before = report.after.before.labels if report.after.before else {}
     rows = []
     for label, row in sorted(report.after.labels.items(), key=lambda item: -item[1]["support"]):
         earlier = percent(before[label]["f1"]) if label in before else "–"
@@ -175,9 +149,9 @@ def _labels(report: Report) -> str:
 
 
 def _confusions(report: Report) -> str:
-    if report.confusion is None or not len(report.confusion_labels):
+    if report.after is None or report.after.confusion is None or not report.after.confusion_labels:
         return ""
-    matrix, labels = report.confusion, report.confusion_labels
+    matrix, labels = report.after.confusion, report.after.confusion_labels
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:12]
@@ -197,7 +171,9 @@ def _confusions(report: Report) -> str:
 
 
 def _mistakes(report: Report) -> str:
-    rows = [[m.text, m.gold, m.guess, percent(m.score)] for m in report.mistakes]
+    if report.after is None:
+        return ""
+    rows = [[m.text, m.gold, m.guess, percent(m.score)] for m in report.after.mistakes]
     return (
         _section(
             "Worst mistakes",

@@ -1,0 +1,85 @@
+"""What an evaluation found, as the report, the command line and `print` show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from handloom.tasks.metrics import Counts
+
+
+@dataclass
+class Mistake:
+    """A wrong answer. score: how sure the model was of it, 0 to 1."""
+
+    text: str
+    gold: str
+    guess: str
+    score: float
+
+
+@dataclass
+class Scores:
+    """One evaluation.
+
+    metrics: values by name. intervals: their 95 % bootstrap intervals. labels: precision, recall, f1 and support of each
+    label. confusion: counts [labels, labels], row = true, column = predicted. before: the same of the model before
+    it was trained, if that was measured.
+    """
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    labels: dict[str, dict[str, float]] = field(default_factory=dict)
+    confusion: Counts | None = None
+    confusion_labels: tuple[str, ...] = ()
+    mistakes: list[Mistake] = field(default_factory=list)
+    before: Scores | None = None
+
+    def __getitem__(self, metric: str) -> float:
+        return self.metrics[metric]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `--json` prints and handloom.json keeps."""
+        found: dict[str, Any] = {
+            "metrics": self.metrics,
+            "intervals": {name: list(pair) for name, pair in self.intervals.items()},
+            "labels": self.labels,
+        }
+        if self.confusion is not None:
+            found["confusion"] = {"labels": list(self.confusion_labels), "matrix": self.confusion.tolist()}
+        if self.before is not None:
+            found["before"] = self.before.to_dict()
+        return found
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Scores:
+        """The inverse of `to_dict` but for the confusion matrix and the mistakes."""
+        return cls(
+            metrics=dict(found["metrics"]),
+            intervals={name: (pair[0], pair[1]) for name, pair in found.get("intervals", {}).items()},
+            labels=dict(found.get("labels", {})),
+            before=cls.from_dict(found["before"]) if "before" in found else None,
+        )
+
+    def __str__(self) -> str:
+        lines = []
+        for name, value in self.metrics.items():
+            line = f"{name:<16}{value:8.4f}"
+            if name in self.intervals:
+                low, high = self.intervals[name]
+                line += f"   95 %: {low:.4f} – {high:.4f}"
+            if self.before is not None and name in self.before.metrics:
+                line += f"   before: {self.before.metrics[name]:.4f}"
+            lines.append(line)
+        if self.labels:
+            width = max(len("label"), *(len(label) for label in self.labels))
+            before = self.before.labels if self.before else {}
+            head = f"{'label':<{width}}  precision  recall      f1  examples" + ("  f1 before" if before else "")
+            lines += ["", head]
+            for label, row in self.labels.items():
+                line = f"{label:<{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  "
+                line += f"{row['support']:8.0f}"
+                if label in before:
+                    line += f"  {before[label]['f1']:9.4f}"
+                lines.append(line)
+        return "\n".join(lines)

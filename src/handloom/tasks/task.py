@@ -1,0 +1,104 @@
+"""What a task is: five methods. A user's own task is a subclass, and `fit(task=...)` trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handloom.nn import Module
+from handloom.tasks.scores import Scores
+from handloom.tensor import Tensor
+from handloom.text.encoding import Encoding, Ints
+from handloom.text.tokenizer import Tokenizer
+
+Array = NDArray[Any]
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feature:
+    """One sequence for the model: a text, or one window of a long one.
+
+    encoding: its tokens. example: index of the example that it is of. label: i32 or f32 array, `()` for one class a
+    sequence, [rows] for one a row; None if unknown. kept: the indices of its tokens in the whole text. length: tokens of
+    the whole text. rows: indices of the tokens that get logits, None where the sequence as a whole gets them; words: the
+    word that each of these rows speaks for.
+    """
+
+    encoding: Encoding
+    example: int
+    label: Array | None
+    kept: Ints
+    length: int
+    rows: Ints | None = None
+    words: Ints | None = None
+
+    def __len__(self) -> int:
+        return len(self.encoding)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The features of a data set, in the order of its examples, and what to tell the user about them."""
+
+    features: list[Feature]
+    examples: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.features))
+
+
+class Task:
+    """encode · head · loss · decode · score.
+
+    name: as in Hugging Face pipelines. labels: the classes that a head distinguishes, in the order of its outputs.
+    metric: the one that chooses the best weights. rows: what a row of logits stands for: "sequences", "tokens", or "rows",
+    those that the features name (batch["rows"]). label_shape, label_dtype: shape of one row's label and its dtype.
+    """
+
+    name = "custom"
+    metric = "loss"
+    rows = "sequences"
+    label_shape: tuple[int, ...] = ()
+    label_dtype = "i32"
+    labels: tuple[str, ...] = ()
+
+    def encode(self, examples: Sequence[Any], tokenizer: Tokenizer, max_length: int, long: str) -> Encoded:
+        """Examples to features: tokens and labels as numbers."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method `encode`")
+
+    def head(self, width: int, rng: np.random.Generator) -> Module | None:
+        """The layers between the encoder and the logits; None takes the family's own head for `name`.
+
+        A head is called with (hidden f32 [tokens, width], batch) and returns logits [sequences, tokens or rows, classes].
+        """
+        return None
+
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(sum, weight) of the loss over a batch; batch["labels"] holds the features' labels."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method `loss`")
+
+    def decode(self, examples: Sequence[Any], encoded: Encoded, logits: Sequence[Array]) -> list[Any]:
+        """One prediction an example from the logits of each feature (f32 [classes] or [rows, classes])."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method `decode`")
+
+    def score(self, examples: Sequence[Any], predictions: Sequence[Any], seed: int = 0) -> Scores:
+        """How good predictions are; the examples carry the truth."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method `score`")
+
+    def settings(self) -> dict[str, Any]:
+        """What handloom.json keeps, so that a loaded model has the same task."""
+        return {}
+
+
+def softmax(logits: Array) -> Array:
+    """Over the last axis, in f64."""
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    powers = np.exp(shifted)
+    return powers / powers.sum(-1, keepdims=True)  # type: ignore[no-any-return]

@@ -1,0 +1,119 @@
+"""What a user can choose about a training, in one place with its defaults."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from handloom.errors import UsageError
+from handloom.text.windows import HOW
+from handloom.train.optimisers import OPTIMISERS
+from handloom.train.schedules import SHAPES
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of `fit`.
+
+    epochs: passes over the training data, a fraction allowed. batch_size: examples a step; batch_tokens: instead of it,
+    tokens a step. micro_batches: parts in which a step's batch is run, to save memory. lr: peak learning rate. warmup:
+    fraction (< 1) or steps. dropout: overrides the model's. clip: greatest global norm of a gradient, None for none.
+    class_weights: "balanced", or a weight for each label. metric: what the best weights are best in, None for the
+    task's own. patience: validations without improvement before stopping, None for never. validate_every: steps between
+    validations beside those after each epoch. freeze: "embeddings", a number of layers (with the embeddings), or
+    "all-but-head". max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical
+    cores.
+    """
+
+    epochs: float = 3
+    batch_size: int | None = 16
+    batch_tokens: int | None = None
+    micro_batches: int = 1
+    lr: float = 1e-4
+    optimizer: str = "adamw"
+    schedule: str = "linear"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    dropout: float | None = None
+    clip: float | None = 1.0
+    label_smoothing: float = 0.0
+    class_weights: str | Mapping[str, float] | None = None
+    metric: str | None = None
+    patience: int | None = None
+    validate_every: int | None = None
+    freeze: str | int | None = None
+    max_length: int | None = None
+    long: str = "windows"
+    seed: int = 0
+    threads: int | None = None
+    keep: str = "best"
+
+    def __post_init__(self) -> None:
+        _positive("epochs", self.epochs)
+        _positive("lr", self.lr)
+        _one_of("optimizer", self.optimizer, OPTIMISERS)
+        _one_of("schedule", self.schedule, SHAPES)
+        _one_of("long", self.long, HOW)
+        _one_of("keep", self.keep, ("best", "last"))
+        for name in ("batch_size", "batch_tokens", "micro_batches", "validate_every", "threads"):
+            _whole(name, getattr(self, name), 1)
+        for name, least in (("max_length", 4), ("patience", 0), ("seed", 0)):
+            _whole(name, getattr(self, name), least)
+        if (self.batch_size is None) == (self.batch_tokens is None):
+            raise UsageError("give either batch_size or batch_tokens")
+        if self.clip is not None:
+            _positive("clip", self.clip)
+        for name in ("dropout", "label_smoothing"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 0 and less than 1")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise UsageError(f"weight_decay is {self.weight_decay}; it must be 0 or more")
+        if not (math.isfinite(self.warmup) and self.warmup >= 0):
+            raise UsageError(f"warmup is {self.warmup}; it must be a fraction from 0 to 1 or a number of steps")
+        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
+            raise UsageError(
+                f"class_weights is {self.class_weights!r}; it must be 'balanced' or a weight for each label"
+            )
+        freeze = int(self.freeze) if isinstance(self.freeze, str) and self.freeze.isdigit() else self.freeze
+        object.__setattr__(self, "freeze", freeze)
+        if isinstance(freeze, str):
+            _one_of("freeze", freeze, ("embeddings", "all-but-head"))
+        elif freeze is not None and freeze < 0:
+            raise UsageError(f"freeze is {freeze}; it must be 'embeddings', 'all-but-head' or a number of layers")
+
+    @classmethod
+    def of(cls, **given: Any) -> Settings:
+        """From keyword arguments; an unknown name is a UsageError with the nearest known one."""
+        known = [f.name for f in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+                raise UsageError(f"unknown setting {name!r}{hint}")
+        if given.get("batch_tokens") is not None:
+            given.setdefault("batch_size", None)
+        return cls(**given)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{name} is {value}; it must be a positive number")
+
+
+def _whole(name: str, value: int | None, least: int) -> None:
+    if value is not None and (value != int(value) or value < least):
+        raise UsageError(f"{name} is {value}; it must be a whole number, {least} or more")
+
+
+def _one_of(name: str, value: str, known: Any) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(str(value), list(known), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"unknown {name} {value!r}{hint} (there are {', '.join(known)})")
