@@ -2,9 +2,9 @@
 
     python tests/recordings/make_recordings.py            (needs the extra `parity`)
 
-For each architecture and head a folder in Hugging Face's form (config.json, model.safetensors) and `recording.safetensors`:
-a packed batch, its labels, and the logits, the loss and every parameter's gradient, computed in f64, stored as f32. The
-versions that made a recording are in its metadata. The live parity tests import this file and compare anew.
+For each architecture and head a folder in Hugging Face's form (config.json, model.safetensors) and
+`recording.safetensors`: a packed batch, its labels, and the logits, loss and every parameter's gradient, computed in
+f64, stored as f32. The versions that made a recording are in its metadata. The live parity tests import this file.
 """
 
 from __future__ import annotations

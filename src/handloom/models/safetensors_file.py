@@ -78,7 +78,7 @@ class SafetensorsFile:
     def read(self, name: str) -> Array:
         """The tensor as the file holds it (BF16 as its u16 bits), a copy that no longer needs the file."""
         entry = self.entries[name]
-        return self._bytes[entry.begin : entry.end].view(DTYPES[entry.dtype]).reshape(entry.shape).copy()
+        return np.array(self._view(entry))
 
     def read_f32(self, name: str) -> npt.NDArray[np.float32]:
         """The tensor as f32, whatever float type the file holds it in; an integer tensor is an error."""
@@ -86,10 +86,15 @@ class SafetensorsFile:
         if entry.dtype not in FLOATS:
             known = ", ".join(sorted(FLOATS))
             raise HandloomError(f"{self.path}: tensor {name!r} is {entry.dtype}; a weight must be one of {known}")
-        stored = self._bytes[entry.begin : entry.end].view(DTYPES[entry.dtype]).reshape(entry.shape)
+        stored = self._view(entry)
         if entry.dtype == "BF16":  # the upper half of an f32
-            return (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
+            wide: npt.NDArray[np.uint32] = stored.astype(np.uint32) << np.uint32(16)
+            return wide.view(np.float32)
         return stored.astype(np.float32)
+
+    def _view(self, entry: Entry) -> Array:
+        found: Array = self._bytes[entry.begin : entry.end].view(DTYPES[entry.dtype]).reshape(entry.shape)
+        return found
 
 
 def _read_header(read: Any, size: int, path: Path) -> tuple[dict[str, Entry], dict[str, str]]:

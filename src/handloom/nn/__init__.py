@@ -1,1 +1,11 @@
-"""To be written."""
+"""Layers, and the base class of models."""
+
+from __future__ import annotations
+
+from handloom.nn.dropout import Dropout
+from handloom.nn.embedding import Embedding
+from handloom.nn.linear import Linear
+from handloom.nn.module import Module
+from handloom.nn.norm import LayerNorm, RMSNorm
+
+__all__ = ["Dropout", "Embedding", "LayerNorm", "Linear", "Module", "RMSNorm"]

@@ -1,0 +1,152 @@
+"""config.json, read with care: what a model's shape is made of, each value checked, nothing else believed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from handloom.errors import HandloomError
+
+CONFIG_LIMIT = 4 * 2**20  # bytes
+TASKS = ("text-classification", "token-classification")
+# The head's name in `architectures`, by task.
+HEADS = {"text-classification": "ForSequenceClassification", "token-classification": "ForTokenClassification"}
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu", "swish", "tanh")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """config.json or one of its like as a dictionary; HandloomError if it is missing, huge or no JSON object."""
+    try:
+        if path.stat().st_size > CONFIG_LIMIT:
+            raise HandloomError(f"{path}: larger than {CONFIG_LIMIT} bytes, which no honest configuration is")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise HandloomError(f"{path}: missing; a model directory holds config.json, model.safetensors and "
+                            "a tokenizer's files") from error
+    except OSError as error:
+        raise HandloomError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise HandloomError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise HandloomError(f"{path}: must hold a JSON object")
+    return found
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A configuration with checked access; errors name the file and the field."""
+
+    values: Mapping[str, Any]
+    path: str = "config.json"
+
+    def wrong(self, name: str, need: str) -> HandloomError:
+        return HandloomError(f"{self.path}: {name} must be {need}, not {self.values.get(name)!r}")
+
+    def whole(self, name: str, default: int | None = None, low: int = 1, high: int = 2**20) -> int:
+        value = self.values.get(name, default)
+        if type(value) is not int or not low <= value <= high:
+            raise self.wrong(name, f"a whole number from {low} to {high}")
+        return value
+
+    def rate(self, name: str, default: float | None) -> float | None:
+        """A dropout rate, or the default where the field is missing or null."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise self.wrong(name, "at least 0 and below 1")
+        return float(value)
+
+    def positive(self, name: str, default: float) -> float:
+        value = self.values.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
+            raise self.wrong(name, "a positive number")
+        return float(value)
+
+    def choice(self, name: str, known: Sequence[str], default: str) -> str:
+        value = self.values.get(name, default)
+        if value not in known:
+            near = difflib.get_close_matches(str(value), known, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise HandloomError(f"{self.path}: {name} {value!r} is not supported{hint}; known: {', '.join(known)}")
+        return str(value)
+
+    def false(self, name: str) -> None:
+        """Refuses what is not built yet, by its name."""
+        if self.values.get(name):
+            raise HandloomError(f"{self.path}: {name} = {self.values[name]!r} is not supported")
+
+    def labels(self) -> tuple[str, ...]:
+        """The names in id2label, in the order of their numbers; () if there are none."""
+        found = self.values.get("id2label")
+        if not found:
+            return ()
+        if not isinstance(found, dict) or set(found) != {str(number) for number in range(len(found))}:
+            raise HandloomError(f"{self.path}: id2label must map the numbers 0 to n-1 to names")
+        names = tuple(found[str(number)] for number in range(len(found)))
+        if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+            raise HandloomError(f"{self.path}: the names in id2label must be different texts")
+        return names
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder's shape is made of, under one name whatever its family calls it. Families add `from_fields`."""
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    positions: int  # rows of the position table
+    first_position: int  # row of a sequence's first token: 0, or pad + 1
+    types: int  # rows of the segment table; 0: there is none
+    activation: str
+    layer_norm_eps: float
+    initializer_range: float
+    hidden_dropout: float
+    attention_dropout: float
+    classifier_dropout: dict[str, float]  # by task
+    pad_token_id: int
+    labels: tuple[str, ...] = ()
+    head: str | None = None  # the task whose head the checkpoint bears
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False)  # config.json as it was
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.heads:
+            raise HandloomError(f"config.json: the hidden size {self.hidden_size} is not divisible by "
+                                f"{self.heads} attention heads")
+        if self.positions <= self.first_position:
+            raise HandloomError(f"config.json: {self.positions} positions leave no room behind row "
+                                f"{self.first_position}")
+
+    @property
+    def max_length(self) -> int:
+        """The longest sequence, special tokens included."""
+        return self.positions - self.first_position
+
+    def to_json(self, architecture: str | None = None, labels: Sequence[str] | None = None) -> dict[str, Any]:
+        """config.json for saving: everything that was read, with the architecture and the labels of today."""
+        out = dict(self.source)
+        out["model_type"] = self.model_type
+        out["dtype" if "dtype" in out else "torch_dtype"] = "float32"
+        if architecture is not None:
+            out["architectures"] = [architecture]
+        if labels is not None:
+            out["id2label"] = {str(number): name for number, name in enumerate(labels)}
+            out["label2id"] = {name: number for number, name in enumerate(labels)}
+            out.pop("num_labels", None)
+            out.pop("problem_type", None)
+        return out
+
+
+def head_of(values: Mapping[str, Any]) -> str | None:
+    """The task whose head `architectures` announces, if it is one that we know."""
+    names = values.get("architectures")
+    first = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+    return next((task for task, ending in HEADS.items() if first.endswith(ending)), None)

@@ -1,0 +1,102 @@
+"""What every encoder shares: a packed batch in, logits out, and the names of its parts."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import handloom.tensor as ht
+from handloom.errors import HandloomError
+from handloom.models.config import EncoderConfig
+from handloom.nn.module import Module
+from handloom.tensor import Tensor
+
+Batch = dict[str, Any]  # ids i32[T], positions i32[T], types i32[T], starts i32[S+1], perhaps rows i32[R]
+
+ACTIVATE = {
+    "gelu": ht.gelu,
+    "gelu_new": lambda x: ht.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: ht.gelu(x, approximate=True),
+    "gelu_fast": lambda x: ht.gelu(x, approximate=True),
+    "relu": ht.relu,
+    "silu": ht.silu,
+    "swish": ht.silu,
+    "tanh": ht.tanh,
+}
+
+
+class Encoder(Module):
+    """An encoder without a head. `forward(batch)` gives hidden states [T, hidden], one row a token, packed."""
+
+    prefix: ClassVar[str]  # of its weights inside a model with a head: "bert."
+    layers_prefix: ClassVar[str]  # of its layers: "encoder.layer."
+    config: EncoderConfig
+
+    def pooled(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """[S, hidden]: one row a sequence, from its first token's."""
+        return first_rows(hidden, batch)
+
+
+class Classifier(Module):
+    """An encoder with a head on it. `forward(batch)` is `score(encode(batch), batch)`: the logits."""
+
+    task: ClassVar[str]
+    config: EncoderConfig
+    encoder_name: ClassVar[str]  # the attribute that holds the encoder: "bert"
+    last_layer: ClassVar[str] = "classifier"  # the linear layer whose rows stand for labels
+
+    @property
+    def encoder_part(self) -> Encoder:
+        found = getattr(self, self.encoder_name)
+        assert isinstance(found, Encoder)
+        return found
+
+    def encode(self, batch: Batch) -> Tensor:
+        """[T, hidden]."""
+        return self.encoder_part(batch)
+
+    def score(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Logits [S, labels] or, for tokens, [T, labels] ([R, labels] where the batch names `rows`)."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.score(self.encode(batch), batch)
+
+    @property
+    def architecture(self) -> str:
+        """The name that transformers knows this class by."""
+        return type(self).__name__
+
+
+def first_rows(hidden: Tensor, batch: Batch) -> Tensor:
+    """[S, hidden]: the row of each sequence's first token."""
+    return ht.take(hidden, batch["starts"][:-1])
+
+
+def labelled_rows(hidden: Tensor, batch: Batch) -> Tensor:
+    """[R, hidden]: the rows that the batch asks logits for, else all."""
+    return ht.take(hidden, batch["rows"]) if "rows" in batch else hidden
+
+
+def freezable(model: Module, what: str) -> list[str]:
+    """Names of the parameters that a word freezes.
+
+    `embeddings`: the tables and their norm; `layers:N`: the first N layers and the embeddings below them; `encoder`:
+    all but the head.
+    """
+    encoder = model.encoder_part if isinstance(model, Classifier) else model
+    if not isinstance(encoder, Encoder):
+        raise HandloomError(f"{type(model).__name__} has no encoder that could be frozen")
+    prefix = f"{model.encoder_name}." if isinstance(model, Classifier) else ""
+    names = list(model.parameters())
+    kind, _, number = what.partition(":")
+    if kind == "encoder" and not number:
+        return [name for name in names if name.startswith(prefix)]
+    if kind == "embeddings" and not number:
+        return [name for name in names if name.startswith(f"{prefix}embeddings.")]
+    if kind == "layers" and number.isdecimal():
+        depth = encoder.config.layers
+        if not 1 <= int(number) <= depth:
+            raise HandloomError(f"cannot freeze {what!r}: the model has {depth} layers")
+        frozen = tuple(f"{prefix}{encoder.layers_prefix}{layer}." for layer in range(int(number)))
+        return [name for name in names if name.startswith((f"{prefix}embeddings.", *frozen))]
+    raise HandloomError(f"cannot freeze {what!r}: known are 'embeddings', 'layers:N' and 'encoder' (all but the head)")

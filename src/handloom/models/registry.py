@@ -1,0 +1,175 @@
+"""From a model directory to a model, and back."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handloom.errors import HandloomError, UsageError
+from handloom.models import bert, distilbert, roberta
+from handloom.models.config import TASKS, EncoderConfig, Fields, read_json
+from handloom.models.encoder import Classifier, Encoder
+from handloom.models.safetensors_file import write_safetensors
+from handloom.models.weights import SINGLE, LoadReport, Weights, read_parameters
+
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What stands behind a `model_type`: how its config.json is read, and its classes by task (None: no head)."""
+
+    read_config: Any  # (Fields) -> EncoderConfig
+    classes: dict[str | None, Any]
+
+
+FAMILIES: dict[str, Family] = {
+    "bert": Family(bert.read_config, bert.CLASSES),
+    "distilbert": Family(distilbert.read_config, distilbert.CLASSES),
+    "roberta": Family(roberta.read_config, roberta.CLASSES),
+}
+
+
+def load_config(folder: str | Path) -> EncoderConfig:
+    """The checked config.json of a model directory; an unknown `model_type` names the known ones."""
+    path = Path(folder) / "config.json"
+    values = read_json(path)
+    model_type = values.get("model_type")
+    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        raise _unknown_type(path, model_type)
+    config: EncoderConfig = family.read_config(Fields(values, str(path)))
+    return config
+
+
+def _unknown_type(path: Path, model_type: Any) -> HandloomError:
+    known = ", ".join(FAMILIES)
+    if model_type is None:
+        return HandloomError(f"{path}: has no model_type; known are {known}")
+    near = difflib.get_close_matches(str(model_type), FAMILIES, 1, cutoff=0.5)
+    hint = f" (the nearest is {near[0]!r})" if near else ""
+    return HandloomError(f"{path}: the model_type {model_type!r} is unknown{hint}; known are {known}")
+
+
+def load_model(
+    folder: str | Path,
+    task: str | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    rng: np.random.Generator | None = None,
+    dropout: float | None = None,
+) -> tuple[Encoder | Classifier, EncoderConfig, LoadReport]:
+    """The model of a Hugging Face directory, for a task or (None) the bare encoder; its config; what came of loading.
+
+    `labels` are the head's outputs in order; left out, the checkpoint's own are used if it has this task's head. Where
+    the checkpoint's head knows a label by name, its row is kept; the rest is drawn from `rng` (seed 0 if not given).
+    `dropout` overrides every rate in the config. Raises HandloomError for whatever is wrong with the directory.
+    """
+    if task is not None and task not in TASKS:
+        near = difflib.get_close_matches(task, TASKS, 1)
+        raise UsageError(f"unknown task {task!r}; known are {', '.join(TASKS)}" + (f": {near[0]}?" if near else ""))
+    config = load_config(folder)
+    if dropout is not None:
+        config = replace(config, hidden_dropout=dropout, attention_dropout=dropout,
+                         classifier_dropout=dict.fromkeys(config.classifier_dropout, dropout))
+    rng = np.random.default_rng(0) if rng is None else rng
+    classes = FAMILIES[config.model_type].classes
+    weights = Weights(folder)
+    if task is None:
+        encoder: Encoder = classes[None](config)
+        report = _fill(encoder, weights, encoder.prefix, config, rng)
+        return encoder, config, report
+
+    trained = config.labels if config.head == task else ()
+    names = trained if labels is None else tuple(labels)
+    if not names:
+        raise HandloomError(f"{folder}: has no head for {task}, so its labels must be given")
+    if len(set(names)) != len(names):
+        raise UsageError("the labels must be different from each other")
+    config = replace(config, labels=names, head=task)
+    model: Classifier = classes[task](config, len(names))
+    report = _fill(model, weights, model.encoder_part.prefix, config, rng, trained)
+    return model, config, report
+
+
+def _fill(model: Encoder | Classifier, weights: Weights, prefix: str, config: EncoderConfig,
+          rng: np.random.Generator, trained: tuple[str, ...] = ()) -> LoadReport:
+    """Puts the file's tensors, and fresh values for what it lacks, into a model built empty."""
+    expected = {name: value.numpy().shape for name, value in model.parameters().items()}
+    head = {f"{model.last_layer}.{part}" for part in ("weight", "bias")} if isinstance(model, Classifier) else set()
+    arrays, report = read_parameters(weights, expected, prefix, resized=head)
+    fresh = _fresh(model, rng, config.initializer_range, set(expected) - set(arrays) | head)
+    if head & set(arrays):
+        report = _adopt_rows(arrays, fresh, head, trained, config.labels, report)
+    model.load({name: arrays.get(name, fresh.get(name)) for name in expected})  # type: ignore[misc]
+    return report
+
+
+def _fresh(model: Encoder | Classifier, rng: np.random.Generator, std: float, names: set[str]) -> dict[str, F32]:
+    """New values for the parameters `names`, drawn in the order of the model's layers."""
+    fresh: dict[str, F32] = {}
+    for prefix, module in model.modules():
+        own = {name for name in names if name.rpartition(".")[0] == prefix}
+        if own:
+            drawn = module.initial(rng, std)
+            fresh.update((name, drawn[name.rpartition(".")[2]]) for name in sorted(own))
+    return fresh
+
+
+def _adopt_rows(arrays: dict[str, F32], fresh: dict[str, F32], head: set[str], trained: tuple[str, ...],
+                labels: tuple[str, ...], report: LoadReport) -> LoadReport:
+    """A trained head under today's labels: rows of labels known by name stay, the others are fresh.
+
+    Without the checkpoint's names (another task's head under the same tensor names) the head is fresh altogether.
+    """
+    usable = {name for name in head if name in arrays and len(trained) == len(arrays[name])
+              and arrays[name].shape[1:] == fresh[name].shape[1:]}
+    if trained == labels and usable == head:
+        return report
+    for name in head & set(arrays):
+        old, new = arrays[name], fresh[name].copy()
+        for row, label in enumerate(labels):
+            if name in usable and label in trained:
+                new[row] = old[trained.index(label)]
+        arrays[name] = new
+    kept = [label for label in labels if label in trained] if usable else []
+    note = (f"the head keeps its rows for {len(kept)} of {len(labels)} labels, the others are new" if kept
+            else "the head was trained for other labels and is new")
+    return replace(report, notes=(*report.notes, note))
+
+
+def save_model(model: Encoder | Classifier, folder: str | Path, config: EncoderConfig | None = None) -> None:
+    """config.json and model.safetensors, in the form that transformers' Auto classes open. Each file is atomic."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    config = model.config if config is None else config
+    labels = config.labels if isinstance(model, Classifier) else None
+    write_safetensors(target / SINGLE, {name: np.asarray(value.numpy()) for name, value in model.parameters().items()})
+    write_json(target / "config.json", config.to_json(type(model).__name__, labels))
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """JSON for people and machines, published by a rename."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(values, file, ensure_ascii=False, indent=2, sort_keys=True)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise HandloomError(f"{path}: could not be written: {error.strerror or error}") from error

@@ -1,0 +1,32 @@
+"""y = x Wᵀ + b."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import handloom.tensor as ht
+from handloom.nn.module import Array, Module, normal, zeros
+from handloom.tensor import Tensor, tensor
+
+
+class Linear(Module):
+    """x[..., width_in] -> [..., width_out], with weight [width_out, width_in] and bias [width_out].
+
+    With a generator the weight is normal with deviation `std` (1/√width_in if not given) and the bias 0. With
+    `rng=None` both are zeros that wait for `load`.
+    """
+
+    def __init__(self, width_in: int, width_out: int, bias: bool = True, *, rng: np.random.Generator | None,
+                 std: float | None = None) -> None:
+        self.weight = zeros(width_out, width_in)
+        self.bias = zeros(width_out) if bias else None
+        if rng is not None:
+            self.weight = tensor(normal(rng, (width_out, width_in), width_in**-0.5 if std is None else std))
+
+    def initial(self, rng: np.random.Generator, std: float) -> dict[str, Array]:
+        width_out, width_in = self.weight.numpy().shape
+        fresh: dict[str, Array] = {"weight": normal(rng, (width_out, width_in), std)}
+        return fresh if self.bias is None else {**fresh, "bias": np.zeros(width_out, np.float32)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ht.linear(x, self.weight, self.bias)
