@@ -1,0 +1,202 @@
+"""What attention forward and backward share: arguments, sizes, which keys a query sees, walks along a row of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from handloom.codegen import philox
+from handloom.codegen.attention_tiles import Shape
+from handloom.codegen.emit import Function, Value, integer, iota, number, splat_constant, vector
+from handloom.graph import philox as random
+from handloom.graph.attention_reference import AttentionLike
+
+ScoreHook = Callable[[Function, Value, Value, Value, Value], Value]
+"""hook(f, args, head, query, keys) gives what is added to the scaled scores: `args` is the kernel's slot array (a hook's
+own slots follow the kernel's), `head` and `query` (the query's position among the keys) are i64, `keys` is a vector of
+i32 positions within the sequence, of which the last may lie beyond its end. The answer is a vector of f32."""
+
+Step = Callable[[Value, list[Value], Value | None], list[Value]]
+"""step(column, carried, kept lanes or None) → carried"""
+
+
+@dataclass(frozen=True)
+class AttentionKernel:
+    """What a caller has to know of an emitted kernel `void @name(ptr args, i64 task, ptr scratch)`.
+
+    slots: the names of the 64-bit arguments in their order: addresses of f32 (starts, key_starts: i32; state: u32[4])
+    and row strides counted in elements. "state" is there only with dropout; a hook's own slots follow.
+    log_sum is [tokens, heads] without gaps.
+    """
+
+    name: str
+    slots: tuple[str, ...]
+    options: AttentionLike
+    tasks_per_sequence: int
+    products: int
+    scratch: Callable[[int, int], int]
+
+    def tasks(self, sequences: int) -> int:
+        return sequences * self.tasks_per_sequence
+
+    def scratch_bytes(self, queries: int, keys: int | None = None) -> int:
+        """Bytes of a thread's scratch, for sequences of at most so many queries and keys (None: as many)."""
+        return self.scratch(queries, queries if keys is None else keys)
+
+    def flops(self, lengths: Sequence[tuple[int, int]]) -> int:
+        """Of the matrix products, for the (queries, keys) of each sequence; those of hidden keys are counted."""
+        pairs = sum(queries * keys for queries, keys in lengths)
+        return 2 * self.products * pairs * self.options.heads * self.options.head_size
+
+
+def check(options: AttentionLike) -> None:
+    """Raises ValueError for options that make no sense."""
+    if options.head_size < 1 or options.key_value_heads < 1 or options.heads % options.key_value_heads:
+        raise ValueError(f"attention needs a head_size ≥ 1 and heads that are a multiple of key_value_heads: {options}")
+    if options.window is not None and options.window < 1:
+        raise ValueError(f"an attention window is at least 1, and is {options.window}")
+    random.threshold(options.dropout)
+
+
+def row_stride(keys: int) -> int:
+    """f32 from row to row of scores: an odd number of cache lines, so that rows do not fight for one cache set."""
+    return (-(-keys // 16) | 1) * 16
+
+
+def whole_vectors(count: int, lanes: int = 16) -> int:
+    return -(-count // lanes) * lanes
+
+
+def round_up(f: Function, count: Value, lanes: int) -> Value:
+    return f.mul(f.udiv(f.add(count, lanes - 1), lanes), lanes)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The kernel's arguments by name."""
+
+    f: Function
+    args: Value
+    names: tuple[str, ...]
+
+    def size(self, name: str) -> Value:
+        return self.f.load("i64", self.f.at(self.args, self.names.index(name), "i64"))
+
+    def pointer(self, name: str) -> Value:
+        return self.f.load("ptr", self.f.at(self.args, self.names.index(name), "i64"))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One head of one sequence in a buffer: the address of its first row and the stride in elements."""
+
+    f: Function
+    base: Value
+    stride: Value
+
+    def at(self, row: Value) -> Value:
+        return self.f.at(self.base, self.f.mul(row, self.stride), "float")
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A sequence: its first rows, n queries and m keys (i64), m in whole vectors, and the stride of a row of scores."""
+
+    first_query: Value
+    first_key: Value
+    n: Value
+    m: Value
+    padded: Value
+    stride: Value
+
+
+def load_extent(f: Function, slots: Slots, sequence: Value, lanes: int) -> Extent:
+    def bounds(name: str) -> tuple[Value, Value]:
+        address = f.at(slots.pointer(name), sequence, "i32")
+        begin, end = (f.cast("sext", f.load("i32", f.at(address, i, "i32")), "i64") for i in (0, 1))
+        return begin, f.sub(end, begin)
+
+    first_query, n = bounds("starts")
+    first_key, m = bounds("key_starts")
+    lines = f.binary("or", f.udiv(f.add(m, 15), 16), integer(1))
+    return Extent(first_query, first_key, n, m, round_up(f, m, lanes), f.mul(lines, 16))
+
+
+def head_rows(f: Function, slots: Slots, name: str, first: Value, head: Value, head_size: int) -> Rows:
+    stride = slots.size(f"{name}_stride")
+    return Rows(f, f.at(slots.pointer(name), f.add(f.mul(first, stride), f.mul(head, head_size)), "float"), stride)
+
+
+def visible(f: Function, options: AttentionLike, extent: Extent, query: Value) -> tuple[Value, Value, Value]:
+    """(position among the keys, first key seen, one past the last key seen) of a query of the sequence."""
+    position = f.add(query, f.sub(extent.m, extent.n))
+    low, high = integer(0), extent.m
+    if options.window is not None:
+        low = _at_least_zero(f, f.sub(position, options.window - 1))
+    if options.causal or options.window is not None:
+        reach = 1 if options.causal else options.window or 1
+        high = _at_least_zero(f, f.smin(f.add(position, reach), extent.m))
+    return position, low, high
+
+
+def tile_range(f: Function, options: AttentionLike, extent: Extent, start: Value, rows: Value, lanes: int) -> tuple[Value, Value, Value]:
+    """(first, high, last) of the keys that rows from `start` see: `first` is a multiple of 64, so that it begins a panel and
+    a block of random numbers, `high` is one past the last key, `last` is that in whole vectors."""
+    low = visible(f, options, extent, start)[1]
+    high = visible(f, options, extent, f.add(start, f.sub(rows, 1)))[2]
+    return f.mul(f.udiv(low, random.BLOCK), random.BLOCK), high, round_up(f, high, lanes)
+
+
+class Row:
+    """A row of scores being worked on: one query and head."""
+
+    def __init__(
+        self, f: Function, shape: Shape, options: AttentionLike, extent: Extent, args: Value, head: Value, query: Value,
+        hook: ScoreHook | None, state: philox.State | None,
+    ) -> None:  # fmt: skip
+        self.f, self.shape, self.options, self.args, self.head = f, shape, options, args, head
+        self.hook, self.state = hook, state
+        self.position, self.low, self.high = visible(f, options, extent, query)
+        token = f.add(f.mul(f.add(extent.first_query, query), options.heads), head)
+        self.random_row = f.cast("trunc", token, "i32")
+
+    def scores(self, line: Value, column: Value, hidden: float) -> tuple[Value, Value]:
+        """The scores at `column` … as the softmax takes them, `hidden` where no key is seen; and the lanes seen."""
+        f, lanes = self.f, self.shape.lanes
+        raw = f.load(vector("float", lanes), f.at(line, column, "float"))
+        keys = f.add(f.splat(f.cast("trunc", column, "i32"), lanes), iota(lanes))
+        scaled = f.binary("fmul", raw, number(self.options.scale, raw.type))
+        if self.hook:
+            scaled = f.binary("fadd", scaled, self.hook(f, self.args, self.head, self.position, keys))
+        seen = f.compare("icmp slt", keys, f.splat(f.cast("trunc", self.high, "i32"), lanes))
+        if self.options.window is not None:
+            low = f.splat(f.cast("trunc", self.low, "i32"), lanes)
+            seen = f.select(seen, f.compare("icmp sge", keys, low), splat_constant("false", seen.type))
+        return f.select(seen, scaled, number(hidden, raw.type)), seen
+
+    def walk(self, first: Value, last: Value, step: Step, carried: Sequence[Value]) -> list[Value]:
+        """`step` for each vector of columns first … last − 1, with the lanes that dropout keeps."""
+        f, lanes, state = self.f, self.shape.lanes, self.state
+        if state is None:
+            return f.loop(first, last, lanes, lambda column, c: step(column, c, None), carried)
+
+        def block(begin: Value, values: list[Value]) -> list[Value]:
+            counter = f.cast("trunc", f.udiv(begin, random.BLOCK // random.LANES), "i32")
+            for part in range(random.LANES // lanes):
+                place = f.add(counter, part * lanes)
+                words = philox.philox_words(f, state, lanes, self.options.site, self.random_row, place)
+                for number_, word in enumerate(words):
+                    values = self._step_below(f.add(begin, number_ * random.LANES + part * lanes), last, word, step, values)
+            return values
+
+        return f.loop(first, last, random.BLOCK, block, carried)
+
+    def _step_below(self, column: Value, last: Value, word: Value, step: Step, values: list[Value]) -> list[Value]:
+        def run() -> list[Value]:
+            return step(column, values, philox.keep_mask(self.f, word, self.options.dropout))
+
+        return self.f.when(self.f.compare("icmp slt", column, last), run, lambda: values)
+
+
+def _at_least_zero(f: Function, x: Value) -> Value:
+    return f.select(f.compare("icmp sgt", x, integer(0)), x, integer(0))
