@@ -25,9 +25,9 @@ app = typer.Typer(
 
 def show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from handloom import __version__
 
-        print(f"handloom {version('handloom')}")
+        print(f"handloom {__version__}")
         raise typer.Exit()
 
 
@@ -41,8 +41,8 @@ def root(
     """Fine-tune language models on the CPU that you already own.
 
     \b
-    handloom demo                                              see the whole job on real text
-    handloom data check mine.csv                               look at a labelled file before training
+    handloom demo                        see the whole job on real text
+    handloom data check mine.csv         look at a labelled file
     handloom train text-classification --train mine.csv --out runs/mine
     handloom predict runs/mine "A sentence to be judged."
     """
@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         hide_tracebacks()
     try:
-        code = app(given, prog_name="handloom", standalone_mode=False)
+        # The command and not the app is called: the app would put its own traceback printer in place of ours.
+        code = typer.main.get_command(app)(given, prog_name="handloom", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output (`| head`) has left: stop without a word, and let nothing be flushed into the pipe.

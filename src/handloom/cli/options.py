@@ -81,3 +81,15 @@ def separator(written: str | None) -> str | None:
     ('\t', '\t', ';')
     """
     return {r"\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";"}.get(written, written) if written else None
+
+
+def reading(
+    text_column: str | None,
+    label_column: str | None,
+    pair_column: str | None,
+    delimiter: str | None,
+    encoding: str | None,
+) -> dict[str, Any]:
+    """What the user said about how files are to be read."""
+    chosen = columns(text_column=text_column, label_column=label_column, pair_column=pair_column)
+    return {**chosen, **given(delimiter=separator(delimiter), encoding=encoding)}

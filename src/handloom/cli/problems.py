@@ -65,6 +65,9 @@ def explain(error: BaseException) -> int:
     if isinstance(error, HandloomError):
         complain(str(error))
         return error.exit_code
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), end="", file=sys.stderr)  # type: ignore[attr-defined]
+        return USAGE
     if isinstance(error, ClickUsageError):
         complain(usage_message(error))
         return USAGE

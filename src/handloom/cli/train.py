@@ -126,12 +126,18 @@ def train(
 
     \b
     handloom train text-classification --train reviews.csv --out runs/reviews
-    handloom train text-classification --train a.csv --valid b.csv --test c.csv --out runs/mail \\
-        --text-column body --label-column folder --epochs 5 --class-weights balanced
-    handloom train token-classification --train train.conll --valid valid.conll --test test.conll --out runs/ner
-    handloom train token-classification --model runs/ner --train more.conll --out runs/ner2
+    handloom train text-classification --train a.csv --valid b.csv \\
+        --test c.csv --text-column body --label-column folder \\
+        --epochs 5 --class-weights balanced --out runs/mail
+    handloom train token-classification --train train.conll \\
+        --valid valid.conll --test test.conll --out runs/ner
+    handloom train token-classification --model runs/ner \\
+        --train more.conll --out runs/ner2
 
-    A classification file is CSV, TSV, JSONL, or a folder with a folder of text files for each label; a token file
-    is CoNLL, one word and its tag a line, an empty line after each sentence. Without --valid a tenth of the examples
-    is set aside, the same for the same --seed. Ctrl-C stops at a checkpoint that `handloom resume` goes on from.
+    \b
+    A file for classification is CSV, TSV or JSONL, or a folder with a folder
+    of text files for each label; a file for tokens is CoNLL: a word and its
+    tag on a line, an empty line after each sentence. Without --valid a tenth
+    of the examples is set aside, the same ones for the same --seed. Ctrl-C
+    stops at a checkpoint, from which `handloom resume` goes on.
     """

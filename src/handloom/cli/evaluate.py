@@ -1,0 +1,50 @@
+"""`handloom evaluate MODEL --data FILE`: how good a model is on labelled examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from handloom.cli import options
+from handloom.cli.options import DATA
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("evaluate", no_args_is_help=True)(evaluate)
+
+
+def evaluate(
+    model: options.ModelFolder,
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Labelled examples.", rich_help_panel=DATA, show_default=False)],
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    pair_column: options.PairColumn = None,
+    delimiter: options.Delimiter = None,
+    encoding: options.Encoding = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Measure a model on labelled examples.
+
+    \b
+    handloom evaluate runs/reviews --data test.csv
+    handloom evaluate runs/ner --data test.conll --json > scores.json
+
+    Values come with 95 % intervals: what would change if other examples had been drawn.
+    """
+    from handloom.cli.models import load
+    from handloom.cli.output import print_json
+
+    scores = load(model, threads).evaluate(
+        data, **options.reading(text_column, label_column, pair_column, delimiter, encoding)
+    )
+    if json:
+        print_json(scores.to_dict())
+        return
+    from rich.console import Console
+
+    from handloom.cli.tables import show_scores
+
+    show_scores(Console(), scores)
