@@ -85,7 +85,8 @@ def spans_of_tags(
     spans = []
     for first, end, label in runs(tags, scheme):
         start, stop = words[first][0], words[end - 1][1]
-        spans.append(Span(start, stop, label, text[start:stop]))
+        if start < stop:
+            spans.append(Span(start, stop, label, text[start:stop]))
     return spans
 
 

@@ -1,0 +1,283 @@
+"""A look at labelled data before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from handloom.data.examples import Dataset, TextExample, TokenExample
+from handloom.data.texts import text_key
+from handloom.text.encoding import Encoding
+from handloom.text.tokenizer import Tokenizer
+from handloom.text.unknown import LIMIT
+
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+IMBALANCE = 20
+"""How many times commoner the commonest label is than the rarest, before it is worth a warning."""
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to look at. `severity`: "error" (training or scoring would be wrong), "warning" or "note"; `examples`:
+    the first places or names."""
+
+    severity: str
+    kind: str
+    message: str
+    count: int = 1
+    examples: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("severity", "kind", "message", "count")} | {
+            "examples": list(self.examples)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """One split: counts, lengths at QUANTILES in characters and (with a tokenizer) tokens, unknown tokens' share."""
+
+    name: str
+    examples: int
+    labels: dict[str, int]
+    characters: tuple[int, ...]
+    tokens: tuple[int, ...] | None = None
+    unknown: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        lengths = {"characters": self.characters, "tokens": self.tokens}
+        return {
+            "examples": self.examples,
+            "labels": dict(self.labels),
+            "lengths": {
+                unit: {f"{q:g}": value for q, value in zip(QUANTILES, values, strict=True)}
+                for unit, values in lengths.items()
+                if values is not None
+            },
+            "unknown_share": self.unknown,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`str()` is the plain text, `to_dict()` what --json prints."""
+
+    splits: tuple[SplitSummary, ...]
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found that makes training or scoring wrong."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "splits": {summary.name: summary.to_dict() for summary in self.splits},
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+    def __str__(self) -> str:
+        lines = []
+        for one in self.splits:
+            lines += [f"{one.name}: {one.examples} examples, {len(one.labels)} labels", *(f"  {n}" for n in one.notes)]
+            heads = "".join(f"{f'{q:.0%}':>8}" for q in QUANTILES)
+            lines.append(f"  {'length at':<14}{heads}")
+            for unit, values in (("characters", one.characters), ("tokens", one.tokens)):
+                if values is not None:
+                    lines.append(f"  {unit:<14}" + "".join(f"{value:>8}" for value in values))
+            lines += _balance(one.labels)
+        lines += [f"{finding.severity}: {finding.message}" for finding in self.findings] or ["Nothing stands out."]
+        return "\n".join(lines)
+
+
+def _balance(labels: Mapping[str, int]) -> list[str]:
+    total = sum(labels.values())
+    ranked = sorted(labels.items(), key=lambda item: (-item[1], item[0]))
+    shown = ranked if len(ranked) <= 12 else [*ranked[:6], ("…", 0), *ranked[-5:]]
+    width = max((len(name) for name, _ in shown), default=0)
+    return [f"  {name:<{width}}{count:>8}  {count / total:6.1%}" if count else f"  {name}" for name, count in shown]
+
+
+AnySplit = Dataset[TextExample] | Dataset[TokenExample]
+
+
+def check(
+    train: AnySplit, valid: AnySplit | None = None, test: AnySplit | None = None, tokenizer: Tokenizer | None = None
+) -> Report:
+    """Duplicates in and across splits, conflicting labels, balance, lengths, unseen labels, blanks, unknown tokens.
+
+    Read the data with `blanks="keep"` to have empty texts reported here and not as an error.
+    """
+    splits = {name: data for name, data in (("train", train), ("valid", valid), ("test", test)) if data is not None}
+    findings: list[Finding] = []
+    summaries = []
+    for name, data in splits.items():
+        summary, found = _summary(name, data, tokenizer)
+        summaries.append(summary)
+        findings += found
+    keyed = {name: _by_text(data) for name, data in splits.items()}
+    for name, data in splits.items():
+        findings += _inside(name, data, keyed[name])
+    findings += _across(splits, keyed)
+    findings += _labels(summaries, tagged=any(isinstance(example, TokenExample) for example in train))
+    rank = ("error", "warning", "note")
+    return Report(tuple(summaries), tuple(sorted(findings, key=lambda finding: rank.index(finding.severity))))
+
+
+def _summary(name: str, data: AnySplit, tokenizer: Tokenizer | None) -> tuple[SplitSummary, list[Finding]]:
+    labels = Counter(label for example in data for label in example.labels)
+    characters = [len(example.text) + len(example.pair or "") for example in data]
+    tokens, share, findings = None, None, []
+    if tokenizer is not None:
+        encodings = _encode(data, tokenizer)
+        tokens = [len(coded) for coded in encodings]
+        unknown = tokenizer.unknown_report(data.texts, encodings, warn=False)
+        share = unknown.share
+        if share > LIMIT:
+            names = tuple(character for character, _ in unknown.characters[:SHOWN])
+            findings.append(Finding("warning", "unknown", f"{name}: {unknown.message}", unknown.unknown, names))
+        limit = tokenizer.max_length
+        if limit and (long := sum(length > limit for length in tokens)):
+            findings.append(
+                Finding("note", "long", f"{name}: {_times(long, 'text')} longer than the model's {limit} tokens", long)
+            )
+    quantiles = None if tokens is None else _quantiles(tokens)
+    return SplitSummary(name, len(data), dict(labels), _quantiles(characters), quantiles, share, data.notes), findings
+
+
+def _encode(data: AnySplit, tokenizer: Tokenizer) -> list[Encoding]:
+    words = [example.words for example in data if isinstance(example, TokenExample) and example.words is not None]
+    if len(words) == len(data):
+        return tokenizer.encode_words_batch(data.texts, words)
+    return tokenizer.encode_batch(data.texts, [example.pair for example in data])
+
+
+def _quantiles(lengths: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(value) for value in np.quantile(lengths, QUANTILES, method="higher")) if lengths else (0,) * 7
+
+
+def _by_text(data: AnySplit) -> dict[Hashable, list[TextExample | TokenExample]]:
+    found: dict[Hashable, list[TextExample | TokenExample]] = {}
+    for example in data:
+        if example.text.strip():
+            found.setdefault(text_key(example), []).append(example)
+    return found
+
+
+def _verdict(example: TextExample | TokenExample) -> Hashable:
+    """What the label says, in a form that can be compared."""
+    if isinstance(example, TokenExample):
+        return tuple((span.start, span.end, span.label) for span in example.spans or ())
+    return example.label
+
+
+def _place(example: TextExample | TokenExample) -> str:
+    text = example.text if len(example.text) <= 60 else f"{example.text[:59]}…"
+    return f"{example.where}: {text}" if example.where else text
+
+
+def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[TextExample | TokenExample]]) -> list[Finding]:
+    findings = []
+    rows: list[TextExample | TokenExample] = list(data)
+    empty = [example.where or str(index) for index, example in enumerate(rows) if not example.text.strip()]
+    if empty:
+        message = f"{name}: {_times(len(empty), 'empty text')} ({', '.join(empty[:SHOWN])})"
+        findings.append(Finding("error", "empty", message, len(empty), tuple(empty[:SHOWN])))
+    blank = [
+        example.where or str(index)
+        for index, example in enumerate(rows)
+        if isinstance(example, TextExample) and example.label is None
+    ]
+    if blank:
+        message = f"{name}: {_times(len(blank), 'text')} without a label ({', '.join(blank[:SHOWN])})"
+        findings.append(Finding("error", "unlabelled", message, len(blank), tuple(blank[:SHOWN])))
+    repeated = [group for group in keyed.values() if len(group) > 1]
+    extra = sum(len(group) - 1 for group in repeated)
+    if extra:
+        places = tuple(_place(group[0]) for group in repeated[:SHOWN])
+        message = f"{name}: {_times(extra, 'repetition')} of {_times(len(repeated), 'text')}, such as {places[0]!r}"
+        findings.append(Finding("warning", "duplicates", message, extra, places))
+    conflicts = [group for group in repeated if len({_verdict(example) for example in group}) > 1]
+    if conflicts:
+        places = tuple(_place(group[0]) for group in conflicts[:SHOWN])
+        message = (
+            f"{name}: {_times(len(conflicts), 'text')} with different labels in different places, such as {places[0]!r}"
+        )
+        findings.append(Finding("warning", "conflicts", message, len(conflicts), places))
+    return findings
+
+
+def _across(
+    splits: Mapping[str, AnySplit], keyed: Mapping[str, dict[Hashable, list[TextExample | TokenExample]]]
+) -> list[Finding]:
+    findings = []
+    names = list(splits)
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
+            if splits[first].source.sha256 == splits[second].source.sha256 and splits[first].source.path:
+                same = keyed[first].keys() == keyed[second].keys()
+                if same:
+                    message = f"{first} and {second} are the same file"
+                    findings.append(Finding("error", "same-file", message, len(splits[first])))
+                    continue
+            shared = [key for key in keyed[second] if key in keyed[first]]
+            if not shared:
+                continue
+            rows = sum(len(keyed[second][key]) for key in shared)
+            places = tuple(_place(keyed[second][key][0]) for key in shared[:SHOWN])
+            message = (
+                f"{rows} of the {len(splits[second])} texts in {second} are in {first}, too "
+                f"({rows / len(splits[second]):.1%}), such as {places[0]!r}; they make scores look better than they are"
+            )
+            findings.append(Finding("warning", "leak", message, rows, places))
+            verdicts = [{_verdict(example) for example in [*keyed[first][key], *keyed[second][key]]} for key in shared]
+            odd = [key for key, found in zip(shared, verdicts, strict=True) if len(found) > 1]
+            if odd:
+                places = tuple(_place(keyed[second][key][0]) for key in odd[:SHOWN])
+                message = (
+                    f"{first} and {second}: {_times(len(odd), 'text')} with different labels, such as {places[0]!r}"
+                )
+                findings.append(Finding("warning", "conflicts", message, len(odd), places))
+    return findings
+
+
+def _labels(summaries: Sequence[SplitSummary], tagged: bool) -> list[Finding]:
+    findings = []
+    train = summaries[0]
+    if len(train.labels) == 1 and not tagged:  # a tagged word is in a span or outside: two classes at least
+        (only,) = train.labels
+        message = f"train: the only label is {only!r}; there is nothing to tell apart"
+        findings.append(Finding("error", "one-class", message, examples=(only,)))
+    elif not train.labels:
+        findings.append(Finding("error", "no-labels", "train: there are no labels"))
+    if len(train.labels) > 1:
+        common, rare = max(train.labels.values()), min(train.labels.values())
+        if common > IMBALANCE * rare:
+            name = min(train.labels, key=lambda label: (train.labels[label], label))
+            message = (
+                f"train: the commonest label is {common / rare:.0f} times as common as the rarest "
+                f"({name!r}, {rare}); --class-weights balanced gives each the same weight"
+            )
+            findings.append(Finding("warning", "imbalance", message, examples=(name,)))
+    for other in summaries[1:]:
+        unseen = sorted(other.labels.keys() - train.labels.keys())
+        if unseen:
+            rows = sum(other.labels[label] for label in unseen)
+            message = (
+                f"{other.name}: {_times(len(unseen), 'label')} that train never shows ({', '.join(unseen[:SHOWN])}"
+                f"{' …' if len(unseen) > SHOWN else ''}), {rows} times; they cannot be predicted"
+            )
+            findings.append(Finding("error", "unseen-labels", message, len(unseen), tuple(unseen[:SHOWN])))
+    return findings
+
+
+def _times(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

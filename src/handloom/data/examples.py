@@ -1,0 +1,120 @@
+"""One labelled text, and a set of them with what is known of where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from handloom.text.schemes import Scheme
+from handloom.text.spans import Span, Word
+
+TEXT, TOKEN = "text-classification", "token-classification"
+
+
+@dataclass(frozen=True, slots=True)
+class TextExample:
+    """A text, or a text and its pair, with one label (None where the data has none). `extra`: the other columns."""
+
+    text: str
+    pair: str | None = None
+    label: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return () if self.label is None else (self.label,)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExample:
+    """A text with spans.
+
+    `words`: (start, end) of each word in characters of `text`, None where the data holds untouched text; `tags`: one a
+    word as the data wrote them; `spans`: what they mean. Both are None where the data has no labels.
+    """
+
+    text: str
+    words: tuple[Word, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    spans: tuple[Span, ...] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def pair(self) -> None:
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label of each span."""
+        return tuple(span.label for span in self.spans or ())
+
+
+Example = TypeVar("Example", TextExample, TokenExample)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where data comes from. `sha256`: of the file's bytes; of the examples where there is no file."""
+
+    path: str | None
+    sha256: str
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset(Generic[Example]):
+    """Examples in the order of their source. `notes`: what the reader decided, one sentence each; `scheme` and `unit`
+    ("words" or "characters") say how tagged data is written."""
+
+    examples: tuple[Example, ...]
+    source: Source
+    notes: tuple[str, ...] = ()
+    scheme: Scheme | None = None
+    unit: str = "words"
+    columns: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[index]
+
+    @property
+    def labels(self) -> list[str]:
+        """The different labels (of spans, for tagged data), sorted."""
+        return sorted({label for example in self.examples for label in example.labels})
+
+    @property
+    def texts(self) -> list[str]:
+        return [example.text for example in self.examples]
+
+    def select(self, indices: Sequence[int]) -> Dataset[Example]:
+        """The examples at `indices`, in that order; the source stays."""
+        return replace(self, examples=tuple(self.examples[index] for index in indices))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a run records of its data."""
+        return {
+            **asdict(self.source),
+            "examples": len(self.examples),
+            "notes": list(self.notes),
+            "columns": dict(self.columns),
+            **({"scheme": str(self.scheme), "unit": self.unit} if self.scheme else {}),
+        }
+
+
+def fingerprint(rows: Sequence[Any]) -> str:
+    """SHA-256 of data that came without a file."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=True, default=str).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,42 @@
+"""A folder for each label, a file for each text."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from handloom.data.examples import Dataset, Source, TextExample
+from handloom.data.files import read_text
+from handloom.data.options import Options, refuse
+from handloom.errors import HandloomError
+
+_SPLITS = {"train", "valid", "validation", "dev", "test"}
+
+
+def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
+    """`path/LABEL/*.txt` in the order of names; without labels, the files of `path` itself."""
+    found = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    folders = [entry for entry in found if entry.is_dir()]
+    if options.labelled and {folder.name.lower() for folder in folders} & _SPLITS:
+        splits = ", ".join(folder.name for folder in folders)
+        raise HandloomError(f"{path} holds splits ({splits}), not labels; name one of them, such as {folders[-1]}.")
+    if options.labelled and not folders:
+        raise HandloomError(f"{path} should hold a folder for each label, and in it a file for each text.")
+    places = [(folder.name, folder) for folder in folders] if folders else [(None, path)]
+    examples, digest, empty = [], hashlib.sha256(), []
+    for label, folder in places:
+        for file in sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")):
+            name = file.relative_to(path).as_posix()
+            if not file.stat().st_size:
+                empty.append(str(file))
+                continue
+            read = read_text(file, options.encoding)
+            digest.update(f"{name}\0{read.sha256}\n".encode())
+            label_here = label if options.labelled else None
+            examples.append(TextExample(read.text, None, label_here, {"file": name}, str(file)))
+    if options.blanks == "error":
+        refuse(empty, "an empty file", "Fill or remove them.")
+    if not examples:
+        raise HandloomError(f"{path} holds no files with text.")
+    notes = ("text: a file each", *(("label: the name of its folder",) if options.labelled else ()))
+    return Dataset(tuple(examples), Source(str(path), digest.hexdigest(), "folder"), notes)

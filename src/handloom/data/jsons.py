@@ -1,0 +1,63 @@
+"""JSON lines, and JSON files that hold a list."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from handloom.data.files import TextFile
+from handloom.data.options import Record
+from handloom.errors import HandloomError
+
+_LISTS = ("data", "examples", "rows", "items", "annotations")
+"""Under which name an object may keep its list of rows."""
+
+
+def read_json(file: TextFile) -> list[Record]:
+    """Rows of a JSON-lines file, or of a JSON file that is one list (or keeps one under `data`)."""
+    if file.text.lstrip()[:1] == "[" or _is_one_object(file.text):
+        return _whole(file)
+    records = []
+    for number, line in enumerate(file.text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{file.path}:{number}"
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            column = error.colno if isinstance(error, json.JSONDecodeError) else 1
+            raise HandloomError(f"{where}:{column}: malformed JSON: {said}: {line.strip()!r:.80}") from error
+        records.append(_record(where, value))
+    return records
+
+
+def _is_one_object(text: str) -> bool:
+    """Whether the text is one object over several lines; a line of JSON lines is complete in itself."""
+    first = text.lstrip().split("\n", 1)[0].strip()
+    return first.startswith("{") and not first.endswith("}")
+
+
+def _whole(file: TextFile) -> list[Record]:
+    try:
+        value = json.loads(file.text)
+    except json.JSONDecodeError as error:
+        raise HandloomError(f"{file.path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from error
+    if isinstance(value, dict):
+        value = next((value[name] for name in _LISTS if isinstance(value.get(name), list)), value)
+    if not isinstance(value, list):
+        raise HandloomError(
+            f"{file.path} should hold a list of rows, or one JSON object a line; it holds one object with "
+            f"{', '.join(list(value)[:8])}."
+        )
+    if not value:
+        raise HandloomError(f"{file.path} holds an empty list.")
+    return [_record(f"{file.path} row {number}", row) for number, row in enumerate(value)]
+
+
+def _record(where: str, value: Any) -> Record:
+    if isinstance(value, str):
+        return Record(where, {"text": value})
+    if not isinstance(value, dict):
+        raise HandloomError(f'{where}: a row should be an object such as {{"text": …, "label": …}}, not {value!r:.60}')
+    return Record(where, value)

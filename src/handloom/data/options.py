@@ -1,0 +1,55 @@
+"""What a reader is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handloom.data.examples import TEXT
+from handloom.errors import HandloomError
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """See `readers.read`."""
+
+    task: str = TEXT
+    text_column: str | int | None = None
+    label_column: str | int | None = None
+    pair_column: str | int | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    labelled: bool = True
+    blanks: str = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row: its columns, and where it stands, for errors ("train.csv:17")."""
+
+    where: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """One text of words, with a tag for each where there are labels."""
+
+    where: str
+    words: Sequence[str]
+    tags: Sequence[str] | None
+    extra: dict[str, Any]
+
+
+def blank(value: Any) -> bool:
+    """None, NaN, or nothing but blanks."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def refuse(wheres: Sequence[str], what: str, remedy: str) -> None:
+    """One error for all rows of a kind, with the first places."""
+    if wheres:
+        rows = "1 row" if len(wheres) == 1 else f"{len(wheres)} rows"
+        places = ", ".join(wheres[:5]) + (" …" if len(wheres) > 5 else "")
+        raise HandloomError(f"{rows} with {what}: {places}. {remedy}")

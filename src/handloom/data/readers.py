@@ -1,0 +1,170 @@
+"""`read`: labelled data in whatever form people keep it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from handloom.data import conll, folders, jsons, tables
+from handloom.data.examples import TEXT, TOKEN, Dataset, Source, TextExample, TokenExample, fingerprint
+from handloom.data.files import TextFile, existing, read_bytes, read_text
+from handloom.data.options import Options, Record, Tagged
+from handloom.data.records import read_texts
+from handloom.data.tagging import read_tagged, tagged_dataset
+from handloom.errors import HandloomError, UsageError
+
+AnyDataset = Dataset[TextExample] | Dataset[TokenExample]
+
+# How a file is read, by the end of its name.
+FORMS = {
+    **dict.fromkeys((".csv", ".tsv", ".tab"), "table"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm"), "excel"),
+    **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".bmes", ".ner"), "conll"),
+}
+
+
+def read(
+    data: Any,
+    task: str = TEXT,
+    *,
+    text_column: str | int | None = None,
+    label_column: str | int | None = None,
+    pair_column: str | int | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    labelled: bool = True,
+    blanks: str = "error",
+) -> AnyDataset:
+    """Examples for `task` ("text-classification" or "token-classification").
+
+    `data`: a file (CSV, TSV, JSON lines, JSON, CoNLL, Parquet, Excel; plain lines of text where `labelled` is False),
+    a folder with a folder for each label, a data frame, or a list: of (text, label) or (text, pair, label), of
+    (words, tags) or (text, spans), of dicts, of texts where `labelled` is False. A Dataset is returned as it is.
+
+    Columns are named, or numbered from 1; left out, they are found by their usual names, and the data set's notes say
+    which. `labelled=False` reads texts alone. `blanks="keep"` lets empty texts and labels pass, for `data check`.
+
+    Raises HandloomError, naming file and line, for whatever is wrong with the data.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if task not in (TEXT, TOKEN):
+        raise UsageError(f"There is no reader for the task {task!r}; there are {TEXT} and {TOKEN}.")
+    options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks)
+    if isinstance(data, (str, os.PathLike)):
+        return _read_path(existing(Path(data)), options)
+    if hasattr(data, "columns") and hasattr(data, "to_dict"):
+        return _from_records(tables.read_frame(data), Source(None, "", "data frame"), options, [])
+    if isinstance(data, Iterable):
+        return _from_list(list(data), options)
+    raise UsageError(f"Data is a path, a list or a data frame, not {type(data).__name__}.")
+
+
+def _read_path(path: Path, options: Options) -> AnyDataset:
+    if path.is_dir():
+        if options.task == TOKEN and options.labelled:
+            raise HandloomError(f"{path} is a folder; tagged data is read from a CoNLL or JSON-lines file.")
+        dataset = folders.read_folder(path, options)
+        return dataset if options.task == TEXT else _plain(dataset)
+    form = FORMS.get(path.suffix.lower())
+    if form in ("parquet", "excel"):
+        digest = hashlib.sha256(read_bytes(path)).hexdigest()
+        records = tables.read_parquet(path) if form == "parquet" else tables.read_excel(path)
+        return _from_records(records, Source(str(path), digest, form), options, [])
+    file = read_text(path, options.encoding)
+    form = _form(file, form, options)
+    if form == "conll":
+        if options.task == TOKEN:
+            return conll.read_conll(file, options)
+        raise HandloomError(f"{path} holds words with tags; that is data for {TOKEN}, not {options.task}.")
+    if form == "lines":
+        lines = [(n, line.strip("\r")) for n, line in enumerate(file.text.split("\n"), 1) if line.strip()]
+        records = [Record(f"{path}:{number}", {"text": line}) for number, line in lines]
+        return _from_records(records, Source(str(path), file.sha256, "lines"), options, ["one text a line"])
+    if form == "json":
+        return _from_records(jsons.read_json(file), Source(str(path), file.sha256, "JSON"), options, [])
+    records, notes = tables.read_csv(file, options)
+    return _from_records(records, Source(str(path), file.sha256, "table"), options, notes)
+
+
+def _form(file: TextFile, form: str | None, options: Options) -> str:
+    """What the name leaves open, the content decides."""
+    if form in ("conll", "json"):
+        return form
+    start = file.text.lstrip()[:2]
+    if form is None and (start[:1] == "{" or start in ("[{", '["', "[[")):
+        return "json"
+    tagged = conll.looks_like_conll(file.text)
+    if options.task == TOKEN and (tagged or (form is None and options.labelled)):
+        return "conll"
+    if form is None:
+        return "lines" if not options.labelled and options.text_column is None else "table"
+    return form
+
+
+def _from_records(records: list[Record], source: Source, options: Options, notes: list[str]) -> AnyDataset:
+    if not records:
+        raise HandloomError(f"{source.path or 'The data'} holds no rows.")
+    if not source.sha256:
+        source = Source(source.path, fingerprint([record.values for record in records]), source.form)
+    if options.task == TOKEN:
+        return read_tagged(records, source, options)
+    read = read_texts(records, options, source.path or "the data")
+    return Dataset(read.examples, source, (*notes, *read.notes), columns=read.columns)
+
+
+def _plain(dataset: Dataset[TextExample]) -> Dataset[TokenExample]:
+    """Untagged texts, for prediction."""
+    examples = tuple(TokenExample(one.text, extra=one.extra, where=one.where) for one in dataset)
+    return Dataset(examples, dataset.source, dataset.notes)
+
+
+def _from_list(rows: list[Any], options: Options) -> AnyDataset:
+    if not rows:
+        raise HandloomError("The data is an empty list.")
+    source = Source(None, "", "list")
+    if isinstance(rows[0], (TextExample, TokenExample)):
+        wanted = TokenExample if options.task == TOKEN else TextExample
+        for number, row in enumerate(rows):
+            if not isinstance(row, wanted):
+                raise HandloomError(f"row {number}: a {wanted.__name__} is needed for {options.task}, not {row!r:.80}")
+        return Dataset(tuple(rows), Source(None, fingerprint([str(row) for row in rows]), "list"))
+    if options.task == TOKEN and isinstance(rows[0], (list, tuple)) and not isinstance(rows[0][0], str):
+        tagged = [_tagged(number, row, options) for number, row in enumerate(rows)]
+        source = Source(None, fingerprint([[t.words, t.tags] for t in tagged]), "list")
+        return tagged_dataset(tagged, source, options)
+    return _from_records([_record(number, row, options) for number, row in enumerate(rows)], source, options, [])
+
+
+def _record(number: int, row: Any, options: Options) -> Record:
+    where = f"row {number}"
+    if isinstance(row, dict):
+        return Record(where, {str(name): value for name, value in row.items()})
+    if isinstance(row, str) and not options.labelled:
+        return Record(where, {"text": row})
+    names = (
+        {2: ("text", "label"), 3: ("text", "pair", "label")}
+        if options.labelled
+        else {1: ("text",), 2: ("text", "pair")}
+    )
+    if options.task == TOKEN:
+        names = {2: ("text", "spans")}
+    if not isinstance(row, (list, tuple)) or len(row) not in names:
+        wanted = " or ".join(f"({', '.join(fields)})" for fields in names.values())
+        raise HandloomError(f"{where}: {row!r:.80} should be {wanted}, or a dict with such keys.")
+    return Record(where, dict(zip(names[len(row)], row, strict=True)))
+
+
+def _tagged(number: int, row: Any, options: Options) -> Tagged:
+    where = f"row {number}"
+    if not options.labelled:
+        words = row[0] if len(row) == 2 and not isinstance(row[0], str) else row
+        return Tagged(where, [str(word) for word in words], None, {})
+    if not isinstance(row, (list, tuple)) or len(row) != 2 or any(isinstance(part, str) for part in row):
+        raise HandloomError(f"{where}: {row!r:.80} should be (words, tags), both lists.")
+    return Tagged(where, [str(word) for word in row[0]], [str(tag) for tag in row[1]], {})

@@ -1,0 +1,105 @@
+"""Rows with named columns into texts with a label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handloom.data import columns
+from handloom.data.examples import TextExample
+from handloom.data.options import Options, Record, blank, refuse
+from handloom.errors import HandloomError
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Examples, what was decided, and which columns were used (role → name)."""
+
+    examples: tuple[TextExample, ...]
+    notes: tuple[str, ...]
+    columns: dict[str, str]
+
+
+def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
+    """Texts with one label each. `where` names the source in errors."""
+    names = names_of(records)
+    used, notes = _columns(records, names, options, where)
+    text, label, pair = used["text"], used.get("label"), used.get("pair")
+    examples, no_text, no_label = [], [], []
+    for record in records:
+        values = record.values
+        words = _string(values.get(text), text, record.where)
+        mark = None if label is None else label_string(values.get(label), label, record.where)
+        if not words.strip():
+            no_text.append(record.where)
+        if options.labelled and mark is None:
+            no_label.append(record.where)
+        other = None if pair is None else _string(values.get(pair), pair, record.where)
+        extra = {name: value for name, value in values.items() if name not in (text, label, pair)}
+        examples.append(TextExample(words, other, mark, extra, record.where))
+    if options.blanks == "error":
+        refuse(no_text, f"an empty text (column {text!r})", "Fill or remove them.")
+        refuse(no_label, f"an empty label (column {label!r})", "Fill or remove them.")
+    return Read(tuple(examples), tuple(notes), used)
+
+
+def names_of(records: Sequence[Record]) -> list[str]:
+    """All columns, in the order in which they first appear."""
+    return list(dict.fromkeys(name for record in records for name in record.values))
+
+
+def label_string(value: Any, column: str, where: str) -> str | None:
+    """A label as its name; None for a blank. Whole numbers lose a trailing .0 that a data frame gave them."""
+    if isinstance(value, (list, tuple, set, dict)):
+        raise HandloomError(
+            f"{where}: the label (column {column!r}) is a {type(value).__name__}: {value!r:.80}. "
+            "One text can have one label; several labels a text are not supported yet."
+        )
+    if blank(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _string(value: Any, column: str, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple, set, dict, bytes)):
+        raise HandloomError(
+            f"{where}: column {column!r} should hold text, but holds a {type(value).__name__}: {value!r:.80}"
+        )
+    return "" if blank(value) else str(value)
+
+
+def _columns(
+    records: Sequence[Record], names: list[str], options: Options, where: str
+) -> tuple[dict[str, str], list[str]]:
+    used: dict[str, str] = {}
+    for role in ("text", "label", "pair"):
+        wanted = getattr(options, f"{role}_column")
+        if wanted is not None and (role != "label" or options.labelled):
+            used[role] = columns.choose(names, wanted, f"--{role}-column", where)
+    given = dict(used)
+    if "text" not in used and "pair" not in used and (found := columns.text_pair(names)):
+        used["text"], used["pair"] = found
+    free = [name for name in names if name not in used.values()]
+    if "text" not in used and (name := columns.guess(free, columns.TEXT_NAMES)):
+        used["text"] = name
+    free = [name for name in names if name not in used.values()]
+    if options.labelled and "label" not in used:
+        name = columns.guess(free, columns.LABEL_NAMES) or (free[0] if "text" in used and len(free) == 1 else None)
+        if name:
+            used["label"] = name
+    free = [name for name in names if name not in used.values()]
+    if "text" not in used and len(free) == 1:
+        used["text"] = free[0]
+    missing = [role for role in ("text", "label") if role not in used and (role == "text" or options.labelled)]
+    if missing:
+        raise HandloomError(
+            f"{where}: which column is the {missing[0]}? There are {columns.listed(names)}; "
+            f"name it with --{missing[0]}-column."
+        )
+    notes = [f"{role}: column {name!r}" + ("" if role in given else " (guessed)") for role, name in used.items()]
+    return used, notes

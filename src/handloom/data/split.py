@@ -1,0 +1,60 @@
+"""Seeded splits in which labels keep their shares and equal texts stay together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from handloom.data.examples import Dataset
+from handloom.data.texts import text_key
+from handloom.errors import HandloomError, UsageError
+
+
+def split(dataset: Dataset[Any], fractions: Sequence[float], seed: int = 0) -> tuple[Dataset[Any], ...]:
+    """One data set for each fraction (they add up to 1), each in the order of the source.
+
+    The first is the training set: it gets a text of every label. Texts that are the same (but for case and blanks)
+    fall on one side. Where a text falls depends on the seed and the texts, not on their order: a file that was
+    shuffled, or that holds a text twice, splits alike. Labels keep their shares as well as whole groups allow; tagged
+    texts count under their rarest label.
+
+    Raises HandloomError where a side would stay empty.
+    """
+    if len(fractions) < 2 or any(part <= 0 for part in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        raise UsageError(f"The parts of a split are positive and add up to 1, not {list(fractions)}.")
+    groups: dict[Hashable, list[int]] = {}
+    for index, example in enumerate(dataset):
+        groups.setdefault(text_key(example), []).append(index)
+    strata: dict[str, list[tuple[str, list[int]]]] = {}
+    # The label counts of the distinct texts, so that repetitions move nothing.
+    frequency = Counter(
+        label for group in groups.values() for label in {name for i in group for name in dataset[i].labels}
+    )
+    for key, members in groups.items():
+        labels = {label for index in members for label in dataset[index].labels}
+        stratum = min(labels, key=lambda label: (frequency[label], label)) if labels else ""
+        strata.setdefault(stratum, []).append((_draw(seed, key), members))
+    sides: list[list[int]] = [[] for _ in fractions]
+    carried = [0.0] * len(fractions)
+    for stratum in sorted(strata):
+        drawn = sorted(strata[stratum])
+        wanted = [part * len(drawn) + rest for part, rest in zip(fractions, carried, strict=True)]
+        for number, (_, members) in enumerate(drawn):
+            side = 0
+            if number or not stratum:
+                side = max(range(len(fractions)), key=lambda one: (wanted[one], -one))
+            wanted[side] -= 1
+            sides[side].extend(members)
+        carried = wanted
+    for chosen, part in zip(sides, fractions, strict=True):
+        if not chosen:
+            raise HandloomError(
+                f"{len(groups)} different texts are too few to set {part:.0%} of them aside; give a file of its own."
+            )
+    return tuple(dataset.select(sorted(chosen)) for chosen in sides)
+
+
+def _draw(seed: int, key: Hashable) -> str:
+    return hashlib.sha256(repr((seed, key)).encode("utf-8", "surrogatepass")).hexdigest()
