@@ -120,10 +120,9 @@ class _Writer:
         depth = table.depth if product.k is None else min(table.depth, ceil_div(product.k, 16) * 16)
         self.layout = layout = pack.Layout(target, depth, product.transpose_a)
         self.module = module
-        self.group = GROUP if product.transpose_a else 1
         # scratch, in elements: panels of B, tiles of A, accumulators, sums of rows
         self.cell = target.rows * target.columns
-        sizes = [table.most_panels * layout.panel, self.group * layout.tile, table.most_tiles * table.most_panels * self.cell]
+        sizes = [table.most_panels * layout.panel, layout.tile, table.most_tiles * table.most_panels * self.cell]
         sizes.append(table.most_tiles * SUMS if product.row_sums else 0)
         self.offsets = [sum(sizes[:i]) for i in range(4)]
         self.scratch = 4 * sum(sizes)
@@ -140,6 +139,7 @@ class _Writer:
 
         self.m, self.n, self.k = slot(M), slot(N), slot(K)
         self.a_stride, self.b_stride = slot(A_STRIDE), slot(B_STRIDE)
+        self.aliases = f.compare("icmp eq", f.urem(self.a_stride, 1024), integer(0))
         tiles, panels, row_blocks, column_blocks = emit_grid(f, self.m, self.n, self.k, self.target)
         across = f.udiv(task, row_blocks)
         row_block, column_block = f.urem(task, row_blocks), f.urem(across, column_blocks)
@@ -175,45 +175,56 @@ class _Writer:
         row, offset = (column, k) if transposed else (k, column)
         corner = f.at(self.b, f.add(f.mul(row, self.b_stride), offset), "float")
         pack.call(f, packer, corner, self.b_stride, self.depth, f.sub(self.n, column), self.width, self.to_panels)
-        f.loop(self.tiles[0], self.tiles[1], self.group, lambda tile, _: self.tile_group(tile), nonempty=True)
+        f.loop(self.tiles[0], self.tiles[1], 1, lambda tile, _: self.tile(tile), nonempty=True)
 
-    def tile_group(self, tile: Value) -> None:
-        """Copies some tiles of A and multiplies each."""
-        f, rows = self.f, self.target.rows
-        transposed = self.product.transpose_a
-        packer = (pack.pack_rows_transposed if transposed else pack.pack_rows)(self.module, self.layout)
-        count = f.smin(f.sub(self.tiles[1], tile), self.group)
-        m = f.mul(tile, rows)
-        row, offset = (self.start, m) if transposed else (m, self.start)
-        corner = f.at(self.a, f.add(f.mul(row, self.a_stride), offset), "float")
-        pack.call(f, packer, corner, self.a_stride, self.depth, f.sub(self.m, m), count, self.to_tiles)
-        f.loop(0, count, 1, lambda i, _: self.tile(f.add(tile, i), f.at(self.to_tiles, f.mul(i, self.layout.tile), "float")))
+    def corner(self, m: Value) -> Value:
+        """Where the block of A begins whose first row is m."""
+        f = self.f
+        row, offset = (self.start, m) if self.product.transpose_a else (m, self.start)
+        return f.at(self.a, f.add(f.mul(row, self.a_stride), offset), "float")
 
-    def tile(self, tile: Value, a: Value) -> None:
-        """One packed tile times all panels of the task."""
+    def tile(self, tile: Value) -> None:
+        """One tile of A times all panels of the task."""
         f, target = self.f, self.target
         m = f.mul(tile, target.rows)
         rows = f.smin(f.sub(self.m, m), target.rows)
+        # A is read where it lies, except the last rows, and strides that map rows to the same sets of a cache
+        source = self.corner(m)
+        ends = f.compare("icmp sgt", f.add(m, pack.reach(self.layout)), self.m)
+        copied = f.binary("or", ends, self.aliases)
+        packer = (pack.pack_rows_transposed if self.product.transpose_a else pack.pack_rows)(self.module, self.layout)
+        f.when(copied, lambda: pack.call(f, packer, source, self.a_stride, self.depth, rows, self.to_tiles))
+        a = f.select(copied, self.to_tiles, source)
+        stride = f.select(copied, integer(self.layout.a_depth if self.product.transpose_a else self.layout.a_row), self.a_stride)
         number = f.sub(tile, self.tiles[0])
         if self.product.row_sums:
-            f.when(self.sums_wanted, lambda: self.sum(a, m, rows, f.at(self.to_rows, f.mul(number, SUMS), "float")))
+            f.when(self.sums_wanted, lambda: self.sum(a, stride, m, rows, f.at(self.to_rows, f.mul(number, SUMS), "float")))
         kernel = self.micro_kernel(rows)
         waiting = f.select(self.more, f.mul(f.mul(number, self.width), self.cell), integer(0))
         cells = f.at(self.to_sums, waiting, "float")
 
+        # while the first panel is multiplied, the next tile of A comes into the second cache
+        following = f.add(tile, 1)
+        corner = self.corner(f.mul(following, target.rows))
+        exists = f.compare("icmp slt", following, self.tiles[1])
+        step = f.mul(self.a_stride, 16) if self.product.transpose_a else integer(16)
+
         def panel(j: Value, _: list[Value]) -> None:
+            useful = f.binary("and", exists, f.compare("icmp eq", j, integer(0)))
+            ahead = f.select(useful, corner, a)
+            ahead_stride, ahead_step = f.select(useful, self.a_stride, integer(0)), f.select(useful, step, integer(0))
             b = f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
             cell = f.at(cells, f.select(self.more, f.mul(j, self.cell), integer(0)), "float")
-            pack.call(f, kernel, a, b, self.depth, cell, f.cast("zext", self.first, "i64"))
+            pack.call(f, kernel, a, stride, b, self.depth, cell, f.cast("zext", self.first, "i64"), ahead, ahead_stride, ahead_step)
             f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
 
         f.loop(0, self.width, 1, panel, nonempty=True)
 
-    def sum(self, a: Value, m: Value, rows: Value, sums: Value) -> None:
+    def sum(self, a: Value, stride: Value, m: Value, rows: Value, sums: Value) -> None:
         """Adds up the tile's rows of A; stores them after the last block."""
         f = self.f
         summer = pack.sum_rows(self.module, self.layout)
-        pack.call(f, summer, a, self.depth, sums, f.cast("zext", self.first, "i64"))
+        pack.call(f, summer, a, stride, self.depth, sums, f.cast("zext", self.first, "i64"))
 
         def store(i: Value, _: list[Value]) -> None:
             f.store(f.load("float", f.at(sums, i, "float")), f.at(self.sums, f.add(m, i), "float"))
@@ -263,9 +274,6 @@ class _Writer:
             f.when(f.compare("icmp sle", f.add(column, columns), self.n), lambda: whole() or [], lambda: masked() or [])
 
 
-GROUP = 6
-"""Tiles of a transposed A that are copied together: whole cache lines of its rows."""
-
 SUMS = 16
 """Room for the sums of a tile's rows, in elements."""
 
@@ -283,7 +291,8 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
     type = vector("float", lanes)
 
     def body(f: Function) -> None:
-        a, b, depth, cell, first = f.parameters
+        a, stride, b, depth, cell, first, ahead, ahead_stride, ahead_step = f.parameters
+        a_row, a_depth = (integer(1), stride) if layout.transpose_a else (stride, integer(1))
         places = [f.at(cell, i * target.columns + j * lanes, "float") for i in range(rows) for j in vectors]
         starts = f.when(
             f.compare("icmp ne", first, integer(0)),
@@ -294,17 +303,29 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
         def step(k: Value, sums: list[Value]) -> list[Value]:
             panel = f.at(b, f.mul(k, target.columns), "float")
             right = [f.load(type, f.at(panel, j * lanes, "float"), 4 * lanes) for j in vectors]
-            column = f.at(a, f.mul(k, layout.a_depth), "float")
+            column = f.at(a, f.mul(k, a_depth), "float")
             out: list[Value] = []
             for i in range(rows):
-                left = f.splat(f.load("float", f.at(column, i * layout.a_row, "float")), lanes)
+                left = f.splat(f.load("float", f.at(column, f.mul(a_row, i), "float")), lanes)
                 out += [f.fma(left, right[j], sums[i * len(vectors) + j]) for j in vectors]
             return out
 
-        for place, total in zip(places, f.loop(0, depth, 1, step, starts, nonempty=True), strict=True):
+        def stretch(start: Value, carried: list[Value]) -> list[Value]:
+            """Sixteen k's, and as many cache lines asked for ahead."""
+            at, *sums = carried
+            following = f.at(at, ahead_step, "float")
+            for _ in range(layout.lines_ahead):
+                f.call("llvm.prefetch.p0", "void", at, integer(0, "i32"), integer(2, "i32"), integer(1, "i32"))
+                at = f.at(at, ahead_stride, "float")
+            stop = f.smin(depth, f.add(start, 16))
+            return [following, *f.loop(start, stop, 1, step, sums, nonempty=True)]
+
+        _, *totals = f.loop(0, depth, 16, stretch, [ahead, *starts], nonempty=True)
+        for place, total in zip(places, totals, strict=True):
             f.store(total, place, 4 * lanes)
 
-    parameters = [("ptr noalias align 64", "a"), ("ptr noalias align 64", "b"), ("i64", "depth")]
+    parameters = [("ptr noalias", "a"), ("i64", "stride"), ("ptr noalias align 64", "b"), ("i64", "depth")]
     parameters += [("ptr noalias align 64", "cell"), ("i64", "first")]
+    parameters += [("ptr", "ahead"), ("i64", "ahead.stride"), ("i64", "ahead.step")]
     form = "transposed" if layout.transpose_a else "rows"
     return pack.shared(module, f"product.{form}.{rows}x{target.vectors}x{lanes}.{layout.depth}", parameters, body)

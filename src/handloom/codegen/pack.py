@@ -20,7 +20,7 @@ SCALAR = "float"
 class Layout:
     """Where packed operands lie, in elements. `depth` is the most k's of a block, a multiple of 16.
 
-    Panels of B: [panel][k][column]. A as rows: [row][k]; A transposed: [tile][k][row].
+    Panels of B: [panel][k][column]. A as rows: [row][k]; A transposed: [k][row].
     """
 
     target: Target
@@ -46,9 +46,14 @@ class Layout:
         return self.a_vectors * self.target.lanes if self.transpose_a else 1
 
     @property
+    def lines_ahead(self) -> int:
+        """Cache lines of A that belong to 16 k's of a tile: one for each row, or for each k if transposed."""
+        return 16 if self.transpose_a else self.target.rows
+
+    @property
     def tile(self) -> int:
-        """From one packed tile of A to the next."""
-        return self.depth * self.a_depth + 16 if self.transpose_a else self.target.rows * self.a_row
+        """Elements of a copied tile of A."""
+        return self.depth * self.a_depth if self.transpose_a else self.target.rows * self.a_row
 
 
 def shared(module: Module, name: str, parameters: list[tuple[str, str]], body: Callable[[Function], None]) -> str:
@@ -141,13 +146,12 @@ def pack_panels_transposed(module: Module, layout: Layout) -> str:
 
 
 def pack_rows(module: Module, layout: Layout) -> str:
-    """void (A, row stride, depth, rows, tiles, to): one tile of A[m, k], rows of k, copied (tiles is 1)."""
+    """void (A, row stride, depth, rows, to): rows of a tile of A[m, k], copied to [row][k]."""
     lanes = layout.target.lanes
     type = vector(SCALAR, lanes)
 
     def body(f: Function) -> None:
-        a, stride, depth, rows, _, to = f.parameters
-        rows = f.smin(rows, layout.target.rows)
+        a, stride, depth, rows, to = f.parameters
         whole = f.mul(f.udiv(depth, lanes), lanes)
         left = f.below(f.sub(depth, whole), lanes)
 
@@ -165,57 +169,46 @@ def pack_rows(module: Module, layout: Layout) -> str:
 
         f.loop(0, rows, 1, row, nonempty=True)
 
-    names = ["stride", "depth", "rows", "tiles"]
-    parameters = [("ptr noalias", "a"), *(("i64", name) for name in names), ("ptr noalias align 64", "to")]
+    parameters = [("ptr noalias", "a"), *(("i64", name) for name in ("stride", "depth", "rows"))]
+    parameters += [("ptr noalias align 64", "to")]
     return shared(module, f"pack.rows.{layout.target.rows}.{layout.depth}", parameters, body)
 
 
 def pack_rows_transposed(module: Module, layout: Layout) -> str:
-    """void (A, row stride, depth, rows, tiles, to): A[k, m], rows of m, into [tile][k][row]."""
-    target = layout.target
-    lanes, vectors = target.lanes, layout.a_vectors
+    """void (A, row stride, depth, rows, to): a tile of A[k, m], copied to [k][row]."""
+    lanes, vectors = layout.target.lanes, range(layout.a_vectors)
     type = vector(SCALAR, lanes)
 
     def body(f: Function) -> None:
-        a, stride, depth, rows, tiles, to = f.parameters
-        # a tile's vectors may reach into the next tile, not beyond the row
-        spare = f.sub(rows, vectors * lanes)
-        fitting = f.add(f.op(f"sdiv {spare}, {target.rows}", "i64"), 1)
-        none = f.compare("icmp slt", spare, integer(0))
-        full = f.smin(f.select(none, integer(0), fitting), tiles)
-
-        def copy(k: Value, tile: Value, masks: list[Value | None]) -> None:
-            source = f.at(a, f.add(f.mul(k, stride), f.mul(tile, target.rows)), SCALAR)
-            place = f.at(to, f.add(f.mul(tile, layout.tile), f.mul(k, layout.a_depth)), SCALAR)
-            for j, mask in enumerate(masks):
-                address = f.at(source, j * lanes, SCALAR)
-                value = f.masked_load(type, address, mask) if mask else f.load(type, address)
-                f.store(value, f.at(place, j * lanes, SCALAR))
+        a, stride, depth, rows, to = f.parameters
+        masks = [f.below(f.sub(rows, j * lanes), lanes) for j in vectors]
 
         def row(k: Value, _: list[Value]) -> None:
-            f.loop(0, full, 1, lambda tile, _: copy(k, tile, [None] * vectors))
+            source = f.at(a, f.mul(k, stride), SCALAR)
+            place = f.at(to, f.mul(k, layout.a_depth), SCALAR)
+            for j, mask in enumerate(masks):
+                value = f.masked_load(type, f.at(source, j * lanes, SCALAR), mask)
+                f.store(value, f.at(place, j * lanes, SCALAR))
 
         f.loop(0, depth, 1, row, nonempty=True)
 
-        def last(tile: Value, _: list[Value]) -> None:
-            left = f.sub(rows, f.mul(tile, target.rows))
-            masks: list[Value | None] = [f.below(f.sub(left, j * lanes), lanes) for j in range(vectors)]
-            f.loop(0, depth, 1, lambda k, _: copy(k, tile, masks), nonempty=True)
+    parameters = [("ptr noalias", "a"), *(("i64", name) for name in ("stride", "depth", "rows"))]
+    parameters += [("ptr noalias align 64", "to")]
+    return shared(module, f"pack.rows.transposed.{layout.target.rows}.{layout.depth}", parameters, body)
 
-        f.loop(full, tiles, 1, last)
 
-    names = ["stride", "depth", "rows", "tiles"]
-    parameters = [("ptr noalias", "a"), *(("i64", name) for name in names), ("ptr noalias align 64", "to")]
-    return shared(module, f"pack.rows.transposed.{target.rows}.{layout.depth}", parameters, body)
+def reach(layout: Layout) -> int:
+    """Rows of A that have to exist for a tile to be read where it lies."""
+    return max(layout.target.rows, layout.a_vectors * layout.target.lanes) if layout.transpose_a else layout.target.rows
 
 
 def sum_rows(module: Module, layout: Layout) -> str:
-    """void (tile, depth, sums, first): sums[row] (+)= the tile's k's one after the other, in the order of k."""
+    """void (tile, stride, depth, sums, first): sums[row] (+)= the tile's k's one after the other, in the order of k."""
     target = layout.target
     lanes, vectors = target.lanes, layout.a_vectors
 
     def body(f: Function) -> None:
-        tile, depth, sums, first = f.parameters
+        tile, row_stride, depth, sums, first = f.parameters
         type, parts = (vector(SCALAR, lanes), vectors) if layout.transpose_a else (SCALAR, target.rows)
         step = lanes if layout.transpose_a else 1
         places = [f.at(sums, i * step, SCALAR) for i in range(parts)]
@@ -226,15 +219,17 @@ def sum_rows(module: Module, layout: Layout) -> str:
         )
 
         def add(k: Value, carried: list[Value]) -> list[Value]:
-            at = f.at(tile, f.mul(k, layout.a_depth), SCALAR)
-            stride = lanes if layout.transpose_a else layout.a_row
-            loads = [f.load(type, f.at(at, i * stride, SCALAR)) for i in range(parts)]
+            if layout.transpose_a:
+                places = [f.at(f.at(tile, f.mul(k, row_stride), SCALAR), i * lanes, SCALAR) for i in range(parts)]
+            else:
+                places = [f.at(f.at(tile, k, SCALAR), f.mul(row_stride, i), SCALAR) for i in range(parts)]
+            loads = [f.load(type, place) for place in places]
             return [f.binary("fadd", total, value) for total, value in zip(carried, loads, strict=True)]
 
         for place, total in zip(places, f.loop(0, depth, 1, add, starts, nonempty=True), strict=True):
             f.store(total, place)
 
-    parameters = [("ptr noalias", "tile"), ("i64", "depth"), ("ptr noalias", "sums"), ("i64", "first")]
+    parameters = [("ptr noalias", "tile"), ("i64", "stride"), ("i64", "depth"), ("ptr noalias", "sums"), ("i64", "first")]
     form = "transposed" if layout.transpose_a else "rows"
     return shared(module, f"pack.sums.{form}.{target.rows}.{layout.depth}", parameters, body)
 
