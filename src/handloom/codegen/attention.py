@@ -83,7 +83,7 @@ def emit_attention(
             f.store(top, f.at(tops, query, "float"))
             f.store(total, f.at(totals, query, "float"))
 
-        f.loop(0, rows, 1, softmax)
+        f.loop(0, rows, 1, softmax, unroll=False)
         probabilities, count = f.at(scores, first, "float"), f.sub(high, first)
         narrow_arguments = (probabilities, extent.stride, v.at(first), v.stride, out.at(start), out.stride, count, scratch)
         by_rows(f, rows, lambda r: call(f, f"{narrow}{r}", *narrow_arguments))
@@ -111,7 +111,7 @@ def _softmax(f: Function, row: Row, line: Value, first: Value, last: Value) -> t
         f.store(scores, f.at(line, column, "float"))
         return [larger(scores, carried[0])]
 
-    [tops] = f.loop(first, last, row.shape.lanes, find_top, [number(float("-inf"), type)])
+    [tops] = f.loop(first, last, row.shape.lanes, find_top, [number(float("-inf"), type)], unroll=False)
     top = f.tree(larger, tops)
     # nothing seen: exp(−inf − 0) = 0
     top = f.select(f.compare("fcmp oeq", top, number(float("-inf"))), number(0.0), top)
@@ -137,10 +137,10 @@ def _store_log_sums(
         total = mathfuns.log(f, f.load(type, f.at(totals, i, "float")))
         f.store(f.binary("fadd", f.load(type, f.at(tops, i, "float")), total), f.at(totals, i, "float"))
 
-    f.loop(0, extent.n, shape.lanes, logarithm)
+    f.loop(0, extent.n, shape.lanes, logarithm, unroll=False)
     base = f.at(target, f.add(f.mul(extent.first_query, options.heads), head), "float")
 
     def spread(i: Value, _: list[Value]) -> None:
         f.store(f.load("float", f.at(totals, i, "float")), f.at(base, f.mul(i, options.heads), "float"))
 
-    f.loop(integer(0), extent.n, 1, spread)
+    f.loop(integer(0), extent.n, 1, spread, unroll=False)

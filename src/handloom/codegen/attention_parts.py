@@ -178,7 +178,7 @@ class Row:
         """`step` for each vector of columns first … last − 1, with the lanes that dropout keeps."""
         f, lanes, state = self.f, self.shape.lanes, self.state
         if state is None:
-            return f.loop(first, last, lanes, lambda column, c: step(column, c, None), carried)
+            return f.loop(first, last, lanes, lambda column, c: step(column, c, None), carried, unroll=False)
 
         def block(begin: Value, values: list[Value]) -> list[Value]:
             counter = f.cast("trunc", f.udiv(begin, random.BLOCK // random.LANES), "i32")
@@ -189,7 +189,7 @@ class Row:
                     values = self._step_below(f.add(begin, number_ * random.LANES + part * lanes), last, word, step, values)
             return values
 
-        return f.loop(first, last, random.BLOCK, block, carried)
+        return f.loop(first, last, random.BLOCK, block, carried, unroll=False)
 
     def _step_below(self, column: Value, last: Value, word: Value, step: Step, values: list[Value]) -> list[Value]:
         def run() -> list[Value]:

@@ -92,11 +92,11 @@ def emit_transpose(module: Module, shape: Shape) -> str:
                 f.store(value, f.at(target, f.mul(f.add(start, d), width), "float"))
 
         whole_blocks = shape.head_size // lanes * lanes
-        f.loop(0, whole_blocks, lanes, lambda start, _: block(start, lanes))
+        f.loop(0, whole_blocks, lanes, lambda start, _: block(start, lanes), unroll=False)
         if whole_blocks < shape.head_size:
             block(integer(whole_blocks), shape.head_size - whole_blocks)
 
-    f.loop(0, count, lanes, group)
+    f.loop(0, count, lanes, group, unroll=False)
     f.finish()
     return name
 
@@ -134,7 +134,7 @@ def _product(
             following += [f.fma(a, b[v], sums[r * vectors + v]) for v in range(vectors)]
         return following
 
-    return f.loop(0, count, 1, step, initial)
+    return f.loop(0, count, 1, step, initial, unroll=False)
 
 
 def emit_wide(module: Module, shape: Shape) -> str:
@@ -185,7 +185,7 @@ def _emit_wide(module: Module, shape: Shape, rows: int) -> None:
             [done] = f.when(fits, part, nothing)
             vectors //= 2
 
-    f.loop(first, last, shape.panel, panel)
+    f.loop(first, last, shape.panel, panel, unroll=False)
     f.finish()
 
 
@@ -265,4 +265,4 @@ def even_tiles(
         body(carried[0], f.sub(stop, carried[0]))
         return [stop]
 
-    f.loop(0, tiles, 1, tile, [integer(0)])
+    f.loop(0, tiles, 1, tile, [integer(0)], unroll=False)
