@@ -60,9 +60,10 @@ def emit_attention(
     k, v = (head_rows(f, slots, n, extent.first_key, key_head, options.head_size) for n in ("k", "v"))
     state = philox.load_state(f, slots.pointer("state")) if options.dropout else None
 
-    # scratch: factors[16], tops[n], totals[n], scores[ROWS][stride], panels
+    # scratch: random words[64], factors[16], tops[n], totals[n], scores[ROWS][stride], panels
     line = round_up(f, extent.n, 16)
-    tops = f.at(scratch, 16, "float")
+    factors = f.at(scratch, random.BLOCK, "i32")
+    tops = f.at(factors, 16, "float")
     totals = f.at(tops, line, "float")
     scores = f.at(totals, line, "float")
     panels = f.at(scores, f.mul(extent.stride, ROWS), "float")
@@ -75,17 +76,17 @@ def emit_attention(
 
         def softmax(index: Value, _: list[Value]) -> None:
             query = f.add(start, index)
-            row = Row(f, shape, options, extent, args, head, query, hook, state)
+            row = Row(f, shape, options, extent, args, head, query, hook, state, scratch)
             top, total = _softmax(f, row, f.at(scores, f.mul(index, extent.stride), "float"), first, last)
             quotient = f.binary("fdiv", number(random.keep_scale(options.dropout)), total)
             nothing = f.compare("fcmp oeq", total, number(0.0))
-            f.store(f.select(nothing, number(0.0), quotient), f.at(scratch, index, "float"))
+            f.store(f.select(nothing, number(0.0), quotient), f.at(factors, index, "float"))
             f.store(top, f.at(tops, query, "float"))
             f.store(total, f.at(totals, query, "float"))
 
         f.loop(0, rows, 1, softmax, unroll=False)
         probabilities, count = f.at(scores, first, "float"), f.sub(high, first)
-        narrow_arguments = (probabilities, extent.stride, v.at(first), v.stride, out.at(start), out.stride, count, scratch)
+        narrow_arguments = (probabilities, extent.stride, v.at(first), v.stride, out.at(start), out.stride, count, factors)
         by_rows(f, rows, lambda r: call(f, f"{narrow}{r}", *narrow_arguments))
 
     even_tiles(f, extent.n, ROWS, tile)
@@ -94,7 +95,7 @@ def emit_attention(
 
     def scratch_bytes(queries: int, keys: int) -> int:
         panel_floats = whole_vectors(keys, shape.lanes) * options.head_size
-        return 4 * (16 + 2 * whole_vectors(queries) + ROWS * row_stride(keys) + panel_floats)
+        return 4 * (random.BLOCK + 16 + 2 * whole_vectors(queries) + ROWS * row_stride(keys) + panel_floats)
 
     return AttentionKernel(name, names, options, options.heads, 2, scratch_bytes)
 

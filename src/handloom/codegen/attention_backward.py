@@ -70,8 +70,9 @@ def emit_attention_backward(
     log_sum = slots.pointer("log_sum")
     state = philox.load_state(f, slots.pointer("state")) if options.dropout else None
 
-    # scratch: probabilities[QUERIES][stride], slopes[QUERIES][stride], panels of k, panels of v
-    slopes = f.at(scratch, f.mul(extent.stride, QUERIES), "float")
+    # scratch: random words[64], probabilities[QUERIES][stride], slopes[QUERIES][stride], panels of k, panels of v
+    probabilities = f.at(scratch, random.BLOCK, "i32")
+    slopes = f.at(probabilities, f.mul(extent.stride, QUERIES), "float")
     key_panels = f.at(slopes, f.mul(extent.stride, QUERIES), "float")
     value_panels = f.at(key_panels, f.mul(extent.padded, size), "float")
     call(f, transpose, k.base, k.stride, extent.m, extent.padded, key_panels)
@@ -90,7 +91,7 @@ def emit_attention_backward(
             def tile(offset: Value, rows: Value) -> None:
                 start = f.add(begin, offset)
                 place = f.mul(offset, extent.stride)
-                scores, slope = f.at(scratch, place, "float"), f.at(slopes, place, "float")
+                scores, slope = f.at(probabilities, place, "float"), f.at(slopes, place, "float")
 
                 def products(r: int) -> None:
                     call(f, f"{wide}{r}", q.at(start), q.stride, key_panels, scores, *bounds)
@@ -100,7 +101,7 @@ def emit_attention_backward(
 
                 def softmax(i: Value, _: list[Value]) -> None:
                     query = f.add(start, i)
-                    row = Row(f, shape, options, extent, args, head, query, hook, state)
+                    row = Row(f, shape, options, extent, args, head, query, hook, state, scratch)
                     token = f.mul(f.add(extent.first_query, query), options.heads)
                     kept_sum = f.load("float", f.at(log_sum, f.add(token, head), "float"))
                     delta = _dot(f, shape, out.at(query), dout.at(query))
@@ -119,7 +120,7 @@ def emit_attention_backward(
                 key = f.add(first, offset)
 
                 def sums(r: int) -> None:
-                    for source, right, target in ((scratch, dout, dv), (slopes, q, dk)):
+                    for source, right, target in ((probabilities, dout, dv), (slopes, q, dk)):
                         left = f.at(source, key, "float")
                         arguments = (left, extent.stride, right.at(begin), right.stride, target.at(key), target.stride)
                         call(f, f"{by_query}{r}", *arguments, length)
@@ -134,7 +135,7 @@ def emit_attention_backward(
     f.finish()
 
     def scratch_bytes(queries: int, keys: int) -> int:
-        return 4 * (2 * QUERIES * row_stride(keys) + 2 * whole_vectors(keys, shape.lanes) * size)
+        return 4 * (random.BLOCK + 2 * QUERIES * row_stride(keys) + 2 * whole_vectors(keys, shape.lanes) * size)
 
     return AttentionKernel(name, names, options, options.key_value_heads, 5, scratch_bytes)
 

@@ -152,10 +152,11 @@ class Row:
 
     def __init__(
         self, f: Function, shape: Shape, options: AttentionLike, extent: Extent, args: Value, head: Value, query: Value,
-        hook: ScoreHook | None, state: philox.State | None,
+        hook: ScoreHook | None, state: philox.State | None, bits: Value,
     ) -> None:  # fmt: skip
+        """`bits`: room for BLOCK random words."""
         self.f, self.shape, self.options, self.args, self.head = f, shape, options, args, head
-        self.hook, self.state = hook, state
+        self.hook, self.state, self.bits = hook, state, bits
         self.position, self.low, self.high = visible(f, options, extent, query)
         token = f.add(f.mul(f.add(extent.first_query, query), options.heads), head)
         self.random_row = f.cast("trunc", token, "i32")
@@ -180,22 +181,24 @@ class Row:
         if state is None:
             return f.loop(first, last, lanes, lambda column, c: step(column, c, None), carried, unroll=False)
 
+        words = vector("i32", lanes)
+
         def block(begin: Value, values: list[Value]) -> list[Value]:
             counter = f.cast("trunc", f.udiv(begin, random.BLOCK // random.LANES), "i32")
             for part in range(random.LANES // lanes):
                 place = f.add(counter, part * lanes)
-                words = philox.philox_words(f, state, lanes, self.options.site, self.random_row, place)
-                for number_, word in enumerate(words):
-                    values = self._step_below(f.add(begin, number_ * random.LANES + part * lanes), last, word, step, values)
-            return values
+                drawn = philox.philox_words(f, state, lanes, self.options.site, self.random_row, place)
+                for index, word in enumerate(drawn):
+                    f.store(word, f.at(self.bits, index * random.LANES + part * lanes, "i32"))
+
+            def one(column: Value, carried: list[Value]) -> list[Value]:
+                word = f.load(words, f.at(self.bits, f.sub(column, begin), "i32"))
+                return step(column, carried, philox.keep_mask(f, word, self.options.dropout))
+
+            stop = f.smin(f.add(begin, random.BLOCK), last)
+            return f.loop(begin, stop, lanes, one, values, nonempty=True, unroll=False)
 
         return f.loop(first, last, random.BLOCK, block, carried, unroll=False)
-
-    def _step_below(self, column: Value, last: Value, word: Value, step: Step, values: list[Value]) -> list[Value]:
-        def run() -> list[Value]:
-            return step(column, values, philox.keep_mask(self.f, word, self.options.dropout))
-
-        return self.f.when(self.f.compare("icmp slt", column, last), run, lambda: values)
 
 
 def _at_least_zero(f: Function, x: Value) -> Value:
