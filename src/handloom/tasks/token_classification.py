@@ -129,7 +129,13 @@ class TokenClassification(Task):
             for row in np.flatnonzero(own).tolist():
                 word = int(feature.words[row])
                 tags[word], sure[word] = self.labels[best[row]], float(shares[row, best[row]])
-        return Tagged(words, tuple(tags), tuple(sure), self._spans(example.text, words, tags, sure))
+        return self.tagged(example.text, words, tags, sure)
+
+    def tagged(
+        self, text: str, words: Sequence[Word], tags: Sequence[str | None], sure: Sequence[float]
+    ) -> Tagged:
+        """A prediction from a tag for each word and how sure each is."""
+        return Tagged(tuple(words), tuple(tags), tuple(sure), self._spans(text, words, tags, sure))
 
     def _spans(
         self, text: str, words: Sequence[Word], tags: Sequence[str | None], sure: Sequence[float]

@@ -1,4 +1,4 @@
-"""Which examples form which step's batch, and packing: no padding anywhere.
+"""Which examples form which step's batch, and what a batch of a task looks like.
 
 The order is a function of (seed, epoch) alone, so that a resumed run sees what an uninterrupted one sees.
 """
@@ -12,28 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handloom.data import packing
 from handloom.tasks.task import Feature, Task
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
 _DTYPES = {"i32": np.int32, "f32": np.float32}
-
-
-def order(count: int, seed: int, epoch: int) -> Indices:
-    """A permutation of 0 … count - 1 for an epoch."""
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-    return np.argsort(rng.random(count), kind="stable")
-
-
-def epoch_batches(
-    lengths: Array, batch_size: int | None, batch_tokens: int | None, seed: int, epoch: int
-) -> list[Indices]:
-    """The batches of an epoch: indices of features, shuffled; `batch_tokens` fills a batch up to that many tokens."""
-    shuffled = order(len(lengths), seed, epoch)
-    if batch_size is not None:
-        return [shuffled[at : at + batch_size] for at in range(0, len(shuffled), batch_size)]
-    assert batch_tokens is not None
-    return list(filled(shuffled, lengths, batch_tokens))
 
 
 def filled(indices: Indices, lengths: Array, tokens: int, rows: int = 1 << 30) -> Iterator[Indices]:
@@ -65,7 +49,11 @@ class Plan:
         self.steps = sum(counts)
 
     def batches(self, epoch: int) -> list[Indices]:
-        return epoch_batches(self.lengths, self._size, self._tokens, self.seed, epoch)
+        """The batches of an epoch: indices of features."""
+        found = packing.batches(
+            self.lengths.tolist(), batch_size=self._size, batch_tokens=self._tokens, seed=self.seed, epoch=epoch
+        )
+        return [np.asarray(batch, np.int64) for batch in found]
 
     def capacity(self, micro_batches: int = 1) -> dict[str, int]:
         """The most tokens and sequences that a batch of any epoch has, rounded up a little."""
@@ -93,22 +81,13 @@ def pack(features: Sequence[Feature], task: Task) -> dict[str, Array]:
 
     Where a feature has no label, -100 (i32) or 0 (f32) stands. A task by rows also gets rows i32 [rows].
     """
-    lengths = np.fromiter(map(len, features), np.int64, len(features))
-    starts = np.zeros(len(features) + 1, np.int32)
-    np.cumsum(lengths, out=starts[1:])
-    total = int(starts[-1])
+    batch = packing.pack([packing.Feature(f.encoding.ids, f.encoding.types) for f in features])
     dtype = _DTYPES[task.label_dtype]
-    joined = task.rows != "sequences"
     labels = [_missing(f, task, dtype) if f.label is None else f.label for f in features]
-    batch = {
-        "ids": np.concatenate([f.encoding.ids for f in features]),
-        "positions": np.arange(total, dtype=np.int32) - np.repeat(starts[:-1], lengths),
-        "types": np.concatenate([f.encoding.types for f in features]),
-        "starts": starts,
-        "labels": (np.concatenate(labels) if joined else np.stack(labels)).astype(dtype, copy=False),
-    }
+    joined = np.stack(labels) if task.rows == "sequences" else np.concatenate(labels)
+    batch["labels"] = joined.astype(dtype, copy=False)
     if task.rows == "rows":
-        places = [f.rows + start for f, start in zip(features, starts[:-1], strict=True) if f.rows is not None]
+        places = [f.rows + start for f, start in zip(features, batch["starts"][:-1], strict=True) if f.rows is not None]
         batch["rows"] = np.concatenate(places).astype(np.int32, copy=False)
     return batch
 

@@ -29,6 +29,7 @@ FORMAT = 1
 #: What a run folder may hold; nothing else is ever deleted by overwrite.
 _OWN = (
     "settings.json",
+    "before.json",
     "log.jsonl",
     "checkpoints",
     "config.json",
@@ -144,6 +145,15 @@ class RunFolder:
                 f"; this version reads format {FORMAT}"
             )
         return found
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A file that `write_json` wrote; None where there is none."""
+        place = self.path / name
+        return json.loads(place.read_text("utf-8")) if place.is_file() else None
+
+    def remove_checkpoints(self) -> None:
+        """Called when the model is saved: nothing needs them any more."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def write_json(self, name: str, value: object) -> None:
         publish_json(self.path / name, value)

@@ -1,0 +1,195 @@
+"""What a model has to beat: the most frequent label, a linear bag of words, the most frequent tag of each word."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import handloom.tensor as ht
+from handloom.data.examples import TextExample, TokenExample
+from handloom.tasks.scores import Scores
+from handloom.tasks.task import Array, Task, softmax
+from handloom.tasks.text_classification import Prediction, TextClassification
+from handloom.tasks.token_classification import Tagged, TokenClassification
+from handloom.tensor import Tensor
+from handloom.train.batches import Indices
+from handloom.train.optimisers import Moments, Scalars, Tree, adam, apply
+from handloom.train.schedules import schedule
+
+FEATURES = 20_000  #: the most words and pairs of words that the linear model looks at
+LONGEST = 160  #: of a text's features, those that weigh most
+ROWS, EPOCHS, RATE = 256, 10, 0.05
+
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
+
+
+def baselines_for(
+    task: Task, train: Sequence[Any], test: Sequence[Any], seed: int, threads: int | None
+) -> dict[str, Scores]:
+    """Scores on `test` of the baselines that fit a task; none for a task of the user's own."""
+    if type(task) is TextClassification:
+        return {
+            "most frequent label": task.score(test, majority(task, train, test), seed),
+            "linear bag of words": task.score(test, linear(task, train, test, seed, threads), seed),
+        }
+    if type(task) is TokenClassification:
+        return {"most frequent tag of each word": task.score(test, word_tags(task, train, test), seed)}
+    return {}
+
+
+def majority(task: TextClassification, train: Sequence[TextExample], test: Sequence[TextExample]) -> list[Prediction]:
+    """The most frequent label for every text, with the labels' shares as scores."""
+    counts = Counter(example.label for example in train)
+    shares = {label: counts[label] / len(train) for label in task.labels}
+    best = max(task.labels, key=lambda label: shares[label])
+    return [Prediction(best, shares[best], shares) for _ in test]
+
+
+def word_tags(task: TokenClassification, train: Sequence[TokenExample], test: Sequence[TokenExample]) -> list[Tagged]:
+    """For each word the tag that it has most often in training; the most frequent tag for words never seen."""
+    seen: dict[str, Counter[str]] = {}
+    overall: Counter[str] = Counter()
+    for example in train:
+        for (start, end), tag in zip(task.words(example), task.tags(example) or (), strict=True):
+            seen.setdefault(example.text[start:end], Counter())[tag] += 1
+            overall[tag] += 1
+    usual = overall.most_common(1)[0][0]
+    found = []
+    for example in test:
+        words = task.words(example)
+        tags = [
+            seen[word].most_common(1)[0][0] if (word := example.text[start:end]) in seen else usual
+            for start, end in words
+        ]
+        found.append(task.tagged(example.text, words, tags, [1.0] * len(tags)))
+    return found
+
+
+# -- linear bag of words --------------------------------------------------------------------------------------------
+
+
+def words_of(example: TextExample) -> list[str]:
+    """Words and pairs of neighbours, in lower case; CJK by the character. Words of a pair are marked."""
+    words: list[str] = _WORD.findall(example.text.lower())
+    found = words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
+    if example.pair is not None:
+        other = _WORD.findall(example.pair.lower())
+        found += [f"⏐{word}" for word in other + [f"{a} {b}" for a, b in zip(other, other[1:], strict=False)]]
+    return found
+
+
+class Vectoriser:
+    """Texts to sparse tf-idf rows of length 1: (1 + ln tf) · (ln((1 + n) / (1 + df)) + 1)."""
+
+    def __init__(self, texts: Sequence[Sequence[str]], limit: int = FEATURES) -> None:
+        spread: Counter[str] = Counter()
+        for words in texts:
+            spread.update(set(words))
+        least = 2 if len(texts) >= 200 else 1
+        ranked = sorted((word for word, df in spread.items() if df >= least), key=lambda word: (-spread[word], word))
+        self.places = {word: i for i, word in enumerate(ranked[:limit])}
+        df = np.array([spread[word] for word in ranked[:limit]], np.float64)
+        self.idf = np.log((1 + len(texts)) / (1 + df)) + 1
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def rows(self, texts: Sequence[Sequence[str]], width: int = LONGEST) -> tuple[Array, Array]:
+        """ids i32 [texts, width] and weights f32 [texts, width], filled up with weight 0."""
+        ids = np.zeros((len(texts), width), np.int32)
+        weights = np.zeros((len(texts), width), np.float32)
+        for row, words in enumerate(texts):
+            counts = Counter(place for word in words if (place := self.places.get(word)) is not None)
+            if not counts:
+                continue
+            found = np.fromiter(counts, np.int64, len(counts))
+            value = (1 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))) * self.idf[found]
+            if len(found) > width:
+                kept = np.sort(np.argsort(-value, kind="stable")[:width])
+                found, value = found[kept], value[kept]
+            ids[row, : len(found)] = found
+            weights[row, : len(found)] = value / np.sqrt((value * value).sum())
+        return ids, weights
+
+
+def linear(
+    task: TextClassification,
+    train: Sequence[TextExample],
+    test: Sequence[TextExample],
+    seed: int = 0,
+    threads: int | None = None,
+) -> list[Prediction]:
+    """Softmax regression on tf-idf of words and pairs of words, trained by the same engine."""
+    texts, asked = [words_of(e) for e in train], [words_of(e) for e in test]
+    vectoriser = Vectoriser(texts)
+    width = min(LONGEST, max((len(set(words)) for words in texts), default=1))
+    width = max(8, -(-width // 8) * 8)
+    labels = np.array([task.labels.index(str(e.label)) for e in train], np.int32)
+    params = _fit(*vectoriser.rows(texts, width), labels, len(vectoriser), len(task.labels), seed, threads)
+    ids, weights = vectoriser.rows(asked, width)
+    table, bias = params["table.weight"], params["bias"]
+    found: list[Prediction] = []
+    for at in range(0, len(asked), ROWS):
+        some = slice(at, at + ROWS)
+        logits = np.einsum("nk,nkc->nc", weights[some], table[ids[some]]) + bias
+        for row in softmax(logits):
+            best = int(row.argmax())
+            shares = dict(zip(task.labels, row.tolist(), strict=True))
+            found.append(Prediction(task.labels[best], float(row[best]), shares))
+    return found
+
+
+def _fit(
+    ids: Array, weights: Array, labels: Array, features: int, classes: int, seed: int, threads: int | None
+) -> dict[str, Array]:
+    rule = adam()
+    state: Any = (
+        {"table.weight": np.zeros((max(features, 1), classes), np.float32), "bias": np.zeros(classes, np.float32)},
+        {},
+    )
+    state = (state[0], rule.init(state[0]))
+    rows = min(ROWS, -(-len(labels) // 8) * 8)
+    per_epoch = -(-len(labels) // rows)
+    rate = schedule("linear", RATE, EPOCHS * per_epoch)
+    step: Callable[..., Any] = ht.compile(_step_of(rows, ids.shape[1]), donate=("params", "moments"), threads=threads)
+    number = 0
+    for epoch in range(EPOCHS):
+        for batch in _batches(len(labels), rows, seed, epoch):
+            chosen = labels[batch]
+            chosen = np.concatenate([chosen, np.full(rows - len(batch), -100, np.int32)])
+            padded = np.concatenate([batch, np.zeros(rows - len(batch), np.int64)])
+            given = {key: np.float32(value) for key, value in rule.scalars(rate(number), number + 1).items()}
+            state = step(*state, ids[padded].reshape(-1), weights[padded].reshape(-1, 1), chosen, given)
+            number += 1
+    return {name: np.asarray(value.numpy()) for name, value in state[0].items()}
+
+
+def _batches(count: int, rows: int, seed: int, epoch: int) -> list[Indices]:
+    from handloom.data.packing import order
+
+    shuffled = order(count, seed, epoch)
+    return [shuffled[at : at + rows] for at in range(0, count, rows)]
+
+
+def _step_of(rows: int, width: int) -> Callable[..., Any]:
+    """A step for batches of `rows` texts with `width` features each."""
+
+    def step(
+        params: Tree, moments: Moments, ids: Tensor, weights: Tensor, labels: Tensor, given: Scalars
+    ) -> tuple[Tree, Moments]:
+        def loss_of(chosen: Tree) -> tuple[Tensor, Tensor]:
+            picked = ht.take(chosen["table.weight"], ids) * weights
+            classes = picked.shape[1]
+            logits = picked.reshape(rows, width, classes).sum(axis=1) + chosen["bias"]
+            return ht.cross_entropy(logits, labels)
+
+        (_, weight), grads = ht.value_and_grad(loss_of, has_aux=True)(params)
+        params, moments, _ = apply(adam(), None, params, moments, grads, weight, given)
+        return params, moments
+
+    return step

@@ -1,0 +1,238 @@
+"""A model in training: its state and the compiled programs that move it.
+
+Two functions make a step: `accumulate` (forward and backward of one micro-batch: summed loss, its weight, gradients) and
+`apply` (clip, update; see optimisers.py). With one micro-batch a step, the usual case, they are compiled as one program:
+the gradients then never leave its arena, nothing is zeroed or added. With several they are programs of their own.
+Parameters and moments are donated state; frozen parameters are plain inputs, so that no gradient of theirs is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import handloom.tensor as ht
+from handloom.nn import Module
+from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
+from handloom.tensor import Tensor, random
+from handloom.train.batches import capacity, filled, pack, row_count, symbols
+from handloom.train.optimisers import Moments, Optimiser, Scalars, Tree, apply
+
+EVALUATION_TOKENS = 4096
+EVALUATION_SEQUENCES = 256
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """loss: sum over the batch; weight: what it is divided by; norm: of the mean gradient before clipping. applied:
+    whether parameters changed (not where the norm is not finite)."""
+
+    loss: float
+    weight: float
+    norm: float
+
+    @property
+    def applied(self) -> bool:
+        return math.isfinite(self.norm)
+
+
+class Engine:
+    """Parameters, moments and programs of one training or evaluation.
+
+    rule: None for a model that is only asked. capacity: the most that a micro-batch of training holds.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        task: Task,
+        rule: Optimiser | None = None,
+        *,
+        clip: float | None = 1.0,
+        seed: int = 0,
+        threads: int | None = None,
+        frozen: Iterable[str] = (),
+        capacity: Mapping[str, int] | None = None,
+        micro_batches: int = 1,
+    ) -> None:
+        self.model, self.task, self.rule, self.seed = model, task, rule, seed
+        self._clip, self._threads, self._micro_batches = clip, threads, micro_batches
+        self._capacity = dict(capacity or {})
+        constant = set(frozen)
+        everything = model.parameters()
+        self.params: Tree = {}
+        self.frozen: Tree = {}
+        for name, value in everything.items():
+            if name in constant or rule is None:
+                self.frozen[name] = value
+            else:  # a copy: the program may write over it, and the model's own must stay
+                self.params[name] = ht.tensor(np.array(value.numpy()))
+        self._order = list(everything)
+        self.moments: Moments = {}
+        if rule is not None:
+            arrays = {name: value.numpy() for name, value in self.params.items()}
+            self.moments = {key: _tensors(tree) for key, tree in rule.init(arrays).items()}
+        self._programs: dict[str, Callable[..., Any]] = {}
+        self._evaluate: tuple[dict[str, int], Callable[..., Any]] | None = None
+
+    # -- state
+
+    def weights(self) -> dict[str, Array]:
+        """All parameters in the model's order: views of the state, good until the next step."""
+        return {name: (self.params[name] if name in self.params else self.frozen[name]).numpy() for name in self._order}
+
+    def trainable(self) -> dict[str, Array]:
+        return {name: value.numpy() for name, value in self.params.items()}
+
+    def moment_arrays(self) -> dict[str, Array]:
+        return {f"{key}/{name}": value.numpy() for key, tree in self.moments.items() for name, value in tree.items()}
+
+    def restore(self, weights: Mapping[str, Array], moments: Mapping[str, Array] | None = None) -> None:
+        """Take over weights (all or the trainable ones) and moments, copied."""
+        for name in self.params:
+            self.params[name] = ht.tensor(np.array(weights[name]))
+        for key, tree in self.moments.items():
+            for name in tree:
+                if moments is not None:
+                    tree[name] = ht.tensor(np.array(moments[f"{key}/{name}"]))
+
+    # -- a step
+
+    def step(self, parts: Sequence[Sequence[Feature]], number: int, rate: float) -> StepResult:
+        """Step `number` (from 0) on a batch given as micro-batches of features."""
+        assert self.rule is not None
+        given = {key: np.float32(value) for key, value in self.rule.scalars(rate, number + 1).items()}
+        if len(parts) == 1 and self._micro_batches == 1:
+            run = self._program("step", self._step, ("params", "moments"))
+            batch, state = pack(parts[0], self.task), self._random(number, 0)
+            loss, weight, self.params, self.moments, norm = run(
+                self.params, self.moments, self.frozen, batch, state, given
+            )
+        else:
+            loss, weight, grads = self._gradients(parts, number)
+            update = self._program("apply", self._apply, ("params", "moments"))
+            self.params, self.moments, norm = update(self.params, self.moments, grads, weight, given)
+        return StepResult(float(loss), float(weight), float(norm))
+
+    def _gradients(self, parts: Sequence[Sequence[Feature]], number: int) -> tuple[Tensor, Tensor, Tree]:
+        """Loss, weight and gradients summed over micro-batches."""
+        first = self._program("accumulate", self._accumulate, ())
+        loss, weight, grads = first(self.params, self.frozen, pack(parts[0], self.task), self._random(number, 0))
+        for index, part in enumerate(parts[1:], 1):
+            more = self._program("accumulate_more", self._accumulate_more, ("grads",))
+            batch, state = pack(part, self.task), self._random(number, index)
+            loss, weight, grads = more(self.params, self.frozen, grads, loss, weight, batch, state)
+        return loss, weight, grads
+
+    def blame(self, parts: Sequence[Sequence[Feature]], number: int) -> str:
+        """The first parameter, or else the first gradient of this step, that is not finite."""
+        for name, value in self.weights().items():
+            if not np.isfinite(value).all():
+                return f"the parameter {name}"
+        _, _, grads = self._gradients(parts, number)
+        for name, grad in grads.items():
+            if not np.isfinite(grad.numpy()).all():
+                return f"the gradient of {name}"
+        return "the loss"
+
+    def _random(self, step: int, micro_batch: int) -> Array:
+        return random.state(self.seed, step, micro_batch).numpy()
+
+    # -- the functions that are compiled
+
+    def _accumulate(self, params: Tree, frozen: Tree, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor, Tree]:
+        def loss_of(chosen: Tree) -> tuple[Tensor, Tensor]:
+            with self.model.bound({**chosen, **frozen}), random.using(state):
+                return self.task.loss(self.model(batch), batch)
+
+        (loss, weight), grads = ht.value_and_grad(loss_of, has_aux=True)(params)
+        return loss, weight, grads
+
+    def _accumulate_more(
+        self, params: Tree, frozen: Tree, grads: Tree, loss: Tensor, weight: Tensor, batch: Batch, state: Tensor
+    ) -> tuple[Tensor, Tensor, Tree]:
+        more_loss, more_weight, more = self._accumulate(params, frozen, batch, state)
+        return loss + more_loss, weight + more_weight, {name: grad + more[name] for name, grad in grads.items()}
+
+    def _apply(
+        self, params: Tree, moments: Moments, grads: Tree, weight: Tensor, given: Scalars
+    ) -> tuple[Tree, Moments, Tensor]:
+        assert self.rule is not None
+        return apply(self.rule, self._clip, params, moments, grads, weight, given)
+
+    def _step(
+        self, params: Tree, moments: Moments, frozen: Tree, batch: Batch, state: Tensor, given: Scalars
+    ) -> tuple[Tensor, Tensor, Tree, Moments, Tensor]:
+        loss, weight, grads = self._accumulate(params, frozen, batch, state)
+        return loss, weight, *self._apply(params, moments, grads, weight, given)
+
+    def _program(self, name: str, function: Callable[..., Any], donate: tuple[str, ...]) -> Callable[..., Any]:
+        if name not in self._programs:
+            shapes = {} if name == "apply" else {"batch": symbols(self.task)}
+            room = {} if name == "apply" else self._capacity
+            self._programs[name] = ht.compile(
+                function, symbols=shapes, capacity=room, donate=donate, threads=self._threads
+            )
+        return self._programs[name]
+
+    # -- asking
+
+    def logits(self, encoded: Encoded) -> tuple[list[Array], float]:
+        """The logits of each feature, f32 [classes] or [rows, classes], and the mean loss (0 without labels).
+
+        Features of like length share a batch. Nothing random happens.
+        """
+        features = encoded.features
+        found: list[Array] = [np.zeros(0, np.float32)] * len(features)
+        total = weight = 0.0
+        run = self._forward(features)
+        for indices in self._groups(features):
+            group = [features[i] for i in indices]
+            out, loss, counted = run(self.params, self.frozen, pack(group, self.task))
+            total, weight = total + float(loss), weight + float(counted)
+            for index, rows in zip(indices, _rows_of(out.numpy(), group, self.task), strict=True):
+                found[index] = rows
+        return found, total / weight if weight else 0.0
+
+    def _groups(self, features: Sequence[Feature]) -> Iterator[list[int]]:
+        lengths = np.fromiter(map(len, features), np.int64, len(features))
+        ranked = np.argsort(-lengths, kind="stable")
+        for group in filled(ranked, lengths, EVALUATION_TOKENS, EVALUATION_SEQUENCES):
+            yield group.tolist()
+
+    def _forward(self, features: Sequence[Feature]) -> Callable[..., Any]:
+        """The program that evaluates, made anew only if these features do not fit the last one."""
+        total, longest = sum(map(len, features)), max(map(len, features), default=1)
+        tokens = max(longest, min(total, EVALUATION_TOKENS))
+        needed = capacity(tokens, min(len(features), EVALUATION_SEQUENCES))
+        if self._evaluate is None or any(self._evaluate[0][key] < size for key, size in needed.items()):
+            room = {key: max(size, (self._evaluate or ({}, None))[0].get(key, 0)) for key, size in needed.items()}
+            program = ht.compile(self._ask, symbols={"batch": symbols(self.task)}, capacity=room, threads=self._threads)
+            self._evaluate = room, program
+        return self._evaluate[1]
+
+    def _ask(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        with self.model.bound({**params, **frozen}):
+            logits = self.model(batch)
+            return (logits, *self.task.loss(logits, batch))
+
+
+def _tensors(tree: Mapping[str, Array]) -> Tree:
+    return {name: ht.tensor(value) for name, value in tree.items()}
+
+
+def _rows_of(logits: Array, features: Sequence[Feature], task: Task) -> Iterator[Array]:
+    """A batch's logits, feature by feature, copied out of the batch."""
+    at = 0
+    for feature in features:
+        if task.rows == "sequences":
+            yield logits[at].copy()
+            at += 1
+        else:
+            count = row_count(feature, task)
+            yield logits[at : at + count].copy()
+            at += count

@@ -1,0 +1,363 @@
+"""TextClassifier and TokenClassifier: from_pretrained · fit · evaluate · predict · save · load."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from handloom.data.examples import TEXT, TOKEN, Dataset, TextExample, TokenExample
+from handloom.data.readers import read
+from handloom.errors import HandloomError, UsageError
+from handloom.models.config import EncoderConfig
+from handloom.nn import Module
+from handloom.tasks.scores import Scores
+from handloom.tasks.task import Encoded, Task
+from handloom.tasks.text_classification import Prediction, TextClassification
+from handloom.tasks.token_classification import Tagged, TokenClassification
+from handloom.text.schemes import Scheme
+from handloom.text.spans import Span
+from handloom.text.tokenizer import Tokenizer
+from handloom.train import modeling
+from handloom.train.datasets import Sets, balanced, labels_of
+from handloom.train.engine import Engine
+from handloom.train.fitting import Fit
+from handloom.train.progress import Listener
+from handloom.train.run import FORMAT, RunFolder, versions
+from handloom.train.settings import Settings
+
+
+class Estimator:
+    """A model folder with a tokenizer, and once it is trained (or was), a task and a model.
+
+    `scores`: what `fit` found at its end; `task`, `model`: None until the labels are known.
+    """
+
+    task_name: ClassVar[str] = ""
+
+    def __init__(self, folder: Path, task: Task | None = None, threads: int | None = None) -> None:
+        self.folder = folder
+        self.threads = threads
+        self.tokenizer = Tokenizer.load(folder)
+        self.config: EncoderConfig = modeling.load_model_config(folder)
+        self.task: Task | None = None
+        self.model: Module | None = None
+        self.scores: Scores | None = None
+        self.baselines: dict[str, Scores] = {}
+        self.max_length, self.long = modeling.longest(self.tokenizer, self.config, None), "windows"
+        self.about: dict[str, Any] = {}
+        self.continued = False  #: whether the weights are no longer those of `folder`
+        self._engine: Engine | None = None
+        self._base: dict[str, Any] | None = None
+        self._load_trained(task)
+
+    # -- from and to folders
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike[str], *, task: Task | None = None, threads: int | None = None, **where: Any
+    ) -> Any:
+        """From a folder, a name of the catalogue (`minilm-l6`), or `owner/name` on the hub.
+
+        A folder that was trained for this task can predict at once and is trained further by `fit`; any other encoder
+        gets a new head. task: an instance of your own task class, for a folder that was trained with it.
+        """
+        return cls(find_folder(name, **where), task, threads)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], *, task: Task | None = None, threads: int | None = None) -> Any:
+        """A folder that `save` or `fit` wrote; HandloomError if it was not trained for this."""
+        place = Path(folder)
+        if not place.is_dir():
+            raise HandloomError(f"{place} is not a folder; a trained model is a folder with config.json and weights")
+        found = cls(place, task, threads)
+        if found.model is None:
+            raise HandloomError(f"{place} holds no model that was trained for {cls.task_name}")
+        return found
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Hugging Face's layout, which transformers opens, and handloom.json."""
+        model, task = self._ready()
+        weights = {name: value.numpy() for name, value in model.parameters().items()}
+        modeling.save(Path(folder), model, self.config, self.tokenizer, weights, self._about(task))
+
+    def _about(self, task: Task) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "task": self.task_name,
+            "labels": list(task.labels),
+            "task_settings": task.settings(),
+            "max_length": self.max_length,
+            "long": self.long,
+            **self.about,
+            "versions": versions(),
+        }
+
+    def _load_trained(self, task: Task | None) -> None:
+        about = modeling.read_about(self.folder)
+        if about is not None:
+            if about.get("task") != self.task_name and task is None:
+                return
+            self.max_length, self.long = (
+                int(about.get("max_length", self.max_length)),
+                str(about.get("long", self.long)),
+            )
+            own = {"format", "task", "labels", "task_settings", "max_length", "long", "versions", "weights"}
+            self.about = {key: value for key, value in about.items() if key not in own}
+            self._base = self.about.get("base")
+            if "scores" in self.about:
+                self.scores = Scores.from_dict(self.about["scores"])
+            self.task = task or self._task_from(about.get("labels", []), about.get("task_settings", {}))
+        elif task is not None:
+            return
+        elif self.config.head == self.task_name and self.config.labels:
+            self.task = self._task_from(self.config.labels, {})
+        if self.task is not None:
+            self.model, self.config, _ = modeling.build(self.folder, self.task, seed=0)
+
+    def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
+        raise NotImplementedError
+
+    def _ready(self) -> tuple[Module, Task]:
+        if self.model is None or self.task is None:
+            raise UsageError("this model has no trained head yet: call fit, or load a folder that was trained")
+        return self.model, self.task
+
+    # -- fit
+
+    def fit(
+        self,
+        train: Any,
+        valid: Any = None,
+        test: Any = None,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        task: Task | None = None,
+        listener: Listener | None = None,
+        before: bool = True,
+        baselines: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """Fine-tune.
+
+        train, valid, test: a path, a list of (text, label) or of dicts, a pandas frame, or a Dataset; without `valid` a
+        stratified tenth of `train` is set aside. out: a run folder for checkpoints, log, report and the model;
+        overwrite: replace it; resume: go on with it (same data and settings). task: your own task. listener: called
+        with each Progress; the default prints. before: also score the model as it was. baselines: also train simple
+        ones (default: with `out`). The other keywords are those of Settings, and of the reader: text_column,
+        label_column, pair_column, delimiter, encoding. Returns self.
+        """
+        reading = {key: options.pop(key) for key in READING if options.get(key) is not None}
+        options = {key: value for key, value in options.items() if key not in READING}
+        options.setdefault("threads", self.threads)
+        settings = Settings.of(**options)
+        Fit(self, settings, reading, task, listener, before, baselines).run(
+            {"train": train, "valid": valid, "test": test}, out, overwrite, resume
+        )
+        return self
+
+    def make_task(self, sets: Sets, settings: Settings) -> Task:
+        """The task that the data asks for, with the labels that the model knows already first."""
+        raise NotImplementedError
+
+    # -- use
+
+    def evaluate(self, data: Any, *, before: bool = True, seed: int = 0, **reading: Any) -> Scores:
+        """Scores on labelled data; `.before` holds those of the model as it was before training, where it is at hand."""
+        model, task = self._ready()
+        dataset = read(data, self.task_name, **_only_reading(reading))
+        self.check_known(dataset, task)
+        scores, _ = self.judge(self.engine(), task, dataset.examples, seed)
+        if before and self._base is not None and (base := Path(self._base["folder"])).is_dir():
+            untrained, _, _ = modeling.build(base, task, int(self._base["seed"]))
+            engine = Engine(untrained, task, threads=self.threads)
+            scores.before, _ = self.judge(engine, task, dataset.examples, seed)
+        return scores
+
+    def check_known(self, dataset: Dataset[Any], task: Task) -> None:
+        """HandloomError for labels that the model has not."""
+        kinds = set(task.labels)
+        if isinstance(task, TokenClassification):
+            kinds = {found[1] for label in task.labels if (found := task.scheme.read(label)) is not None}
+        unseen = sorted(set(dataset.labels) - kinds) if kinds else []
+        if unseen:
+            raise HandloomError(
+                f"{dataset.source.path or 'the data'} has labels that training never saw: {', '.join(unseen[:10])}; "
+                f"the model knows {', '.join(sorted(kinds)[:20])}"
+            )
+
+    def judge(self, engine: Engine, task: Task, examples: Sequence[Any], seed: int = 0) -> tuple[Scores, list[Any]]:
+        """Scores and predictions of an engine's weights on labelled examples."""
+        encoded = task.encode(examples, self.tokenizer, self.max_length, self.long)
+        return self.judge_encoded(engine, task, examples, encoded, seed)
+
+    def judge_encoded(
+        self, engine: Engine, task: Task, examples: Sequence[Any], encoded: Encoded, seed: int = 0
+    ) -> tuple[Scores, list[Any]]:
+        logits, loss = engine.logits(encoded)
+        predictions = task.decode(examples, encoded, logits)
+        scores = task.score(examples, predictions, seed)
+        scores.metrics.setdefault("loss", loss)
+        return scores, predictions
+
+    def predict(self, data: Any, **reading: Any) -> Any:
+        """What the model says: of one string (or (text, pair)) one result; of a list, a Path or a Dataset a list.
+
+        TextClassifier gives Prediction(label, score, scores), TokenClassifier a list of Span(start, end, label, text,
+        score) for each text.
+        """
+        found = [self.shown(one) for one in self.predict_raw(data, **reading)]
+        return found[0] if isinstance(data, (str, tuple)) else found
+
+    def predict_raw(self, data: Any, **reading: Any) -> list[Any]:
+        """The task's own predictions, one a text, with `to_dict` for programs."""
+        _, task = self._ready()
+        rows = [data] if isinstance(data, (str, tuple)) else data
+        if isinstance(rows, (list, tuple)) and not len(rows):
+            return []
+        dataset = read(rows, self.task_name, labelled=False, **_only_reading(reading))
+        for example in dataset.examples:
+            if not example.text.strip():
+                raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to judge")
+        encoded = task.encode(dataset.examples, self.tokenizer, self.max_length, self.long)
+        logits, _ = self.engine().logits(encoded)
+        return task.decode(dataset.examples, encoded, logits)
+
+    def predict_dicts(self, data: Any, **reading: Any) -> list[dict[str, Any]]:
+        """What `predict --json` prints: the text, the prediction, and the input's other columns."""
+        rows = [data] if isinstance(data, (str, tuple)) else data
+        dataset = read(rows, self.task_name, labelled=False, **_only_reading(reading))
+        found = self.predict_raw(dataset)
+        return [
+            {"text": e.text, **({"pair": e.pair} if e.pair is not None else {}), **one.to_dict(), **_others(e, one)}
+            for e, one in zip(dataset.examples, found, strict=True)
+        ]
+
+    def shown(self, prediction: Any) -> Any:
+        return prediction
+
+    def engine(self) -> Engine:
+        """The engine that evaluates and predicts with the present weights."""
+        model, task = self._ready()
+        if self._engine is None:
+            self._engine = Engine(model, task, threads=self.threads)
+        return self._engine
+
+    def trained(self, model: Module, config: EncoderConfig, task: Task, base: dict[str, Any]) -> None:
+        """Called by Fit at the end of a training."""
+        self.model, self.config, self.task, self._base, self._engine = model, config, task, base, None
+        self.continued = True
+
+
+READING = ("text_column", "label_column", "pair_column", "delimiter", "encoding")
+
+
+def _only_reading(options: Mapping[str, Any]) -> dict[str, Any]:
+    for name in options:
+        if name not in READING:
+            raise UsageError(f"unknown option {name!r}; there are {', '.join(READING)}")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _others(example: Any, prediction: Any) -> dict[str, Any]:
+    taken = {"text", "pair", *prediction.to_dict()}
+    return {name: value for name, value in example.extra.items() if name not in taken}
+
+
+class TextClassifier(Estimator):
+    """One label for a text, or for a text and its pair."""
+
+    task_name = TEXT
+
+    def make_task(self, sets: Sets, settings: Settings) -> Task:
+        labels = labels_of(sets, self.task.labels if self.task else (), None)
+        counts = Counter(example.label for example in sets.train if isinstance(example, TextExample) and example.label)
+        return TextClassification(labels, _weights(settings, counts, labels), settings.label_smoothing)
+
+    def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
+        return TextClassification(labels)
+
+    def predict(self, data: Any, **reading: Any) -> Prediction | list[Prediction]:
+        return super().predict(data, **reading)  # type: ignore[no-any-return]
+
+
+class TokenClassifier(Estimator):
+    """Spans of a text: names, places, whatever the tags spell."""
+
+    task_name = TOKEN
+
+    def make_task(self, sets: Sets, settings: Settings) -> Task:
+        known = self.task if isinstance(self.task, TokenClassification) else None
+        scheme = known.scheme if known else sets.train.scheme or Scheme()
+        unit = sets.train.unit
+        labels = labels_of(sets, known.labels if known else (), scheme)
+        bare = TokenClassification(labels, scheme, unit)
+        counts = Counter(tag for e in sets.train if isinstance(e, TokenExample) for tag in bare.tags(e) or ())
+        weights = _weights(settings, counts, labels)
+        return TokenClassification(labels, scheme, unit, weights, settings.label_smoothing)
+
+    def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
+        from handloom.text.schemes import recognise
+
+        scheme = Scheme(**settings["scheme"]) if "scheme" in settings else recognise(labels)
+        return TokenClassification(labels, scheme, str(settings.get("unit", "words")))
+
+    def shown(self, prediction: Tagged) -> list[Span]:
+        return list(prediction.spans)
+
+
+def _weights(settings: Settings, counts: Counter[str], labels: Sequence[str]) -> Mapping[str, float] | None:
+    if settings.class_weights == "balanced":
+        return balanced(counts, labels)
+    assert not isinstance(settings.class_weights, str)
+    return settings.class_weights
+
+
+#: Estimators by task name.
+ESTIMATORS: dict[str, type[Estimator]] = {TEXT: TextClassifier, TOKEN: TokenClassifier}
+
+
+def find_folder(name: str | os.PathLike[str], **where: Any) -> Path:
+    """The folder that a name means."""
+    from handloom.models.resolve import model_folder
+
+    return model_folder(os.fspath(name), **where)
+
+
+def load(folder: str | os.PathLike[str], threads: int | None = None) -> Estimator:
+    """A trained model, whatever its task."""
+    place = Path(folder)
+    if not place.is_dir():
+        raise HandloomError(f"{place} is not a folder; a trained model is a folder with config.json and weights")
+    about = modeling.read_about(place)
+    name = about["task"] if about else modeling.load_model_config(place).head
+    if name not in ESTIMATORS:
+        raise HandloomError(f"{place} holds no model trained for one of: {', '.join(ESTIMATORS)}")
+    return ESTIMATORS[name].load(place, threads=threads)  # type: ignore[no-any-return]
+
+
+def resume(run: str | os.PathLike[str], threads: int | None = None, listener: Listener | None = None) -> Estimator:
+    """Go on with a training that was stopped; ends with the bits of one that was not. A finished run is loaded."""
+    with RunFolder.open(run) as folder:
+        found, finished = folder.settings(), folder.finished
+    if finished:
+        return load(run, threads)
+    data = {name: entry and entry["path"] for name, entry in found["data"].items()}
+    if any(entry and entry["path"] is None for entry in found["data"].values()):
+        raise HandloomError(
+            f"{run} was trained on data given in Python: go on there, with fit(…, out={str(run)!r}, resume=True)"
+        )
+    if found["task"] not in ESTIMATORS or found["own_task"]:
+        raise HandloomError(f"{run} was trained with a task of your own: go on with fit(…, task=…, resume=True)")
+    if found["continued"]:
+        raise HandloomError(f"{run} began with weights that were in memory only; they are gone with that process")
+    estimator = ESTIMATORS[found["task"]](Path(found["base"]["folder"]), threads=threads)
+    settings = {**found["settings"], **({"threads": threads} if threads else {})}
+    return estimator.fit(  # type: ignore[no-any-return]
+        **data, out=run, resume=True, listener=listener, before=found["before"], baselines=found["baselines"],
+        **found["reading"], **settings,
+    )  # fmt: skip

@@ -1,0 +1,253 @@
+"""What `fit` does, from the user's data to the finished run folder, in the order in which it happens."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handloom.errors import HandloomError, UsageError
+from handloom.nn import Module
+from handloom.tasks.scores import Scores
+from handloom.tasks.task import Encoded, Task
+from handloom.train import modeling
+from handloom.train.baselines import baselines_for
+from handloom.train.datasets import Sets, read_sets
+from handloom.train.engine import Engine
+from handloom.train.loop import Loop, losses, plan_of
+from handloom.train.optimisers import optimiser
+from handloom.train.progress import Console, Listener, Progress
+from handloom.train.report import Report, render
+from handloom.train.run import RunFolder, versions
+from handloom.train.settings import Settings
+from handloom.train.storage import publish_text
+from handloom.train.stopping import Diverged
+
+if TYPE_CHECKING:
+    from handloom.train.estimators import Estimator
+
+
+class Fit:
+    """One call of `fit`."""
+
+    def __init__(
+        self,
+        estimator: Estimator,
+        settings: Settings,
+        reading: dict[str, Any],
+        task: Task | None,
+        listener: Listener | None,
+        before: bool,
+        baselines: bool | None,
+    ) -> None:
+        self.estimator, self.settings, self.reading = estimator, settings, reading
+        self.own_task, self.before, self.baselines = task, before, baselines
+        self.listener: Listener = listener or Console()
+
+    def run(self, data: dict[str, Any], out: str | os.PathLike[str] | None, overwrite: bool, resume: bool) -> None:
+        """Read, train, score, save. The run folder is locked from its making to the end."""
+        sets = read_sets(
+            data["train"], data["valid"], data["test"], self.estimator.task_name, self.settings.seed, self.reading
+        )
+        task = self.own_task or self.estimator.make_task(sets, self.settings)
+        if out is None:
+            if resume or overwrite:
+                raise UsageError("resume and overwrite need out, the run folder")
+            self._train(sets, task, None)
+            return
+        if Path(out).resolve() == self.estimator.folder.resolve():
+            raise UsageError(f"{out} is the folder of the model itself; choose another --out")
+        asked = self._asked(sets, data)
+        if resume:
+            with RunFolder.open(out) as run:
+                _check_same(run.settings(), asked, Path(out))
+                self._train(sets, task, run)
+        else:
+            with RunFolder.create(out, asked, overwrite) as run:
+                self._train(sets, task, run)
+
+    def _asked(self, sets: Sets, data: dict[str, Any]) -> dict[str, Any]:
+        """settings.json: all that decides the bits of the run."""
+        described = sets.to_dict()
+        for name, entry in described.items():
+            if entry is not None and isinstance(data[name], (str, os.PathLike)):
+                entry["path"] = str(Path(data[name]).resolve())
+        return {
+            "task": self.estimator.task_name,
+            "own_task": self.own_task is not None,
+            "base": self._base(),
+            "weights": modeling.weights_hash(self.estimator.folder),
+            "settings": self.settings.to_dict(),
+            "reading": self.reading,
+            "data": described,
+            "continued": self.estimator.continued,
+            "before": self.before,
+            "baselines": self.baselines,
+        }
+
+    def _base(self) -> dict[str, Any]:
+        return {"folder": str(self.estimator.folder.resolve()), "seed": self.settings.seed}
+
+    # -- the training
+
+    def _train(self, sets: Sets, task: Task, run: RunFolder | None) -> None:
+        estimator, settings = self.estimator, self.settings
+        model, config, notes = modeling.build(estimator.folder, task, settings.seed, settings.dropout)
+        if estimator.model is not None and estimator.task is not None:
+            modeling.carry(model, estimator.model, task.labels, estimator.task.labels)
+        estimator.max_length = modeling.longest(estimator.tokenizer, config, settings.max_length)
+        estimator.long = settings.long
+        encoded = self._encode(task, sets)
+        self._note(*sets.train.notes, *notes, *encoded["train"].notes)
+        engine, loop = self._loop(model, task, sets, encoded, run)
+        measured, name = (sets.test, "test") if sets.test is not None else (sets.valid, "valid")
+        before = self._before(engine, task, measured, encoded.get(name), run)
+        stopped: Diverged | None = None
+        try:
+            loop.train()
+        except Diverged as problem:
+            stopped = problem
+        model.load({key: array.copy() for key, array in engine.weights().items()})
+        scores = None
+        if measured is not None:
+            scores, _ = estimator.judge_encoded(engine, task, measured.examples, encoded[name], settings.seed)
+            scores.before = before
+        estimator.trained(model, config, task, self._base())
+        estimator.scores = scores
+        estimator.baselines = self._baselines(sets, task, measured, run)
+        self._finish(sets, loop, scores, name, run, stopped)
+        if stopped is not None:
+            raise stopped
+
+    def _encode(self, task: Task, sets: Sets) -> dict[str, Encoded]:
+        estimator = self.estimator
+        found = {}
+        for name, data in (("train", sets.train), ("valid", sets.valid), ("test", sets.test)):
+            if data is not None:
+                found[name] = task.encode(data.examples, estimator.tokenizer, estimator.max_length, estimator.long)
+        texts = {feature.example: feature.encoding for feature in found["train"].features}
+        names = sorted(texts)[:5000]
+        examples = sets.train.examples
+        if all(isinstance(getattr(examples[i], "text", None), str) for i in names):
+            estimator.tokenizer.unknown_report([examples[i].text for i in names], [texts[i] for i in names])
+        return found
+
+    def _loop(
+        self, model: Module, task: Task, sets: Sets, encoded: dict[str, Encoded], run: RunFolder | None
+    ) -> tuple[Engine, Loop]:
+        settings = self.settings
+        features = encoded["train"].features
+        plan = plan_of(features, settings)
+        engine = Engine(
+            model,
+            task,
+            optimiser(settings.optimizer, settings.weight_decay),
+            clip=settings.clip,
+            seed=settings.seed,
+            threads=settings.threads,
+            frozen=modeling.frozen_names(model, settings.freeze),
+            capacity=plan.capacity(settings.micro_batches),
+            micro_batches=settings.micro_batches,
+        )
+        validate = None
+        if sets.valid is not None:
+            examples, coded = sets.valid.examples, encoded["valid"]
+
+            def validate() -> Scores:
+                return self.estimator.judge_encoded(engine, task, examples, coded, settings.seed)[0]
+
+        metric = settings.metric or task.metric
+        return engine, Loop(engine, features, settings, metric, validate, self.listener, run, plan)
+
+    def _before(
+        self, engine: Engine, task: Task, data: Any, encoded: Encoded | None, run: RunFolder | None
+    ) -> Scores | None:
+        """The model as it is now, scored on the data that it will be scored on at the end; remembered for a resume."""
+        if not self.before or data is None or encoded is None:
+            return None
+        kept = None if run is None else run.read_json("before.json")
+        if kept is not None:
+            return Scores.from_dict(kept)
+        scores, _ = self.estimator.judge_encoded(engine, task, data.examples, encoded, self.settings.seed)
+        if run is not None:
+            run.write_json("before.json", scores.to_dict())
+        return scores
+
+    def _baselines(self, sets: Sets, task: Task, measured: Any, run: RunFolder | None) -> dict[str, Scores]:
+        wanted = run is not None if self.baselines is None else self.baselines
+        if not wanted or measured is None:
+            return {}
+        return baselines_for(task, sets.train.examples, measured.examples, self.settings.seed, self.settings.threads)
+
+    # -- the end
+
+    def _finish(
+        self, sets: Sets, loop: Loop, scores: Scores | None, name: str, run: RunFolder | None, stopped: Diverged | None
+    ) -> None:
+        estimator = self.estimator
+        estimator.about = {
+            "base": self._base(),
+            "settings": self.settings.to_dict(),
+            "data": sets.to_dict(),
+            "measured_on": name,
+            "steps": loop.state.step,
+            "kept_step": loop.kept_step,
+            **({"stopped": str(stopped)} if stopped else {}),
+            **({"scores": scores.to_dict()} if scores else {}),
+            "baselines": {key: value.metrics for key, value in estimator.baselines.items()},
+        }
+        if run is None:
+            return
+        report = self.report(sets, loop, scores, name, run)
+        publish_text(run.path / "report.html", render(report))
+        estimator.save(run.path)
+        run.remove_checkpoints()
+
+    def report(self, sets: Sets, loop: Loop, scores: Scores | None, name: str, run: RunFolder) -> Report:
+        state, settings = loop.state, self.settings
+        speed = state.tokens / state.seconds if state.seconds else 0.0
+        summary = (
+            f"{self.estimator.task_name} · {len(sets.train):,} examples · {state.step:,} steps in "
+            f"{state.seconds:,.0f} s · {speed:,.0f} tokens a second · {time.strftime('%Y-%m-%d %H:%M')}"
+        )
+        return Report(
+            title=run.path.name,
+            summary=summary,
+            metric=loop.metric,
+            measured_on={"test": "test", "valid": "validation"}[name],
+            after=scores,
+            baselines=self.estimator.baselines,
+            losses=losses(run.path / "log.jsonl"),
+            history=state.history,
+            details={
+                "Settings": {key: value for key, value in settings.to_dict().items() if value is not None},
+                "Data": {key: _data_line(entry) for key, entry in sets.to_dict().items() if entry},
+                "Versions": dict(versions()),
+            },
+        )
+
+    def _note(self, *notes: str) -> None:
+        for note in notes:
+            self.listener(Progress("note", text=note))
+
+
+def _data_line(entry: dict[str, Any]) -> str:
+    return f"{entry['path'] or entry['form']}, {entry['examples']:,} examples, SHA-256 {entry['sha256'][:16]}…"
+
+
+def _check_same(found: dict[str, Any], asked: dict[str, Any], run: Path) -> None:
+    """A resumed run must be the run that was stopped. Threads may differ: they change no bit."""
+    for name in ("task", "own_task", "reading", "weights", "continued"):
+        if found.get(name) != asked[name]:
+            raise HandloomError(f"{run} was trained with {name} {found.get(name)!r}, not {asked[name]!r}")
+    for name, entry in asked["data"].items():
+        old = found["data"].get(name)
+        if (old and old["sha256"]) != (entry and entry["sha256"]):
+            raise HandloomError(f"the {name} data is not what {run} was trained on: it has changed since")
+    for name, value in asked["settings"].items():
+        old = found["settings"].get(name)
+        same = old == value or (isinstance(value, float) and isinstance(old, float) and math.isclose(old, value))
+        if name != "threads" and not same:
+            raise UsageError(f"{run} was trained with {name} = {old!r}, not {value!r}")

@@ -1,0 +1,269 @@
+"""The loop: epochs, steps, validations, checkpoints. Everything random in it is a function of (seed, epoch, step)."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from handloom.errors import HandloomError
+from handloom.tasks.scores import Scores
+from handloom.tasks.task import Array, Feature
+from handloom.train import checkpoint
+from handloom.train.batches import Plan, split
+from handloom.train.checkpoint import State
+from handloom.train.engine import Engine, StepResult
+from handloom.train.progress import Listener, Progress
+from handloom.train.run import Log, RunFolder
+from handloom.train.schedules import schedule
+from handloom.train.settings import Settings
+from handloom.train.stopping import Diverged, Interrupted, Signals, better
+
+#: Called with "step 7" after each step and with "checkpoint 7" around saving; tests stop the process there.
+hook: Callable[[str], None] = lambda point: None  # noqa: E731
+
+LOG_EVERY = 10  #: steps
+CHECKPOINT_SECONDS = 60.0  #: at least this long between checkpoints within an epoch …
+CHECKPOINT_SHARE = 20.0  #: … and at least so many times as long as the last one took
+
+
+class Loop:
+    """One training. `validate` scores the weights as they are; None where there is nothing to validate on.
+
+    run: the folder for checkpoints and the log; without it the best weights are kept in memory.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        features: Sequence[Feature],
+        settings: Settings,
+        metric: str,
+        validate: Callable[[], Scores] | None,
+        listener: Listener,
+        run: RunFolder | None = None,
+        plan: Plan | None = None,
+    ) -> None:
+        self.engine, self.features, self.settings, self.metric = engine, features, settings, metric
+        self.validate, self.listener, self.run = validate, listener, run
+        self.plan = plan or plan_of(features, settings)
+        self.rate = schedule(settings.schedule, settings.lr, self.plan.steps, settings.warmup)
+        self.state = State()
+        self.kept_step = 0  #: the step whose weights are in place at the end
+        self._best: dict[str, Array] | None = None
+        self._log: Log | None = None
+        self._recent: list[tuple[float, float, int]] = []  # (seconds, loss per weight, tokens) of the last steps
+        self._saved_at, self._saving_took, self._saved_step = time.monotonic(), 0.0, -1
+        self._stop = False
+
+    # -- the whole
+
+    def train(self) -> None:
+        """Train to the end, from the newest checkpoint if the run has one; the weights to keep are then in place.
+
+        Raises Interrupted after Ctrl-C or SIGTERM (a checkpoint has been written) and Diverged where the loss is no
+        longer finite (the last good weights are in place).
+        """
+        self._resume()
+        with Signals() as signals:
+            try:
+                for epoch in range(self.state.epoch, len(self.plan.counts)):
+                    self._epoch(epoch, signals)
+                    if self._stop:
+                        break
+                self._keep()
+            except Diverged:
+                self._keep()
+                raise
+            finally:
+                if self._log:
+                    self._log.close()
+        self._tell("end", text="stopped early" if self._stop else "")
+
+    def _epoch(self, epoch: int, signals: Signals) -> None:
+        state, count = self.state, self.plan.counts[epoch]
+        batches = self.plan.batches(epoch)[:count]
+        while state.position < count and not self._stop:
+            number = state.step
+            parts = [
+                [self.features[i] for i in part.tolist()]
+                for part in split(batches[state.position], self.settings.micro_batches)
+            ]
+            began = time.perf_counter()
+            result = self.engine.step(parts, number, self.rate(number))
+            self._account(result, parts, time.perf_counter() - began)
+            state.position += 1
+            hook(f"step {state.step}")
+            if state.position == count:
+                state.epoch, state.position = epoch + 1, 0
+            every = self.settings.validate_every
+            if state.position == 0 or (every and state.step % every == 0):
+                self._validation()
+            elif self._due():
+                self._save()
+            if signals.received is not None and not (self.run is None and self._finished()):
+                self._interrupted(signals.received)
+            if state.position == 0:
+                break
+
+    def _finished(self) -> bool:
+        return self._stop or self.state.step >= self.plan.steps
+
+    # -- one step
+
+    def _account(self, result: StepResult, parts: Sequence[Sequence[Feature]], seconds: float) -> None:
+        state = self.state
+        tokens = sum(len(feature) for part in parts for feature in part)
+        loss = result.loss / result.weight if result.weight else 0.0
+        if result.weight and not (math.isfinite(result.loss) and result.applied):
+            self._diverged(result, parts)
+        state.step += 1
+        state.skipped += not result.applied
+        state.loss_sum += result.loss
+        state.loss_weight += result.weight
+        state.seconds += seconds
+        state.tokens += tokens
+        self._recent = [*self._recent[-49:], (seconds, loss, tokens)]
+        self._tell("step")
+        if self._log and (state.step % LOG_EVERY == 0 or state.step == self.plan.steps):
+            mean = float(np.mean([entry[1] for entry in self._recent[-LOG_EVERY:]]))
+            self._log.write({
+                "event": "step", "step": state.step, "loss": mean, "rate": self.rate(state.step - 1),
+                "norm": result.norm, "seconds": round(state.seconds, 3), "tokens": state.tokens,
+            })  # fmt: skip
+
+    def _diverged(self, result: StepResult, parts: Sequence[Sequence[Feature]]) -> None:
+        number = self.state.step
+        what = self.engine.blame(parts, number)
+        if self._log:
+            self._log.write({"event": "diverged", "step": number + 1, "loss": str(result.loss), "tensor": what})
+        raise Diverged(
+            f"training stopped at step {number + 1}: the loss is {result.loss / result.weight:g}, the gradient's norm "
+            f"{result.norm:g}; the first tensor that is not finite is {what}. The last good weights are kept. A lower "
+            f"learning rate (now {self.settings.lr:g}) or a longer warm-up usually helps"
+        )
+
+    def _tell(self, kind: str, **more: object) -> None:
+        state, recent = self.state, self._recent[-20:]
+        seconds = sum(entry[0] for entry in recent)
+        total_seconds = sum(entry[0] for entry in self._recent)
+        epoch = state.epoch + (state.position / self.plan.counts[state.epoch] if state.position else 0)
+        self.listener(Progress(
+            kind=kind, step=state.step, steps=self.plan.steps, epoch=epoch, epochs=self.settings.epochs,
+            loss=sum(entry[1] for entry in recent) / max(len(recent), 1),
+            rate=self.rate(max(state.step - 1, 0)),
+            tokens_per_second=sum(entry[2] for entry in recent) / seconds if seconds else 0.0,
+            eta=total_seconds / max(len(self._recent), 1) * (self.plan.steps - state.step),
+            **more,  # type: ignore[arg-type]
+        ))  # fmt: skip
+
+    # -- validation and what follows from it
+
+    def _validation(self) -> None:
+        state = self.state
+        loss = state.loss_sum / state.loss_weight if state.loss_weight else 0.0
+        state.loss_sum = state.loss_weight = 0.0
+        entry: dict[str, object] = {"step": state.step, "epoch": round(state.epoch + 0.0, 4), "train_loss": loss}
+        best = False
+        if self.validate is not None:
+            scores = self.validate()
+            value = scores.metrics[self.metric]
+            best = better(value, state.best_metric, self.metric)
+            if best:
+                state.best_metric, state.best_step, state.waited = value, state.step, 0
+                if self.run is None and self.settings.keep == "best":
+                    self._best = {name: array.copy() for name, array in self.engine.trainable().items()}
+            else:
+                state.waited += 1
+            entry["metrics"] = scores.metrics
+            patience = self.settings.patience
+            self._stop = patience is not None and state.waited > patience
+        state.history.append(dict(entry))
+        if self._log:
+            self._log.write({"event": "validation", **entry, "best": best})
+        if self.validate is not None:
+            self._tell("validation", metrics=scores.metrics, best=best)
+        self._save()
+
+    def _keep(self) -> None:
+        """Put the best weights in place, if they are to be kept and are not the last."""
+        best = self.state.best_step
+        self.kept_step = self.state.step
+        if self.settings.keep == "last" or best is None or best == self.state.step:
+            return
+        self.kept_step = best
+        if self.run is None:
+            assert self._best is not None
+            self.engine.restore(self._best)
+        else:
+            self.engine.restore(checkpoint.load_weights(checkpoint.step_folder(self.run.checkpoints, best)))
+
+    # -- checkpoints
+
+    def _due(self) -> bool:
+        waited = time.monotonic() - self._saved_at
+        return self.run is not None and waited > max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * self._saving_took)
+
+    def _save(self) -> None:
+        if self.run is None or self._log is None or self._saved_step == self.state.step:
+            return
+        began = time.monotonic()
+        self.state.log_bytes = self._log.sync()
+        hook(f"checkpoint {self.state.step}")
+        checkpoint.save_checkpoint(
+            self.run.checkpoints, self.state, self.engine.trainable(), self.engine.moment_arrays()
+        )
+        hook(f"checkpoint {self.state.step} done")
+        self._saved_at, self._saved_step = time.monotonic(), self.state.step
+        self._saving_took = self._saved_at - began
+        self._tell("checkpoint")
+
+    def _resume(self) -> None:
+        if self.run is None:
+            return
+        place = checkpoint.latest(self.run.checkpoints)
+        if place is not None:
+            self.state = checkpoint.load_state(place)
+            weights = checkpoint.load_weights(place)
+            _check_same(weights, self.engine.trainable(), place)
+            self.engine.restore(weights, checkpoint.load_moments(place))
+            self._saved_step = self.state.step
+            patience = self.settings.patience
+            self._stop = patience is not None and self.state.waited > patience
+            if self._stop:
+                self.state.epoch = len(self.plan.counts)
+        self._log = Log(self.run.path / "log.jsonl", self.state.log_bytes)
+
+    def _interrupted(self, number: int) -> None:
+        self._save()
+        where = f"step {self.state.step} of {self.plan.steps}"
+        if self.run is None:
+            raise Interrupted(number, f"stopped at {where}")
+        raise Interrupted(number, f"stopped at {where}; go on with: handloom resume {self.run.path}")
+
+
+def plan_of(features: Sequence[Feature], settings: Settings) -> Plan:
+    lengths = np.fromiter(map(len, features), np.int64, len(features))
+    return Plan(lengths, settings.epochs, settings.batch_size, settings.batch_tokens, settings.seed)
+
+
+def _check_same(found: dict[str, Array], wanted: dict[str, Array], place: Path) -> None:
+    if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise HandloomError(f"{place} holds other parameters than this model has; it belongs to another training")
+
+
+def losses(log: Path) -> list[tuple[int, float]]:
+    """(step, loss) from a log."""
+    found = []
+    for text in log.read_bytes().split(b"\n"):
+        try:
+            entry = json.loads(text)
+        except ValueError:
+            continue
+        if entry.get("event") == "step":
+            found.append((int(entry["step"]), float(entry["loss"])))
+    return found
