@@ -51,6 +51,10 @@ class Epilogue(Protocol):
         """One row of the panel: `target.vectors` vectors of `target.lanes` sums."""
 
 
+    def output(self, f: Function, row: Value, column: Value) -> tuple[Value, Value] | None:
+        """Address of the output at (row, column) and bytes from row to row, so that it can be brought near; or None."""
+
+
 class StoreEpilogue:
     """Stores C, f32: slot EPILOGUE is its address, then its row stride and its batch stride in elements."""
 
@@ -66,6 +70,9 @@ class StoreEpilogue:
 
     def columns(self, f: Function, column: Value, masks: Sequence[Value | None]) -> None:
         pass
+
+    def output(self, f: Function, row: Value, column: Value) -> tuple[Value, Value] | None:
+        return f.at(self._base, f.add(f.mul(row, self._stride), column), "float"), f.mul(self._stride, 4)
 
     def store(
         self, f: Function, row: Value, column: Value, vectors: list[Value], masks: Sequence[Value | None]
@@ -140,6 +147,9 @@ class _Writer:
         self.m, self.n, self.k = slot(M), slot(N), slot(K)
         self.a_stride, self.b_stride = slot(A_STRIDE), slot(B_STRIDE)
         self.aliases = f.compare("icmp eq", f.urem(self.a_stride, 1024), integer(0))
+        # how a stretch of LINE k's lies in A and B: from line to line, and to the next stretch
+        self.a_steps = (self.a_stride, f.mul(self.a_stride, LINE) if product.transpose_a else integer(LINE))
+        self.b_steps = (self.b_stride, integer(LINE) if product.transpose_b else f.mul(self.b_stride, LINE))
         tiles, panels, row_blocks, column_blocks = emit_grid(f, self.m, self.n, self.k, self.target)
         across = f.udiv(task, row_blocks)
         row_block, column_block = f.urem(task, row_blocks), f.urem(across, column_blocks)
@@ -153,8 +163,7 @@ class _Writer:
         if product.row_sums:
             address = slot(ROW_SUMS)
             asked = f.compare("icmp ne", address, integer(0))
-            mine = f.compare("icmp eq", column_block, integer(0))
-            self.sums_wanted = f.binary("and", asked, mine)
+            self.sums_asked, self.column_block, self.column_blocks = asked, column_block, column_blocks
             base = f.op(f"inttoptr {address} to ptr", "ptr")
             self.sums = f.at(base, f.mul(batch, self.m), "float")
         self.epilogue.prepare(f, args, batch)
@@ -170,10 +179,8 @@ class _Writer:
         self.first = f.compare("icmp eq", k, integer(0))
         self.last = f.compare("icmp sge", f.add(k, depth), self.k)
         column = f.mul(self.panels[0], self.target.columns)
-        transposed = self.product.transpose_b
-        packer = (pack.pack_panels_transposed if transposed else pack.pack_panels)(self.module, layout)
-        row, offset = (column, k) if transposed else (k, column)
-        corner = f.at(self.b, f.add(f.mul(row, self.b_stride), offset), "float")
+        packer = (pack.pack_panels_transposed if self.product.transpose_b else pack.pack_panels)(self.module, layout)
+        corner = self.b_at(k, column)
         pack.call(f, packer, corner, self.b_stride, self.depth, f.sub(self.n, column), self.width, self.to_panels)
         f.loop(self.tiles[0], self.tiles[1], 1, lambda tile, _: self.tile(tile), nonempty=True)
 
@@ -198,27 +205,51 @@ class _Writer:
         stride = f.select(copied, integer(self.layout.a_depth if self.product.transpose_a else self.layout.a_row), self.a_stride)
         number = f.sub(tile, self.tiles[0])
         if self.product.row_sums:
-            f.when(self.sums_wanted, lambda: self.sum(a, stride, m, rows, f.at(self.to_rows, f.mul(number, SUMS), "float")))
+            mine = f.compare("icmp eq", f.urem(tile, self.column_blocks), self.column_block)
+            f.when(f.binary("and", self.sums_asked, mine), lambda: self.sum(a, stride, m, rows, f.at(self.to_rows, f.mul(number, SUMS), "float")))
         kernel = self.micro_kernel(rows)
         waiting = f.select(self.more, f.mul(f.mul(number, self.width), self.cell), integer(0))
         cells = f.at(self.to_sums, waiting, "float")
 
-        # while the first panel is multiplied, the next tile of A comes into the second cache
-        following = f.add(tile, 1)
-        corner = self.corner(f.mul(following, target.rows))
-        exists = f.compare("icmp slt", following, self.tiles[1])
-        step = f.mul(self.a_stride, 16) if self.product.transpose_a else integer(16)
+        after = self.corner(f.mul(f.add(tile, 1), target.rows))
+        more_tiles = f.compare("icmp slt", f.add(tile, 1), self.tiles[1])
 
         def panel(j: Value, _: list[Value]) -> None:
-            useful = f.binary("and", exists, f.compare("icmp eq", j, integer(0)))
-            ahead = f.select(useful, corner, a)
-            ahead_stride, ahead_step = f.select(useful, self.a_stride, integer(0)), f.select(useful, step, integer(0))
+            # the first panel asks for the next tile of A, the last ones for the next block of B
+            leading = f.compare("icmp eq", j, integer(0))
+            strip, wanted = self.strip_ahead(tile, j)
+            useful = f.select(leading, more_tiles, wanted)
+            ahead = f.select(useful, f.select(leading, after, strip), self.to_panels)
+            steps = [f.select(leading, x, y) for x, y in zip(self.a_steps, self.b_steps, strict=True)]
+            ahead_stride, ahead_step = (f.select(useful, step, integer(0)) for step in steps)
             b = f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
             cell = f.at(cells, f.select(self.more, f.mul(j, self.cell), integer(0)), "float")
-            pack.call(f, kernel, a, stride, b, self.depth, cell, f.cast("zext", self.first, "i64"), ahead, ahead_stride, ahead_step)
+            pack.call(f, kernel, a, stride, b, self.depth, cell, f.cast("zext", self.first, "i64"), ahead, ahead_stride, ahead_step, *self.output_ahead(m, j))
             f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
 
         f.loop(0, self.width, 1, panel, nonempty=True)
+
+    def strip_ahead(self, tile: Value, j: Value) -> tuple[Value, Value]:
+        """A strip of the next block of B, counted from the end of this block's work; and whether it is wanted."""
+        f = self.f
+        others = f.sub(self.width, 1)
+        number = f.add(f.mul(f.sub(f.sub(self.tiles[1], 1), tile), others), f.sub(others, j))
+        inside = f.compare("icmp slt", number, f.mul(self.width, self.target.columns // LINE))
+        more = f.compare("icmp slt", f.add(self.start, self.depth), self.k)
+        k = f.add(self.start, self.depth)
+        n = f.add(f.mul(self.panels[0], self.target.columns), f.mul(number, LINE))
+        return self.b_at(k, n), f.binary("and", inside, more)
+
+    def output_ahead(self, m: Value, j: Value) -> tuple[Value, Value]:
+        """Where the epilogue will store this cell, if this is the last block, and the stride of its rows in bytes."""
+        f = self.f
+        column = f.mul(f.add(self.panels[0], j), self.target.columns)
+        place, stride = self.epilogue.output(f, m, column) or (self.to_panels, integer(0))
+        return f.select(self.last, place, self.to_panels), f.select(self.last, stride, integer(0))
+
+    def b_at(self, k: Value, n: Value) -> Value:
+        row, offset = (n, k) if self.product.transpose_b else (k, n)
+        return self.f.at(self.b, self.f.add(self.f.mul(row, self.b_stride), offset), "float")
 
     def sum(self, a: Value, stride: Value, m: Value, rows: Value, sums: Value) -> None:
         """Adds up the tile's rows of A; stores them after the last block."""
@@ -278,6 +309,16 @@ SUMS = 16
 """Room for the sums of a tile's rows, in elements."""
 
 
+LINE = 16
+"""f32 in a cache line, and the k's between two looks ahead."""
+
+
+def prefetch(f: Function, address: Value, *, write: bool) -> None:
+    """Asks for a cache line: to be read soon from the second cache, or to be written from the first."""
+    level = 3 if write else 2
+    f.call("llvm.prefetch.p0", "void", address, integer(int(write), "i32"), integer(level, "i32"), integer(1, "i32"))
+
+
 def row_variants(target: Target) -> tuple[int, ...]:
     """Row counts that micro-kernels exist for; a tile with fewer rows takes the next larger one."""
     rows = target.rows
@@ -291,7 +332,7 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
     type = vector("float", lanes)
 
     def body(f: Function) -> None:
-        a, stride, b, depth, cell, first, ahead, ahead_stride, ahead_step = f.parameters
+        a, stride, b, depth, cell, first, ahead, ahead_stride, ahead_step, out, out_stride = f.parameters
         a_row, a_depth = (integer(1), stride) if layout.transpose_a else (stride, integer(1))
         places = [f.at(cell, i * target.columns + j * lanes, "float") for i in range(rows) for j in vectors]
         starts = f.when(
@@ -311,21 +352,23 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
             return out
 
         def stretch(start: Value, carried: list[Value]) -> list[Value]:
-            """Sixteen k's, and as many cache lines asked for ahead."""
-            at, *sums = carried
-            following = f.at(at, ahead_step, "float")
-            for _ in range(layout.lines_ahead):
-                f.call("llvm.prefetch.p0", "void", at, integer(0, "i32"), integer(2, "i32"), integer(1, "i32"))
+            """LINE k's, and as many cache lines asked for ahead, and a row of the output."""
+            at, place, *sums = carried
+            following = [f.at(at, ahead_step, "float"), f.at(place, out_stride, "i8")]
+            for _ in range(LINE):
+                prefetch(f, at, write=False)
                 at = f.at(at, ahead_stride, "float")
-            stop = f.smin(depth, f.add(start, 16))
-            return [following, *f.loop(start, stop, 1, step, sums, nonempty=True)]
+            for line in range(0, target.columns, LINE):
+                prefetch(f, f.at(place, line, "float"), write=True)
+            stop = f.smin(depth, f.add(start, LINE))
+            return [*following, *f.loop(start, stop, 1, step, sums, nonempty=True)]
 
-        _, *totals = f.loop(0, depth, 16, stretch, [ahead, *starts], nonempty=True)
+        _, _, *totals = f.loop(0, depth, LINE, stretch, [ahead, out, *starts], nonempty=True)
         for place, total in zip(places, totals, strict=True):
             f.store(total, place, 4 * lanes)
 
     parameters = [("ptr noalias", "a"), ("i64", "stride"), ("ptr noalias align 64", "b"), ("i64", "depth")]
     parameters += [("ptr noalias align 64", "cell"), ("i64", "first")]
-    parameters += [("ptr", "ahead"), ("i64", "ahead.stride"), ("i64", "ahead.step")]
+    parameters += [("ptr", "ahead"), ("i64", "ahead.stride"), ("i64", "ahead.step"), ("ptr", "out"), ("i64", "out.stride")]
     form = "transposed" if layout.transpose_a else "rows"
     return pack.shared(module, f"product.{form}.{rows}x{target.vectors}x{lanes}.{layout.depth}", parameters, body)

@@ -46,11 +46,6 @@ class Layout:
         return self.a_vectors * self.target.lanes if self.transpose_a else 1
 
     @property
-    def lines_ahead(self) -> int:
-        """Cache lines of A that belong to 16 k's of a tile: one for each row, or for each k if transposed."""
-        return 16 if self.transpose_a else self.target.rows
-
-    @property
     def tile(self) -> int:
         """Elements of a copied tile of A."""
         return self.depth * self.a_depth if self.transpose_a else self.target.rows * self.a_row
