@@ -22,7 +22,7 @@ def test_no_two_live_buffers_overlap(buffers, alignment):
     offsets, total = plan(buffers, alignment)
     assert all(offset % alignment == 0 for offset in offsets) and total % alignment == 0
     for i, (size, first, last) in enumerate(buffers):
-        assert 0 <= offsets[i] and offsets[i] + size <= total
+        assert offsets[i] >= 0 and offsets[i] + size <= total
         for j in range(i):
             other, begin, end = buffers[j]
             if size and other and begin <= last and first <= end:

@@ -82,7 +82,7 @@ def test_a_child_process_gets_workers_of_its_own(driver, kernels):
 def test_a_closed_pool_starts_again(driver, kernels):
     program = chain(driver, kernels, 4)
     check(program)
-    workers = list(program.pool._workers)
+    workers = program.pool._crews[False].workers
     assert len(workers) == 3 and all(worker.is_alive() for worker in workers)
     program.pool.close()
     assert not any(worker.is_alive() for worker in workers)
@@ -122,7 +122,8 @@ native = driver.build(lambda ir: llvm.compile_object(ir, cpu, features), llvm.lo
 kernels = llvm.load({{"k": llvm.compile_object(KERNELS, cpu, features)}})
 x = np.zeros(100, np.int64)
 for threads in (2, 4):
-    Program([Call("count", (Buffer("input"),), (1,), tasks=100)] * 3, kernels, pool.shared(native, threads), inputs=1).run([x])
+    calls = [Call("count", (Buffer("input"),), (1,), tasks=100)] * 3
+    Program(calls, kernels, pool.shared(native, threads), inputs=1).run([x])
 print(x.min(), x.max())
 """
 

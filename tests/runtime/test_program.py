@@ -81,7 +81,7 @@ def test_mistakes_are_named(driver, kernels):
         program.run([], [good])
     with pytest.raises(HandloomError, match=r"input 0 of shape \(4, 4\) must be C-contiguous"):
         program.run([good[:, ::-1]], [good], {"n": 4})
-    with pytest.raises(HandloomError, match="output 0 .* is read-only"):
+    with pytest.raises(HandloomError, match=r"output 0 .* is read-only"):
         program.run([good], [frozen], {"n": 4})
     with pytest.raises(HandloomError, match="task count is -4"):
         program.run([good], [good], {"n": -4})

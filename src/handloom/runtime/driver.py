@@ -43,6 +43,9 @@ REMAINING = 64
 STATE_WORDS = 80
 
 CLOSED = 1 << 30
+NAP = 50_000
+"""Nanoseconds that a thread sleeps at most within a run. Each time that a processor falls idle, Linux looks for a
+thread that queues elsewhere: where one of ours was put aside with a task in its hands, this fetches it."""
 
 class Linked(Protocol):
     """Loaded code, as codegen.llvm.load gives it."""
@@ -109,8 +112,9 @@ define internal ptr @entry_at(ptr %state, i64 %i) alwaysinline {{
   ret ptr %e
 }}
 
-; waits until the word differs from old: spins, then sleeps (counted in sleepers, so that whoever changes it knows)
-define internal i32 @wait_change(ptr %state, ptr %word, ptr %sleepers, i32 %old) {{
+; waits until the word differs from old: spins, then sleeps (counted in sleepers, so that whoever changes it knows),
+; for nap nanoseconds at a time if that is not 0
+define internal i32 @wait_change(ptr %state, ptr %word, ptr %sleepers, i32 %old, i64 %nap) {{
 entry:
   %sp = call ptr @s.spin(ptr %state)
   %limit = call i64 @word(ptr %sp)
@@ -135,7 +139,7 @@ look:
   %woken = icmp ne i32 %w, %old
   br i1 %woken, label %awake, label %sleep
 sleep:
-  call void @sleep_while(ptr %word, i32 %old, i64 %attempt)
+  call void @sleep_while(ptr %word, i32 %old, i64 %attempt, i64 %nap)
   %attempt.next = add i64 %attempt, 1
   br label %look
 awake:
@@ -336,7 +340,7 @@ report:
   %last = icmp eq i64 %before, %mine1
   br i1 %last, label %lead, label %wait
 wait:
-  %changed = call i32 @wait_change(ptr %state, ptr %pp, ptr %zp, i32 %pos32)
+  %changed = call i32 @wait_change(ptr %state, ptr %pp, ptr %zp, i32 %pos32, i64 {NAP})
   br label %wave
 lead:
   %head = call ptr @entry_at(ptr %state, i64 %pos)
@@ -414,7 +418,7 @@ empty.wait:
   %alone = icmp eq i32 %left, 0
   br i1 %alone, label %out, label %others
 others:
-  %w = call i32 @wait_change(ptr %state, ptr %ap, ptr %zp, i32 %a)
+  %w = call i32 @wait_change(ptr %state, ptr %ap, ptr %zp, i32 %a, i64 {NAP})
   br label %empty.wait
 out:
   call void @float_mode_leave(i64 %mode)
@@ -436,7 +440,7 @@ entry:
   br label %park
 park:
   %seen = phi i32 [0, %entry], [%g, %leave.done]
-  %g = call i32 @wait_change(ptr %state, ptr %gp, ptr %kp, i32 %seen)
+  %g = call i32 @wait_change(ptr %state, ptr %gp, ptr %kp, i32 %seen, i64 0)
   %ex = load atomic i64, ptr %xp acquire, align 8
   %stop = icmp ne i64 %ex, 0
   br i1 %stop, label %out, label %join

@@ -66,12 +66,19 @@ define internal void @float_mode_leave(i64 %old) {
 }
 """
 
-# FUTEX_WAIT_PRIVATE returns at once if the word has changed, and may return for no reason: callers look again.
+# FUTEX_WAIT_PRIVATE returns at once if the word has changed, after `nap` nanoseconds (0: never), and sometimes for no
+# reason: callers look again.
 _FUTEX = """
 declare i64 @syscall(i64, ...)
 
-define internal void @sleep_while(ptr %word, i32 %old, i64 %attempt) {{
-  %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 128, i32 %old, ptr null, ptr null, i32 0)
+define internal void @sleep_while(ptr %word, i32 %old, i64 %attempt, i64 %nap) {{
+  %time = alloca [2 x i64], align 8
+  store i64 0, ptr %time, align 8
+  %low = getelementptr i64, ptr %time, i64 1
+  store i64 %nap, ptr %low, align 8
+  %forever = icmp eq i64 %nap, 0
+  %limit = select i1 %forever, ptr null, ptr %time
+  %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 128, i32 %old, ptr %limit, ptr null, i32 0)
   ret void
 }}
 define internal void @wake(ptr %word, i32 %most) {{
@@ -85,7 +92,7 @@ _POLLING = """
 declare i32 @sched_yield()
 declare i32 @nanosleep(ptr, ptr)
 
-define internal void @sleep_while(ptr %word, i32 %old, i64 %attempt) {
+define internal void @sleep_while(ptr %word, i32 %old, i64 %attempt, i64 %limit) {
 entry:
   %time = alloca [2 x i64], align 8
   %soon = icmp ult i64 %attempt, 64

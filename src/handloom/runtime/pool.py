@@ -17,6 +17,7 @@ import numpy.typing as npt
 from handloom.runtime import driver as native
 from handloom.runtime.arena import empty
 from handloom.runtime.cores import checked_threads, default_threads
+from handloom.runtime.disturbance import Disturbance, processors, switches
 from handloom.runtime.driver import Driver
 from handloom.runtime.forks import renew_after_fork
 
@@ -25,32 +26,69 @@ SPIN_SECONDS = 20e-6
 _PAGE = 4096
 
 
+class Crew:
+    """Threads with a state of their own. Not safe from several Python threads: a Pool sees to that."""
+
+    def __init__(self, driver: Driver, threads: int) -> None:
+        self.driver = driver
+        self.threads = threads
+        self.workers: list[threading.Thread] = []
+        self._scratch = empty((0,), "uint8")
+        self._state = empty((native.STATE_WORDS,), "int64", alignment=128)
+        self._state[:] = 0
+        self._state[native.THREADS] = threads
+        self._state[native.ACTIVE] = native.CLOSED
+        self._state[native.SPIN] = int(SPIN_SECONDS * ticks_per_second(driver))
+
+    def run(self, table: npt.NDArray[np.int64], scratch_bytes: int, timing: bool) -> None:
+        """As Pool.run. Workers start with the first run."""
+        for index in range(1 + len(self.workers), self.threads):
+            work = threading.Thread(
+                target=self.driver.work,
+                args=(self._state.ctypes.data, index),
+                name=f"handloom-{index}",
+                daemon=True,
+            )
+            work.start()
+            self.workers.append(work)
+        stride = -(-max(scratch_bytes, 64) // _PAGE) * _PAGE
+        if self._scratch.nbytes < stride * self.threads:
+            self._scratch = empty((stride * self.threads,), "uint8", alignment=_PAGE)
+        state = self._state
+        state[native.TABLE] = table.ctypes.data
+        state[native.COUNT] = len(table)
+        state[native.SCRATCH] = self._scratch.ctypes.data
+        state[native.STRIDE] = stride
+        state[native.TIMING] = timing
+        self.driver.run(state.ctypes.data)
+
+    def close(self) -> None:
+        """Ends the workers and waits for them; the crew is of no use afterwards."""
+        self._state[native.EXIT] = 1
+        self.driver.release(self._state.ctypes.data)
+        for worker in self.workers:
+            worker.join()
+
+
 class Pool:
     """A number of threads, the caller's included, that walk a program's table together.
 
-    One run at a time: a second Python thread waits for the first. Workers start with the first run that wants them.
+    One run at a time: a second Python thread waits for the first. Where the pool has a thread for each processor, and
+    others turn out to use the processors too, it works with twice as many for a while (see `disturbance`).
     """
 
     def __init__(self, driver: Driver, threads: int) -> None:
         self.driver = driver
         self.threads = checked_threads(threads)
-        self._scratch = empty((0,), "uint8")
+        self._may_crowd = 2 <= self.threads == processors()
         self.renew()
         renew_after_fork(self)
 
     def renew(self) -> None:
         """Forgets workers and lock without touching them: after a fork they belong to the parent."""
         self._lock = threading.Lock()
-        self._begin()
-
-    def _begin(self) -> None:
-        """No workers, and a state that they have never seen."""
-        self._workers: list[threading.Thread] = []
-        self._state = empty((native.STATE_WORDS,), "int64", alignment=128)
-        self._state[:] = 0
-        self._state[native.THREADS] = self.threads
-        self._state[native.ACTIVE] = native.CLOSED
-        self._state[native.SPIN] = int(SPIN_SECONDS * ticks_per_second(self.driver))
+        self._crews: dict[bool, Crew] = {}
+        self.disturbance = Disturbance()
 
     def run(self, table: npt.NDArray[np.int64], scratch_bytes: int = 0, *, timing: bool = False) -> None:
         """Runs every entry of a table (C-contiguous i64 [entries, ENTRY_WORDS], aligned to 64) to the end.
@@ -59,38 +97,19 @@ class Pool:
         are filled in ticks (see `profile`). The arrays behind the table's pointers are the caller's to keep alive.
         """
         with self._lock:
-            if self.threads > 1 and not self._workers:
-                self._start()
-            stride = -(-max(scratch_bytes, 64) // _PAGE) * _PAGE
-            if self._scratch.nbytes < stride * self.threads:
-                self._scratch = empty((stride * self.threads,), "uint8", alignment=_PAGE)
-            state = self._state
-            state[native.TABLE] = table.ctypes.data
-            state[native.COUNT] = len(table)
-            state[native.SCRATCH] = self._scratch.ctypes.data
-            state[native.STRIDE] = stride
-            state[native.TIMING] = timing
-            self.driver.run(state.ctypes.data)
+            crowded = self._may_crowd and self.disturbance.crowded
+            if crowded not in self._crews:
+                self._crews[crowded] = Crew(self.driver, self.threads * (2 if crowded else 1))
+            before, start = switches(), time.perf_counter()
+            self._crews[crowded].run(table, scratch_bytes, timing)
+            self.disturbance.note(time.perf_counter() - start, switches() - before)
 
     def close(self) -> None:
         """Ends the workers and waits for them. A later run starts new ones."""
         with self._lock:
-            if not self._workers:
-                return
-            self._state[native.EXIT] = 1
-            self.driver.release(self._state.ctypes.data)
-            for worker in self._workers:
-                worker.join()
-            self._begin()
-
-    def _start(self) -> None:
-        address = self._state.ctypes.data
-        for index in range(1, self.threads):
-            worker = threading.Thread(
-                target=self.driver.work, args=(address, index), name=f"handloom-{index}", daemon=True
-            )
-            worker.start()
-            self._workers.append(worker)
+            for crew in self._crews.values():
+                crew.close()
+            self._crews.clear()
 
 
 @lru_cache(maxsize=4)
