@@ -33,7 +33,8 @@ def new_parameters(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def cell(parameters, hidden, letters):
     """hidden [batch, WIDTH], letters i32 [batch] → the next hidden state."""
-    return hl.tanh(hl.take(parameters["embedding"], letters) + hl.linear(hidden, parameters["recurrent"], parameters["bias"]))
+    carried = hl.linear(hidden, parameters["recurrent"], parameters["bias"])
+    return hl.tanh(hl.take(parameters["embedding"], letters) + carried)
 
 
 def loss(parameters, hidden, letters, following):

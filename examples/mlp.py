@@ -8,6 +8,8 @@ old parameters are donated: the new ones may be written over them.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 import handloom as hl
@@ -26,7 +28,7 @@ def spirals(points: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
 
 def new_parameters(widths: list[int], rng: np.random.Generator) -> dict[str, np.ndarray]:
     parameters = {}
-    for layer, (inner, outer) in enumerate(zip(widths, widths[1:], strict=False)):
+    for layer, (inner, outer) in enumerate(pairwise(widths)):
         parameters[f"weight{layer}"] = (rng.standard_normal((outer, inner)) * (2 / inner) ** 0.5).astype(np.float32)
         parameters[f"bias{layer}"] = np.zeros(outer, np.float32)
     return parameters

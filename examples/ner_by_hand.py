@@ -40,7 +40,7 @@ The road to [LOC Turin] was closed . | I saw [PER Peter Moss] on Sunday . | [ORG
 TEST = """
 [PER Maria Keller] worked in [LOC Hamburg] . | [ORG Zenith Corp] is based in [LOC Naples] . | The garden was quiet .
 [PER Leo Marsh] works for [ORG Solar Labs] . | She moved to [LOC Tirana] in May . | We met [PER Olga Ivanova] in June .
-[ORG Polar Bank] hired [PER Ben Archer] . | [PER Sara Lind] was born in [LOC Malmo] . | The train to [LOC Graz] was full .
+[ORG Polar Bank] hired [PER Ben Archer] . | [PER Sara Lind] was born in [LOC Malmo] . | The bus to [LOC Graz] was full .
 He lives in [LOC Seville] now . | I saw [PER Karl Jung] in [LOC Basel] . | They called on Tuesday .
 """
 
@@ -171,7 +171,7 @@ CAPACITY = {"tokens": TOKENS, "sequences": SENTENCES}
 
 
 def compile_step(model: Tagger):
-    """(parameters, moments, count, rate, batch) → (loss, parameters, moments), as native code for batches of any size."""
+    """(parameters, moments, count, rate, batch) → (loss, parameters, moments): native code for batches of any size."""
 
     def loss(parameters, batch):
         with model.bound(parameters):

@@ -43,7 +43,8 @@ def imports(file: Path) -> Iterator[tuple[int, str]]:
         else:
             assert not (isinstance(node, ast.ImportFrom) and node.level), f"{file}:{node.lineno}: relative import"
             continue
-        yield from ((node.lineno, name.split(".")[1]) for name in names if name.startswith("handloom."))
+        rooms = (name.split(".")[1] for name in names if name.startswith("handloom."))
+        yield from ((node.lineno, room) for room in rooms if room != "__version__")
 
 
 def test_imports_point_downwards() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from handloom.cli import options
-from handloom.cli.options import DATA
+from handloom.cli.options import DATA, opt
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,8 +19,16 @@ def add_to(app: typer.Typer) -> None:
 
 def check(
     train: Annotated[Path, typer.Argument(metavar="FILE", help="The training examples.", show_default=False)],
-    valid: Annotated[Path | None, typer.Option(metavar="FILE", help="Examples to validate on.", rich_help_panel=DATA)] = None,
-    test: Annotated[Path | None, typer.Option(metavar="FILE", help="Examples to test on.", rich_help_panel=DATA)] = None,
+    valid: Annotated[Path | None, opt("FILE", "Examples to validate on.", DATA)] = None,
+    test: Annotated[Path | None, opt("FILE", "Examples to test on.", DATA)] = None,
+    task: Annotated[
+        str | None,
+        opt("TASK", "text-classification or token-classification; found out by the file's name if not given.", DATA),
+    ] = None,
+    model: Annotated[
+        str | None,
+        opt("NAME", "Count tokens, and those unknown, as this model would.", DATA),
+    ] = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     pair_column: options.PairColumn = None,
@@ -38,3 +46,25 @@ def check(
     Balance, lengths, duplicates, texts with two labels, and texts that are
     in more than one of the files.
     """
+    from handloom.cli.download import model_folder
+    from handloom.cli.output import print_json
+    from handloom.data import check as checking
+    from handloom.data import readers
+    from handloom.data.examples import TEXT, TOKEN
+    from handloom.text.tokenizer import Tokenizer
+
+    if task is None:
+        task = TOKEN if readers.FORMS.get(train.suffix.lower()) == "conll" else TEXT
+    how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
+
+    def read(path: Path | None) -> Any:
+        return None if path is None else readers.read(path, task, blanks="keep", **how)
+
+    tokenizer = Tokenizer.load(model_folder(model)) if model else None
+    found = checking.check(read(train), read(valid), read(test), tokenizer)
+    if json:
+        print_json(found.to_dict())
+    else:
+        print(found)
+    if not found.ok:
+        raise typer.Exit(1)

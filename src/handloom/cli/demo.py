@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from handloom.cli import options
-from handloom.cli.options import OUTPUT
+from handloom.cli.options import OUTPUT, opt
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,15 +16,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    model: Annotated[
-        str | None, typer.Option(metavar="DIR", help="A model folder that is at hand.", rich_help_panel="Instead of a download")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A labelled file that is at hand.", rich_help_panel="Instead of a download")
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where the model is saved; an older demo there is replaced.", rich_help_panel=OUTPUT)
-    ] = Path("handloom-demo"),
+    model: Annotated[str | None, opt("DIR", "A model folder that is at hand.", "Instead of a download")] = None,
+    data: Annotated[Path | None, opt("FILE", "A labelled file that is at hand.", "Instead of a download")] = None,
+    out: Annotated[Path, opt("FOLDER", "Where the model is saved; an older demo there is replaced.", OUTPUT)] = Path(
+        "handloom-demo"
+    ),
     threads: options.Threads = None,
     offline: options.Offline = False,
     yes: options.Yes = False,

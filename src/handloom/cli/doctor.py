@@ -16,6 +16,9 @@ from handloom.cli import options
 from handloom.errors import HandloomError
 
 PACKAGES = ("numpy", "llvmlite", "tokenizers", "safetensors", "huggingface_hub", "typer", "rich")
+VARIABLES = (
+    "HANDLOOM_HOME", "HANDLOOM_BACKEND", "HANDLOOM_THREADS", "HANDLOOM_DATA", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE",
+)  # fmt: skip
 TOLERANCE = 1e-5
 
 
@@ -40,7 +43,7 @@ def doctor(json: options.Json = False) -> None:
     else:
         show(found)
     if found["self-test"] != "passed":
-        raise HandloomError(f"the self-test did not pass: {found['self-test']}. Please report it, with all of the above.")
+        raise HandloomError(f"the self-test: {found['self-test']}. Please report it, with all of the above.")
 
 
 def show(found: dict[str, Any]) -> None:
@@ -106,7 +109,7 @@ def folders() -> dict[str, str]:
     from handloom.runtime.cache import home
 
     root = home()
-    found = {"home": f"{root} ({'by HANDLOOM_HOME' if os.environ.get('HANDLOOM_HOME') else 'set HANDLOOM_HOME to move it'})"}
+    found = {"home": f"{root} (HANDLOOM_HOME moves it)"}
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []:
         count, size = used(folder)
         found[folder.name] = f"{size / 1e6:.1f} MB in {count} files"
@@ -126,7 +129,8 @@ def files(folder: Path) -> Iterator[Path]:
 def versions() -> dict[str, str]:
     from handloom import __version__
 
-    found = {"handloom": __version__, "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})"}
+    system = f"{platform.system()} {platform.machine()}"
+    found = {"handloom": __version__, "python": f"{platform.python_version()} ({system})"}
     for package in PACKAGES:
         try:
             found[package] = version(package)
@@ -137,8 +141,9 @@ def versions() -> dict[str, str]:
 
 def variables() -> dict[str, str]:
     """The environment variables that change what Handloom does, where they are set."""
-    names = ("HANDLOOM_HOME", "HANDLOOM_BACKEND", "HANDLOOM_THREADS", "HANDLOOM_DATA", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE")
-    return {name: os.environ[name] for name in names if name in os.environ} or {"none": "of those that matter is set"}
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ} or {
+        "none": "of those that matter is set"
+    }
 
 
 def self_test() -> str:

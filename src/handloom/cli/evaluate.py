@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from handloom.cli import options
-from handloom.cli.options import DATA
+from handloom.cli.options import DATA, opt
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     model: options.ModelFolder,
-    data: Annotated[Path, typer.Option(metavar="FILE", help="Labelled examples.", rich_help_panel=DATA, show_default=False)],
+    data: Annotated[Path, opt("FILE", "Labelled examples.", DATA)],
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     pair_column: options.PairColumn = None,
@@ -34,10 +34,10 @@ def evaluate(
 
     Values come with 95 % intervals: what would change if other examples had been drawn.
     """
-    from handloom.cli.models import load
     from handloom.cli.output import print_json
+    from handloom.train import estimators
 
-    scores = load(model, threads).evaluate(
+    scores = estimators.load(model, threads).evaluate(
         data, **options.reading(text_column, label_column, pair_column, delimiter, encoding)
     )
     if json:

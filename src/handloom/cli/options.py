@@ -12,6 +12,12 @@ import typer
 
 DATA, MODEL, TRAINING, OUTPUT = "Data", "Model", "Training", "Running and output"
 
+
+def opt(metavar: str, help: str, group: str, min: float | None = None) -> Any:
+    """An option with a value: what it is called, what it does, the group it is shown in, and its least value."""
+    return typer.Option(metavar=metavar, help=help, rich_help_panel=group, min=min, show_default=group != DATA)
+
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON on standard output, for programs.", rich_help_panel=OUTPUT)
 ]
@@ -21,31 +27,25 @@ Offline = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Download without asking.", rich_help_panel=OUTPUT)]
 Threads = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="Threads to compute with; the result is the same for any number.", rich_help_panel=OUTPUT
-    ),
+    opt("N", "Threads to compute with; the result is the same for any number.", OUTPUT, min=1),
 ]
 TextColumn = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Column with the text or the words: a name, or a number from 0.", rich_help_panel=DATA),
+    opt("NAME", "Column with the text or the words: a name, or a number from 1.", DATA),
 ]
 LabelColumn = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Column with the label: a name, or a number (-1 is the last).", rich_help_panel=DATA),
+    opt("NAME", "Column with the label: a name, or a number from 1.", DATA),
 ]
-PairColumn = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Column with a second text, for pairs.", rich_help_panel=DATA)
-]
+PairColumn = Annotated[str | None, opt("NAME", "Column with a second text, for pairs.", DATA)]
 Delimiter = Annotated[
     str | None,
-    typer.Option(metavar="CHAR", help=r"What separates the columns: , ; or \t. Found out if not given.", rich_help_panel=DATA),
+    opt("CHAR", r"What separates the columns: , ; or \t. Found out if not given.", DATA),
 ]
-Encoding = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of the files; UTF-8 with or without BOM if not given.", rich_help_panel=DATA)
-]
+Encoding = Annotated[str | None, opt("NAME", "Of the files; UTF-8 with or without BOM if not given.", DATA)]
 BatchTokens = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Tokens in a batch (instead of --batch-size).", rich_help_panel=TRAINING),
+    opt("N", "Tokens in a batch (instead of --batch-size).", TRAINING, min=1),
 ]
 ModelFolder = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A run folder or a saved model.", show_default=False)
@@ -59,19 +59,6 @@ def given(**options: Any) -> dict[str, Any]:
     {'epochs': 3}
     """
     return {name: value for name, value in options.items() if value is not None}
-
-
-def columns(**options: str | None) -> dict[str, str | int]:
-    """The column options that were given; a number is a position.
-
-    >>> columns(text_column="text", label_column="-1", pair_column=None)
-    {'text_column': 'text', 'label_column': -1}
-    """
-    return {
-        name: int(value) if value.removeprefix("-").isdigit() else value
-        for name, value in options.items()
-        if value is not None
-    }
 
 
 def separator(written: str | None) -> str | None:
@@ -91,5 +78,10 @@ def reading(
     encoding: str | None,
 ) -> dict[str, Any]:
     """What the user said about how files are to be read."""
-    chosen = columns(text_column=text_column, label_column=label_column, pair_column=pair_column)
-    return {**chosen, **given(delimiter=separator(delimiter), encoding=encoding)}
+    return given(
+        text_column=text_column,
+        label_column=label_column,
+        pair_column=pair_column,
+        delimiter=separator(delimiter),
+        encoding=encoding,
+    )

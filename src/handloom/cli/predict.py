@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from handloom.cli import options
-from handloom.cli.options import DATA
+from handloom.cli.options import DATA, opt
 from handloom.errors import UsageError
 
 
@@ -19,10 +19,10 @@ def add_to(app: typer.Typer) -> None:
 
 def predict(
     model: options.ModelFolder,
-    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT…", help="Texts to judge.", show_default=False)] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A file of texts instead; labels are not needed.", rich_help_panel=DATA)
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT…", help="Texts to judge.", show_default=False)
     ] = None,
+    data: Annotated[Path | None, opt("FILE", "A file of texts instead; labels are not needed.", DATA)] = None,
     text_column: options.TextColumn = None,
     pair_column: options.PairColumn = None,
     delimiter: options.Delimiter = None,
@@ -42,3 +42,36 @@ def predict(
     and with its other columns: {"text", "label", "scores"} or
     {"text", "spans": [{"start", "end", "label", "text", "score"}]}.
     """
+    if bool(texts) == (data is not None):
+        raise UsageError(
+            "give either texts or --data FILE" + (", not both" if texts else "; there is nothing to judge")
+        )
+    from handloom.cli.output import print_json
+    from handloom.train import estimators
+
+    how = options.reading(text_column, None, pair_column, delimiter, encoding)
+    found = estimators.load(model, threads).predict_dicts(data or texts, **how)
+    if json:
+        for row in found:
+            print_json(row)
+        return
+    from rich.console import Console
+
+    console = Console()
+    for row in found:
+        console.print(*shown(row), sep="\n", soft_wrap=True)
+
+
+def shown(row: dict[str, Any]) -> Iterator[Any]:
+    """A prediction as lines for a person."""
+    from rich.text import Text
+
+    if "spans" not in row:
+        yield Text.assemble((f"{row['label']}", "bold green"), f" {row['scores'][row['label']]:.3f}  ", row["text"])
+        return
+    text = Text(row["text"])
+    for span in row["spans"]:
+        text.stylize("bold green", span["start"], span["end"])
+    yield text
+    for span in row["spans"]:
+        yield Text(f"  {span['label']:<12} {span['score']:.3f}  {span['start']}–{span['end']}  {span['text']}")

@@ -29,9 +29,9 @@ def resume(
     checkpoint, with the settings it was started with, and ends with the very
     bits of a training that was never stopped.
     """
-    from handloom.cli.training import report, stoppable
+    from handloom.cli.training import report, watched
     from handloom.train import estimators
 
-    with stoppable(run):
-        model = estimators.resume(run, threads=threads)
-    report(model, run, json)
+    with watched(run) as listener:
+        estimator = estimators.resume(run, threads=threads, listener=listener)
+    report(estimator, run, json)

@@ -5,7 +5,7 @@ rich drops the colours by itself where the output is not a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -49,6 +49,20 @@ def metrics_table(scores: Scores) -> Table:
     return table
 
 
+def comparison_table(scores: Scores, baselines: Mapping[str, Scores]) -> Table:
+    """The model before and after beside simple ones, by every metric that all of them have."""
+    columns = {**baselines, **({"before": scores.before} if scores.before else {}), "after": scores}
+    table = plain("Beside simple models")
+    table.add_column("metric")
+    for name in columns:
+        table.add_column(name.replace("_", " "), justify="right", style="bold" if name == "after" else "")
+    for metric in scores.metrics:
+        values = [found.metrics.get(metric) for found in columns.values()]
+        if all(value is not None for value in values):
+            table.add_row(metric.replace("_", " "), *(f"{value:.3f}" for value in values))
+    return table
+
+
 def labels_table(scores: Scores) -> Table:
     """F1 of each label; where there are very many, the most frequent ones."""
     rows = sorted(scores.labels.items(), key=lambda item: -item[1]["support"])[:MOST_LABELS]
@@ -61,7 +75,11 @@ def labels_table(scores: Scores) -> Table:
     for label, row in rows:
         old = before[label]["f1"] if label in before else None
         table.add_row(
-            Text(label), f"{row['support']:.0f}", f"{row['precision']:.3f}", f"{row['recall']:.3f}", change(old, row["f1"])
+            Text(label),
+            f"{row['support']:.0f}",
+            f"{row['precision']:.3f}",
+            f"{row['recall']:.3f}",
+            change(old, row["f1"]),
         )
     return table
 

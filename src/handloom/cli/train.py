@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from handloom.cli import options
-from handloom.cli.options import DATA, MODEL, OUTPUT, TRAINING
+from handloom.cli.nearest import did_you_mean
+from handloom.cli.options import DATA, MODEL, OUTPUT, TRAINING, opt
+from handloom.errors import UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,18 +19,15 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     task: Annotated[str, typer.Argument(metavar="TASK", help="text-classification or token-classification.")],
-    train: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Labelled examples to learn from.", rich_help_panel=DATA)
-    ] = None,
+    *,
+    train: Annotated[Path, opt("FILE", "Labelled examples to learn from.", DATA)],
     valid: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Examples to choose the best weights by; else a tenth of --train.", rich_help_panel=DATA
-        ),
+        opt("FILE", "Examples to choose the best weights by; else a tenth of --train.", DATA),
     ] = None,
     test: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Examples to measure on, before and after.", rich_help_panel=DATA),
+        opt("FILE", "Examples to measure on, before and after.", DATA),
     ] = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
@@ -37,83 +36,57 @@ def train(
     encoding: options.Encoding = None,
     model: Annotated[
         str,
-        typer.Option(
-            metavar="NAME", help="A folder, a name of the catalogue, or owner/name on the hub.", rich_help_panel=MODEL
-        ),
+        opt("NAME", "A folder, a name of the catalogue, or owner/name on the hub.", MODEL),
     ] = "minilm-l6",
     freeze: Annotated[
         str | None,
-        typer.Option(
-            metavar="PART",
-            help="Leave a part as it is: embeddings, a number of first layers, or all-but-head.",
-            rich_help_panel=MODEL,
-        ),
+        opt("PART", "Leave a part as it is: embeddings, a number of first layers, or all-but-head.", MODEL),
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=4, metavar="N", help="Tokens a text may have at once.", rich_help_panel=MODEL),
+        opt("N", "Tokens a text may have at once.", MODEL, min=4),
     ] = None,
     long: Annotated[
         str | None,
-        typer.Option(
-            metavar="windows|head|head-tail", help="What is done with a longer text.", rich_help_panel=MODEL
-        ),
+        opt("windows|head|head-tail", "What is done with a longer text.", MODEL),
     ] = None,
-    epochs: Annotated[
-        float | None, typer.Option(metavar="N", help="Times through the training examples.", rich_help_panel=TRAINING)
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Examples in a batch.", rich_help_panel=TRAINING)
-    ] = None,
+    epochs: Annotated[float | None, opt("N", "Times through the training examples.", TRAINING)] = None,
+    batch_size: Annotated[int | None, opt("N", "Examples in a batch.", TRAINING, min=1)] = None,
     batch_tokens: options.BatchTokens = None,
-    lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate.", rich_help_panel=TRAINING)] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(metavar="adamw|adam|sgd", help="The update rule.", rich_help_panel=TRAINING)
-    ] = None,
+    lr: Annotated[float | None, opt("X", "Learning rate.", TRAINING)] = None,
+    optimizer: Annotated[str | None, opt("adamw|adam|sgd", "The update rule.", TRAINING)] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(
-            metavar="linear|cosine|constant", help="How the learning rate goes down.", rich_help_panel=TRAINING
-        ),
+        opt("linear|cosine|constant", "How the learning rate goes down.", TRAINING),
     ] = None,
     warmup: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Steps of warm-up, or their share if below 1.", rich_help_panel=TRAINING),
+        opt("X", "Steps of warm-up, or their share if below 1.", TRAINING),
     ] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option(metavar="X", help="Not on biases and norms.", rich_help_panel=TRAINING)
-    ] = None,
-    dropout: Annotated[
-        float | None, typer.Option(metavar="X", help="Instead of the model's own rate.", rich_help_panel=TRAINING)
-    ] = None,
-    clip: Annotated[
-        float | None, typer.Option(metavar="X", help="Greatest norm of the gradient.", rich_help_panel=TRAINING)
-    ] = None,
-    label_smoothing: Annotated[
-        float | None, typer.Option(metavar="X", help="0 to 1; softens the targets.", rich_help_panel=TRAINING)
-    ] = None,
+    weight_decay: Annotated[float | None, opt("X", "Not on biases and norms.", TRAINING)] = None,
+    dropout: Annotated[float | None, opt("X", "Instead of the model's own rate.", TRAINING)] = None,
+    clip: Annotated[float | None, opt("X", "Greatest norm of the gradient; 0 for none.", TRAINING)] = None,
+    label_smoothing: Annotated[float | None, opt("X", "0 to 1; softens the targets.", TRAINING)] = None,
     class_weights: Annotated[
         str | None,
-        typer.Option(
-            metavar="balanced|LABEL=X,…", help="Makes rare labels count more.", rich_help_panel=TRAINING
-        ),
+        opt("balanced|LABEL=X,…", "Makes rare labels count more.", TRAINING),
     ] = None,
-    metric: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the best weights are best at.", rich_help_panel=TRAINING)
-    ] = None,
+    metric: Annotated[str | None, opt("NAME", "What the best weights are best at.", TRAINING)] = None,
     patience: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Stop after so many validations without gain.", rich_help_panel=TRAINING),
+        opt("N", "Stop after so many validations without gain.", TRAINING, min=0),
     ] = None,
-    keep: Annotated[
-        str | None, typer.Option(metavar="best|last", help="Which weights are saved.", rich_help_panel=TRAINING)
+    keep: Annotated[str | None, opt("best|last", "Which weights are saved.", TRAINING)] = None,
+    seed: Annotated[int | None, opt("N", "The same seed gives the same bits.", TRAINING, min=0)] = None,
+    validate_every: Annotated[
+        int | None,
+        opt("N", "Validate every N steps, too.", TRAINING, min=1),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="The same seed gives the same bits.", rich_help_panel=TRAINING)
+    micro_batches: Annotated[
+        int | None,
+        opt("N", "Run a batch in N parts, to need less memory.", TRAINING, min=1),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The run folder that is made.", rich_help_panel=OUTPUT)
-    ] = None,
+    out: Annotated[Path, opt("FOLDER", "The run folder that is made.", OUTPUT)],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run folder that is there.", rich_help_panel=OUTPUT)
     ] = False,
@@ -141,3 +114,60 @@ def train(
     of the examples is set aside, the same ones for the same --seed. Ctrl-C
     stops at a checkpoint, from which `handloom resume` goes on.
     """
+    from handloom.cli.download import model_folder
+    from handloom.cli.training import report, watched
+    from handloom.train import estimators
+    from handloom.train.settings import Settings
+
+    if task not in estimators.ESTIMATORS:
+        raise UsageError(f"there is no task {task}{did_you_mean(task, estimators.ESTIMATORS)}")
+    settings = options.given(
+        freeze=freeze,
+        max_length=max_length,
+        long=long,
+        epochs=epochs,
+        batch_size=batch_size,
+        batch_tokens=batch_tokens,
+        lr=lr,
+        optimizer=optimizer,
+        schedule=schedule,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        dropout=dropout,
+        clip=clip,
+        label_smoothing=label_smoothing,
+        class_weights=weights(class_weights),
+        metric=metric,
+        patience=patience,
+        keep=keep,
+        seed=seed,
+        validate_every=validate_every,
+        micro_batches=micro_batches,
+        threads=threads,
+    )
+    if clip == 0:
+        settings["clip"] = None
+    Settings.of(**settings)  # refuses what makes no sense before anything is read or downloaded
+    estimator = estimators.ESTIMATORS[task].from_pretrained(model_folder(model, offline, yes))
+    reading = options.reading(text_column, label_column, pair_column, delimiter, encoding)
+    with watched(out) as listener:
+        estimator.fit(train, valid, test, out=out, overwrite=overwrite, listener=listener, **reading, **settings)
+    report(estimator, out, json)
+
+
+def weights(written: str | None) -> str | dict[str, float] | None:
+    """--class-weights as a user writes them.
+
+    >>> weights("spam=2,ham=0.5")
+    {'spam': 2.0, 'ham': 0.5}
+    >>> weights("balanced")
+    'balanced'
+    """
+    if written is None or "=" not in written:
+        return written
+    pairs = [pair.rpartition("=") for pair in written.split(",")]
+    try:
+        return {label.strip(): float(value) for label, _, value in pairs}
+    except ValueError:
+        right = "write balanced, or a number for each label, such as spam=2,ham=0.5"
+        raise UsageError(f"--class-weights {written}: {right}") from None
