@@ -29,8 +29,8 @@ class Blocking:
 # by width of the vector registers in f32; caches: 32–64 KB of L1, 1 MB or more of L2 (512 KB for narrow vectors)
 _TABLE = {
     16: Blocking(depth=384, most_tiles=37, least_tiles=18, most_panels=8, least_panels=2),
-    8: Blocking(depth=256, most_tiles=86, least_tiles=20, most_panels=12, least_panels=6),
-    4: Blocking(depth=256, most_tiles=86, least_tiles=20, most_panels=12, least_panels=6),
+    8: Blocking(depth=256, most_tiles=86, least_tiles=20, most_panels=12, least_panels=2),
+    4: Blocking(depth=256, most_tiles=86, least_tiles=20, most_panels=12, least_panels=2),
 }
 
 

@@ -146,7 +146,8 @@ class _Writer:
 
         self.m, self.n, self.k = slot(M), slot(N), slot(K)
         self.a_stride, self.b_stride = slot(A_STRIDE), slot(B_STRIDE)
-        self.aliases = f.compare("icmp eq", f.urem(self.a_stride, 1024), integer(0))
+        if not product.transpose_a:
+            self.aliases = f.compare("icmp eq", f.urem(self.a_stride, ALIAS), integer(0))
         # how a stretch of LINE k's lies in A and B: from line to line, and to the next stretch
         self.a_steps = (self.a_stride, f.mul(self.a_stride, LINE) if product.transpose_a else integer(LINE))
         self.b_steps = (self.b_stride, integer(LINE) if product.transpose_b else f.mul(self.b_stride, LINE))
@@ -184,21 +185,15 @@ class _Writer:
         pack.call(f, packer, corner, self.b_stride, self.depth, f.sub(self.n, column), self.width, self.to_panels)
         f.loop(self.tiles[0], self.tiles[1], 1, lambda tile, _: self.tile(tile), nonempty=True)
 
-    def corner(self, m: Value) -> Value:
-        """Where the block of A begins whose first row is m."""
-        f = self.f
-        row, offset = (self.start, m) if self.product.transpose_a else (m, self.start)
-        return f.at(self.a, f.add(f.mul(row, self.a_stride), offset), "float")
-
     def tile(self, tile: Value) -> None:
         """One tile of A times all panels of the task."""
         f, target = self.f, self.target
         m = f.mul(tile, target.rows)
         rows = f.smin(f.sub(self.m, m), target.rows)
         # A is read where it lies, except the last rows, and strides that map rows to the same sets of a cache
-        source = self.corner(m)
+        source = self.a_at(m, self.start)
         ends = f.compare("icmp sgt", f.add(m, pack.reach(self.layout)), self.m)
-        copied = f.binary("or", ends, self.aliases)
+        copied = ends if self.product.transpose_a else f.binary("or", ends, self.aliases)
         packer = (pack.pack_rows_transposed if self.product.transpose_a else pack.pack_rows)(self.module, self.layout)
         f.when(copied, lambda: pack.call(f, packer, source, self.a_stride, self.depth, rows, self.to_tiles))
         a = f.select(copied, self.to_tiles, source)
@@ -211,14 +206,13 @@ class _Writer:
         waiting = f.select(self.more, f.mul(f.mul(number, self.width), self.cell), integer(0))
         cells = f.at(self.to_sums, waiting, "float")
 
-        after = self.corner(f.mul(f.add(tile, 1), target.rows))
-        more_tiles = f.compare("icmp slt", f.add(tile, 1), self.tiles[1])
+        after, wanted_after = self.tile_ahead(tile)
 
         def panel(j: Value, _: list[Value]) -> None:
             # the first panel asks for the next tile of A, the last ones for the next block of B
             leading = f.compare("icmp eq", j, integer(0))
             strip, wanted = self.strip_ahead(tile, j)
-            useful = f.select(leading, more_tiles, wanted)
+            useful = f.select(leading, wanted_after, wanted)
             ahead = f.select(useful, f.select(leading, after, strip), self.to_panels)
             steps = [f.select(leading, x, y) for x, y in zip(self.a_steps, self.b_steps, strict=True)]
             ahead_stride, ahead_step = (f.select(useful, step, integer(0)) for step in steps)
@@ -228,6 +222,17 @@ class _Writer:
             f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
 
         f.loop(0, self.width, 1, panel, nonempty=True)
+
+    def tile_ahead(self, tile: Value) -> tuple[Value, Value]:
+        """The next tile of A, or the first of the next block; and whether there is one."""
+        f = self.f
+        inside = f.compare("icmp slt", f.add(tile, 1), self.tiles[1])
+        k = f.add(self.start, self.depth)
+        m = f.mul(f.select(inside, f.add(tile, 1), self.tiles[0]), self.target.rows)
+        if self.product.transpose_a:  # this tile has already met the cache line in which the next one begins
+            m = f.add(m, self.target.rows - 1)
+        place = self.a_at(m, f.select(inside, self.start, k))
+        return place, f.binary("or", inside, f.compare("icmp slt", k, self.k))
 
     def strip_ahead(self, tile: Value, j: Value) -> tuple[Value, Value]:
         """A strip of the next block of B, counted from the end of this block's work; and whether it is wanted."""
@@ -246,6 +251,10 @@ class _Writer:
         column = f.mul(f.add(self.panels[0], j), self.target.columns)
         place, stride = self.epilogue.output(f, m, column) or (self.to_panels, integer(0))
         return f.select(self.last, place, self.to_panels), f.select(self.last, stride, integer(0))
+
+    def a_at(self, m: Value, k: Value) -> Value:
+        row, offset = (k, m) if self.product.transpose_a else (m, k)
+        return self.f.at(self.a, self.f.add(self.f.mul(row, self.a_stride), offset), "float")
 
     def b_at(self, k: Value, n: Value) -> Value:
         row, offset = (n, k) if self.product.transpose_b else (k, n)
@@ -311,6 +320,11 @@ SUMS = 16
 
 LINE = 16
 """f32 in a cache line, and the k's between two looks ahead."""
+
+
+ALIAS = 1024
+"""Row strides of A [M, K] that are multiples of this (f32; 4 KB) put a tile's rows into one set of the first cache: the tile
+is copied (measured: 0.95 of the ceiling instead of 0.70). A transposed reads a line only once and gains from no copy."""
 
 
 def prefetch(f: Function, address: Value, *, write: bool) -> None:
