@@ -170,7 +170,7 @@ class _Writer:
         self.epilogue.prepare(f, args, batch)
         depth = emit_depth(f, self.k, self.layout.depth)
         self.more = f.compare("icmp slt", depth, self.k)  # more than one block: every tile keeps its accumulators
-        f.loop(0, self.k, depth, lambda k, _: self.block(k, depth), nonempty=True)
+        f.loop(0, self.k, depth, lambda k, _: self.block(k, depth), nonempty=True, unroll=False)
         f.finish()
 
     def block(self, k: Value, depth: Value) -> None:
@@ -183,7 +183,7 @@ class _Writer:
         packer = (pack.pack_panels_transposed if self.product.transpose_b else pack.pack_panels)(self.module, layout)
         corner = self.b_at(k, column)
         pack.call(f, packer, corner, self.b_stride, self.depth, f.sub(self.n, column), self.width, self.to_panels)
-        f.loop(self.tiles[0], self.tiles[1], 1, lambda tile, _: self.tile(tile), nonempty=True)
+        f.loop(self.tiles[0], self.tiles[1], 1, lambda tile, _: self.tile(tile), nonempty=True, unroll=False)
 
     def tile(self, tile: Value) -> None:
         """One tile of A times all panels of the task."""
@@ -221,7 +221,7 @@ class _Writer:
             pack.call(f, kernel, a, stride, b, self.depth, cell, f.cast("zext", self.first, "i64"), ahead, ahead_stride, ahead_step, *self.output_ahead(m, j))
             f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
 
-        f.loop(0, self.width, 1, panel, nonempty=True)
+        f.loop(0, self.width, 1, panel, nonempty=True, unroll=False)
 
     def tile_ahead(self, tile: Value) -> tuple[Value, Value]:
         """The next tile of A, or the first of the next block; and whether there is one."""
@@ -269,7 +269,7 @@ class _Writer:
         def store(i: Value, _: list[Value]) -> None:
             f.store(f.load("float", f.at(sums, i, "float")), f.at(self.sums, f.add(m, i), "float"))
 
-        f.when(self.last, lambda: f.loop(0, rows, 1, store, nonempty=True) and None)
+        f.when(self.last, lambda: f.loop(0, rows, 1, store, nonempty=True, unroll=False) and None)
 
     def micro_kernel(self, rows: Value) -> str:
         """The address of the smallest micro-kernel that has these rows."""
@@ -297,7 +297,7 @@ class _Writer:
                 values = [f.load(type, f.at(at, j * lanes, "float"), 4 * lanes) for j in vectors]
                 self.epilogue.store(f, f.add(m, i), column, values, masks)
 
-            f.loop(0, rows, 1, row, nonempty=True)
+            f.loop(0, rows, 1, row, nonempty=True, unroll=False)
 
         def whole() -> None:
             rows_of([None] * len(vectors))
@@ -375,9 +375,9 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
             for line in range(0, target.columns, LINE):
                 prefetch(f, f.at(place, line, "float"), write=True)
             stop = f.smin(depth, f.add(start, LINE))
-            return [*following, *f.loop(start, stop, 1, step, sums, nonempty=True)]
+            return [*following, *f.loop(start, stop, 1, step, sums, nonempty=True, unroll=False)]
 
-        _, _, *totals = f.loop(0, depth, LINE, stretch, [ahead, out, *starts], nonempty=True)
+        _, _, *totals = f.loop(0, depth, LINE, stretch, [ahead, out, *starts], nonempty=True, unroll=False)
         for place, total in zip(places, totals, strict=True):
             f.store(total, place, 4 * lanes)
 

@@ -87,12 +87,12 @@ def pack_panels(module: Module, layout: Layout) -> str:
         def row(k: Value, _: list[Value]) -> None:
             f.loop(0, full, 1, lambda panel, _: copy(k, panel, [None] * vectors))
 
-        f.loop(0, depth, 1, row, nonempty=True)
+        f.loop(0, depth, 1, row, nonempty=True, unroll=False)
 
         def last() -> None:
             left = f.sub(width, f.mul(full, columns))
             masks: list[Value | None] = [f.below(f.sub(left, j * lanes), lanes) for j in range(vectors)]
-            f.loop(0, depth, 1, lambda k, _: copy(k, full, masks), nonempty=True)
+            f.loop(0, depth, 1, lambda k, _: copy(k, full, masks), nonempty=True, unroll=False)
 
         f.when(f.compare("icmp slt", full, panels), last)
 
@@ -130,10 +130,13 @@ def pack_panels_transposed(module: Module, layout: Layout) -> str:
                 for i, value in enumerate(transposed(f, values)):
                     f.store(value, f.at(place, f.mul(f.add(k, i), columns), SCALAR))
 
-            f.loop(0, whole, lanes, lambda k, _: square(k, None))
-            f.when(f.compare("icmp slt", whole, depth), lambda: square(whole, left))
+            if lanes >= 8:  # masks cost nothing
+                f.loop(0, depth, lanes, lambda k, _: square(k, f.below(f.sub(depth, k), lanes)), nonempty=True, unroll=False)
+            else:
+                f.loop(0, whole, lanes, lambda k, _: square(k, None), unroll=False)
+                f.when(f.compare("icmp slt", whole, depth), lambda: square(whole, left))
 
-        f.loop(0, f.mul(panels, vectors), 1, strip, nonempty=True)
+        f.loop(0, f.mul(panels, vectors), 1, strip, nonempty=True, unroll=False)
 
     names = ["stride", "depth", "columns", "panels"]
     parameters = [("ptr noalias", "b"), *(("i64", name) for name in names), ("ptr noalias align 64", "to")]
@@ -162,7 +165,7 @@ def pack_rows(module: Module, layout: Layout) -> str:
             f.loop(0, whole, lanes, lambda k, _: copy(k, None))
             f.when(f.compare("icmp slt", whole, depth), lambda: copy(whole, left))
 
-        f.loop(0, rows, 1, row, nonempty=True)
+        f.loop(0, rows, 1, row, nonempty=True, unroll=False)
 
     parameters = [("ptr noalias", "a"), *(("i64", name) for name in ("stride", "depth", "rows"))]
     parameters += [("ptr noalias align 64", "to")]
@@ -185,7 +188,7 @@ def pack_rows_transposed(module: Module, layout: Layout) -> str:
                 value = f.masked_load(type, f.at(source, j * lanes, SCALAR), mask)
                 f.store(value, f.at(place, j * lanes, SCALAR))
 
-        f.loop(0, depth, 1, row, nonempty=True)
+        f.loop(0, depth, 1, row, nonempty=True, unroll=False)
 
     parameters = [("ptr noalias", "a"), *(("i64", name) for name in ("stride", "depth", "rows"))]
     parameters += [("ptr noalias align 64", "to")]
@@ -221,7 +224,7 @@ def sum_rows(module: Module, layout: Layout) -> str:
             loads = [f.load(type, place) for place in places]
             return [f.binary("fadd", total, value) for total, value in zip(carried, loads, strict=True)]
 
-        for place, total in zip(places, f.loop(0, depth, 1, add, starts, nonempty=True), strict=True):
+        for place, total in zip(places, f.loop(0, depth, 1, add, starts, nonempty=True, unroll=False), strict=True):
             f.store(total, place)
 
     parameters = [("ptr noalias", "tile"), ("i64", "stride"), ("i64", "depth"), ("ptr noalias", "sums"), ("i64", "first")]
