@@ -1,29 +1,56 @@
-"""The compiler on one page: graph in, program out."""
+"""The compiler on one page: graph in, program out.
+
+    prepare (passes) → partition → lower (codegen) → waves → memory plan → program (runtime)
+"""
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from handloom.graph.node import Node
-from handloom.graph.reference import evaluate
+from handloom.codegen import llvm
+from handloom.codegen.evaluate import Argument, Pointer
+from handloom.codegen.lower import Lowering, Step
+from handloom.codegen.scan import lower_scan
+from handloom.codegen.target import Target, choose
+from handloom.graph.access import base_of
+from handloom.graph.build import project
+from handloom.graph.node import DTYPES, Node, Size, size_value, volume
+from handloom.graph.reference import NUMPY, evaluate
+from handloom.graph.unit import Unit
+from handloom.passes.partition import partition
+from handloom.passes.pipeline import prepare
+from handloom.passes.schedule import waves
+from handloom.runtime import arena, cache, driver, pool
+from handloom.runtime.program import Amount, Buffer, Call, Program
 
 Array = np.ndarray[Any, Any]
+Env = dict[str, int]
 Executable = Callable[[Sequence[Array], Mapping[str, int]], "list[Array]"]
+
+GROWTH = 1.25
+"""How much more room is planned than asked for, where a size has no declared capacity."""
 
 
 def build(
-    inputs: Sequence[Node],
-    outputs: Sequence[Node],
-    capacity: Mapping[str, int],
-    donated: Sequence[int],
-    threads: int | None,
+    inputs: Sequence[Node], outputs: Sequence[Node], capacity: Mapping[str, int], donated: Sequence[int] = (), threads: int | None = None
 ) -> Executable:
     """The program that computes `outputs`; HANDLOOM_BACKEND=reference runs the graph on NumPy instead."""
-    return ReferenceProgram(inputs, outputs)
+    if backend() == "reference":
+        return ReferenceProgram(inputs, outputs)
+    return CompiledProgram(inputs, outputs, capacity, donated, threads)
+
+
+def backend() -> str:
+    """"compiled" or "reference", by the environment variable HANDLOOM_BACKEND."""
+    return os.environ.get("HANDLOOM_BACKEND", "compiled")
 
 
 class ReferenceProgram:
@@ -37,6 +64,210 @@ class ReferenceProgram:
         return [np.array(value, order="C") for value in values]
 
 
-def backend() -> str:
-    """"compiled" or "reference", by the environment variable HANDLOOM_BACKEND."""
-    return os.environ.get("HANDLOOM_BACKEND", "compiled")
+@lru_cache(maxsize=8)
+def target(level: str | None = None) -> Target:
+    """The processor at hand; HANDLOOM_TARGET forces a lower instruction set (avx512, avx2)."""
+    cpu, features, triple = llvm.host()
+    return choose(triple, cpu, features, level or os.environ.get("HANDLOOM_TARGET"))
+
+
+@lru_cache(maxsize=1)
+def kernel_cache() -> cache.Cache:
+    return cache.Cache()
+
+
+def compile_object(text: str, chosen: Target) -> bytes:
+    """Object code for a module, from the cache where it has been compiled before."""
+    cpu, features, triple = chosen.cpu, chosen.features, chosen.triple
+    make = lambda: llvm.compile_object(text, cpu, features, triple)  # noqa: E731
+    return kernel_cache().object_code(text, cpu, features, triple, llvm.version(), make)
+
+
+@lru_cache(maxsize=1)
+def native_driver() -> driver.Driver:
+    chosen = target()
+    return driver.build(lambda text: compile_object(text, chosen), llvm.load, chosen.triple)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Memory for sizes up to `env`: a program, and how many bytes its arena has."""
+
+    env: Env
+    program: Program
+    bytes: int
+
+
+class CompiledProgram:
+    """Kernels, the steps that call them, and a plan of memory that grows where a size was declared without a limit."""
+
+    def __init__(
+        self, inputs: Sequence[Node], outputs: Sequence[Node], capacity: Mapping[str, int], donated: Sequence[int], threads: int | None
+    ) -> None:
+        self.inputs, self.capacity, self.threads = list(inputs), dict(capacity), threads
+        self.outputs = prepare(outputs)
+        self.units = partition(self.outputs)
+        self.symbols = {name for x in self.inputs for size in x.shape if isinstance(size, Size) for name in size.symbols}
+        materialised = _materialised(self.units)
+        self.lowering = Lowering(target(), lambda node: node in materialised or node.op == "input")
+        self.reuse = self._donations(donated)
+        self.plan: Plan | None = None
+        self.steps: list[Step] = []
+        self._kept: list[Array | None] = [None] * len(self.outputs)
+
+    def __call__(self, arrays: Sequence[Array], env: Mapping[str, int]) -> list[Array]:
+        plan = self._planned(env)
+        given = [np.ascontiguousarray(array).reshape(array.shape) for array in arrays]
+        results: list[Array] = []
+        for i, node in enumerate(self.outputs):
+            source = self.reuse.get(i)
+            if source is not None:
+                if not given[source].flags.writeable:
+                    given[source] = given[source].copy()
+                results.append(given[source])
+            else:
+                results.append(self._room(i, node.spec.concrete(env), NUMPY[node.dtype]))
+        plan.program.run(given, results, env)
+        return results
+
+    def _room(self, i: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An array for a result: last time's, if nobody holds it any more."""
+        kept = self._kept[i]
+        # two references: the list's and this one's, and the argument's
+        if kept is not None and kept.shape == shape and sys.getrefcount(kept) <= 3:
+            return kept
+        fresh: Array = arena.empty(shape, np.dtype(dtype).name)
+        self._kept[i] = fresh
+        return fresh
+
+    # --- planning -------------------------------------------------------------------------------------------------
+
+    def _planned(self, env: Mapping[str, int]) -> Plan:
+        plan = self.plan
+        if plan is None or any(size > plan.env[name] for name, size in env.items()):
+            roomy = {name: self.capacity.get(name, math.ceil(size * GROWTH)) for name, size in env.items()}
+            if plan is not None:
+                roomy = {name: max(size, plan.env[name]) for name, size in roomy.items()}
+            self.plan = plan = self._make_plan(roomy)
+        return plan
+
+    def _make_plan(self, env: Env) -> Plan:
+        low = self.lowering
+        self.steps = [step for unit in self.units for step in self._lower(unit, env)]
+        keys = [([_key(low, p) for p in s.reads], [_key(low, p) for p in s.writes]) for s in self.steps]
+        wave = waves([reads for reads, _ in keys], [writes for _, writes in keys])
+        buffers = self._place(keys, wave, env)
+        calls = []
+        for i, step in enumerate(self.steps):
+            together = i + 1 < len(wave) and wave[i + 1] == wave[i]
+            arguments = tuple(self._argument(a, buffers) for a in step.arguments)
+            calls.append(Call(step.kernel, (), arguments, step.tasks, wave=together))  # type: ignore[arg-type]
+        scratch = max((step.scratch(env) for step in self.steps), default=0)
+        library = llvm.load({"program": compile_object(low.module.text(), low.target)})
+        workers = pool.shared(native_driver(), self.threads)
+        program = Program(calls, library, workers, arena=self._bytes, inputs=len(self.inputs), outputs=len(self.outputs), scratch_bytes=scratch)
+        return Plan(env, program, self._bytes)
+
+    def _lower(self, unit: Unit, env: Env) -> list[Step]:
+        if unit.kind == "scan":
+            return lower_scan(self.lowering, unit, _prepared, env)
+        return self.lowering.lower(unit)
+
+    def _place(self, keys: Sequence[tuple[list[Pointer], list[Pointer]]], wave: Sequence[int], env: Env) -> dict[Pointer, Buffer]:
+        """Every buffer's place: inputs and outputs where they are given, all else in the arena while it lives."""
+        places: dict[Pointer, Buffer] = {Pointer(x): Buffer("input", i) for i, x in enumerate(self.inputs)}
+        for i, output in enumerate(self.outputs):
+            places[Pointer(base_of(output))] = Buffer("output", i)
+        first: dict[Pointer, int] = {}
+        last: dict[Pointer, int] = {}
+        for (reads, writes), number in zip(keys, wave, strict=True):
+            for pointer in (*writes, *reads):
+                if pointer not in places:
+                    first.setdefault(pointer, number)
+                    last[pointer] = number
+        order = list(first)
+        sizes = [max(self._size(pointer, env), 1) for pointer in order]
+        offsets, self._bytes = arena.plan([(size, first[p], last[p]) for p, size in zip(order, sizes, strict=True)])
+        places.update({pointer: Buffer("arena", 0, offset) for pointer, offset in zip(order, offsets, strict=True)})
+        return places
+
+    def _size(self, pointer: Pointer, env: Env) -> int:
+        if pointer in self.lowering.sizes:
+            return self.lowering.sizes[pointer](env)
+        return volume(pointer.node.shape, env) * DTYPES[pointer.node.dtype]
+
+    def _argument(self, argument: Argument, places: Mapping[Pointer, Buffer]) -> Buffer | Amount:
+        if not isinstance(argument, Pointer):
+            return argument
+        key, offset = _resolved(self.lowering, argument)
+        place = places[key]
+        step = DTYPES[argument.node.dtype]
+        start = place.offset
+        if isinstance(offset, int) and isinstance(start, int):
+            return Buffer(place.place, place.index, start + offset * step)
+        return Buffer(place.place, place.index, offset * step + start)  # type: ignore[operator]
+
+    # --- donated state ----------------------------------------------------------------------------------------------
+
+    def _donations(self, donated: Sequence[int]) -> dict[int, int]:
+        """Output → input whose memory it may take: the unit that makes the output goes through it element by element
+        and is the last to read the input."""
+        from handloom.graph.unit import operands
+
+        position = {root: i for i, unit in enumerate(self.units) for root in unit.roots}
+        readers: dict[Node, list[int]] = {}
+        plain: dict[Node, bool] = {}
+        for i, unit in enumerate(self.units):
+            for member in unit.members:
+                for x, direct in operands(member, self.lowering.materialised):
+                    if x.op == "input":
+                        readers.setdefault(x, []).append(i)
+                        plain[x] = plain.get(x, True) and (direct or i < 0)
+        free = {i: self.inputs[i] for i in donated}
+        found: dict[int, int] = {}
+        for j, output in enumerate(self.outputs):
+            base = base_of(output)
+            maker = position.get(base)
+            if maker is None or not _elementwise(self.units[maker]):
+                continue
+            for i, x in free.items():
+                reads = readers.get(x, [])
+                if x.spec == output.spec == base.spec and all(at <= maker for at in reads) and (maker not in reads or plain[x]):
+                    found[j] = i
+                    del free[i]
+                    break
+        return found
+
+
+def _elementwise(unit: Unit) -> bool:
+    from handloom.graph.ops import OPS
+
+    return unit.anchor is None and all(OPS[m.op].kind == "elementwise" and m.shape == unit.space for m in unit.members)
+
+
+def _prepared(outputs: Sequence[Node]) -> tuple[list[Node], list[Unit]]:
+    ready = prepare(outputs)
+    return ready, partition(ready)
+
+
+def _materialised(units: Sequence[Unit]) -> set[Node]:
+    found = {root for unit in units for root in unit.roots}
+    for unit in units:
+        if unit.anchor is not None and isinstance(unit.anchor.spec, tuple):
+            found |= {project(unit.anchor, i) for i in range(len(unit.anchor.spec))}
+    return found
+
+
+def _resolved(low: Lowering, pointer: Pointer) -> tuple[Pointer, Any]:
+    """(the buffer that a pointer points into, its offset in elements)."""
+    if pointer.role == "value" and pointer.node in low.aliases:
+        node, offset = low.aliases[pointer.node]
+        return Pointer(node, 0, "stack"), offset + pointer.offset
+    return Pointer(pointer.node, 0, pointer.role), pointer.offset
+
+
+def _key(low: Lowering, pointer: Pointer) -> Pointer:
+    return _resolved(low, pointer)[0]
+
+
+__all__ = ["CompiledProgram", "Executable", "ReferenceProgram", "build", "compile_object", "native_driver", "size_value", "target"]

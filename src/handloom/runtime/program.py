@@ -124,7 +124,10 @@ class Program:
                 pointers.append((at, first[buffer.place] + buffer.index, amounts.number(buffer.offset)))
                 at += 1
             for size in call.sizes:
-                sizes.append((at, amounts.number(size)))
+                if isinstance(size, Buffer):
+                    pointers.append((at, first[size.place] + size.index, amounts.number(size.offset)))
+                else:
+                    sizes.append((at, amounts.number(size)))
                 at += 1
         tasks = [amounts.number(call.tasks) for call in self.calls]
         self._amounts = amounts.all

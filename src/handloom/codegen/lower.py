@@ -1,0 +1,312 @@
+"""Units turned into kernels and the steps that call them. One function a kind of unit, in one table.
+
+Kernels whose text is the same are one kernel: a layer's code serves all layers, since everything that differs is an
+argument.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from handloom.codegen.attention import emit_attention
+from handloom.codegen.attention_backward import emit_attention_backward
+from handloom.codegen.attention_parts import AttentionKernel
+from handloom.codegen.emit import Module
+from handloom.codegen.epilogue import UnitEpilogue
+from handloom.codegen.evaluate import Argument, Pointer
+from handloom.codegen.matmul import Product, StoreEpilogue, emit_product
+from handloom.codegen.moves import (
+    COPY_ROWS,
+    SCATTER_PARTS,
+    ZERO_BYTES,
+    emit_copy,
+    emit_scatter_add,
+    emit_zero,
+)
+from handloom.codegen.rows import FINISH_COLUMNS, _Graph, emit_finish, emit_loop
+from handloom.codegen.scalars import MEMORY
+from handloom.codegen.target import Target
+from handloom.graph.access import Access, access_of, base_of, dense_strides
+from handloom.graph.build import project
+from handloom.graph.node import DTYPES, Dimension, Node, size_value, volume
+from handloom.graph.unit import Unit
+
+Env = dict[str, int]
+Count = Callable[[Env], int]
+PENDING = "kernel.pending"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel call of a program, before memory is planned. `flops` and `kind` are for profiles."""
+
+    kernel: str
+    arguments: tuple[Argument, ...]
+    tasks: Count
+    reads: tuple[Pointer, ...]
+    writes: tuple[Pointer, ...]
+    scratch: Count = lambda env: 0
+    kind: str = ""
+    flops: Count = lambda env: 0
+
+
+class Lowering:
+    """The module that a program's kernels are written into, and what lies in memory."""
+
+    def __init__(self, target: Target, materialised: Callable[[Node], bool]) -> None:
+        self.target = target
+        self.materialised = materialised
+        self.module = Module()
+        self._names: dict[str, str] = {}
+        self.aliases: dict[Node, tuple[Node, Dimension]] = {}
+        self.sizes: dict[Pointer, Count] = {}  # bytes of buffers that are no node's: partial sums, stacks
+
+    def kernel(self, label: str, emit: Callable[[str], object]) -> tuple[str, object]:
+        """Emits a kernel under a name that its text decides; the one that exists, if the text is known."""
+        functions = self.module.functions
+        before = len(functions)
+        result = emit(PENDING)
+        # functions that several kernels share stay; the kernel and its own helpers carry its name
+        own = [text for text in functions[before:] if f"@{PENDING}" in text.split("{", 1)[0]]
+        functions[before:] = [text for text in functions[before:] if text not in own]
+        name = f"{label}.{hashlib.sha256(chr(10).join(own).encode()).hexdigest()[:12]}"
+        if name not in self._names:
+            self._names[name] = name
+            functions.extend(text.replace(f"@{PENDING}", f"@{name}") for text in own)
+        return name, result
+
+    def lower(self, unit: Unit) -> list[Step]:
+        return LOWERINGS[unit.kind](self, unit)
+
+
+# --- loops ----------------------------------------------------------------------------------------------------------
+
+
+def _loop(low: Lowering, unit: Unit) -> list[Step]:
+    name, kernel = low.kernel("loop", lambda name: emit_loop(low.module, name, unit, low.target, low.materialised))
+    from handloom.codegen.rows import LoopKernel
+
+    assert isinstance(kernel, LoopKernel)
+    pointers = [a for a in kernel.arguments if isinstance(a, Pointer)]
+    writes = tuple(p for p in pointers if p.role == "partial" or (p.node in unit.roots and p.offset == 0))
+    reads = tuple(p for p in pointers if p not in writes)
+    tasks: Count = kernel.tasks
+    steps = [Step(name, kernel.arguments, tasks, reads, writes, kernel.scratch, "loop")]
+    for width, sums in _by_width(kernel.partials).items():
+        partials = [Pointer(s, role="partial") for s in sums]
+        for partial in partials:
+            size = DTYPES[partial.node.dtype]
+            low.sizes[partial] = lambda env, width=width, size=size: tasks(env) * size_value(width, env) * size  # type: ignore[misc]
+        element = MEMORY[sums[0].dtype]
+        finish, _ = low.kernel("finish", lambda name, c=len(sums), e=element: emit_finish(low.module, name, c, low.target, e))  # type: ignore[misc]
+        results = tuple(Pointer(s) for s in sums)
+        arguments = (*partials, *results, _Tasks(tasks), width)
+        steps.append(
+            Step(finish, arguments, lambda env, w=width: -(-size_value(w, env) // FINISH_COLUMNS), tuple(partials), results, kind="finish")  # type: ignore[misc]
+        )
+    return steps
+
+
+@dataclass(frozen=True)
+class _Tasks:
+    """A size that is another step's number of tasks."""
+
+    count: Count
+
+    def value(self, env: Env) -> int:
+        return self.count(env)
+
+
+def _by_width(sums: Sequence[Node]) -> dict[Dimension, list[Node]]:
+    groups: dict[Dimension, list[Node]] = {}
+    for node in sums:
+        groups.setdefault(node.shape[-1], []).append(node)
+    return groups
+
+
+# --- products -------------------------------------------------------------------------------------------------------
+
+
+def _matrix(x: Node, transposed: bool) -> tuple[Access, Dimension, bool]:
+    """(access, row stride, whether it is stored transposed) of an operand."""
+    access = access_of(x)
+    assert access is not None
+    rows, columns = access.shape[-2:]
+    row_stride, column_stride = access.strides[-2:]
+    if columns == 1 or column_stride == 1:
+        # one row may have any stride, one column needs its rows' stride
+        return access, row_stride if rows != 1 else columns, transposed
+    return access, column_stride, not transposed
+
+
+def _known(size: Dimension) -> int | None:
+    return size if isinstance(size, int) else None
+
+
+def _dot(low: Lowering, unit: Unit) -> list[Step]:
+    dot = unit.anchor
+    assert dot is not None
+    a, a_stride, ta = _matrix(dot.inputs[0], dot.attrs.transpose_a)
+    w, w_stride, tw = _matrix(dot.inputs[1], dot.attrs.transpose_b)
+    m, n = dot.shape[-2:]
+    k = dot.inputs[0].shape[-2 if dot.attrs.transpose_a else -1]
+    batch: Dimension = 1
+    for size in dot.shape[:-2]:
+        batch = size * batch  # type: ignore[operator]
+    product = Product(ta, tw, _known(m), _known(n), _known(k), unit.row_sums is not None)
+    batched = len(dot.shape) > 2
+    outside = lambda x: low.materialised(x) and x not in unit.members  # noqa: E731
+    if batched:
+        name, kernel = low.kernel("dot", lambda name: emit_product(low.module, name, product, low.target, StoreEpilogue()))
+        tail: tuple[Argument, ...] = (Pointer(dot), n, m * n if isinstance(n, int) else n * m)  # type: ignore[operator]
+        roots = (Pointer(dot),)
+    else:
+        nodes = [x for x in _Graph(unit, low.materialised).nodes if x is not unit.row_sums]
+        epilogue = UnitEpilogue(unit, nodes, low.target, outside)
+        name, kernel = low.kernel("dot", lambda name: emit_product(low.module, name, product, low.target, epilogue))
+        tail = tuple(epilogue.arguments)
+        roots = tuple(Pointer(root) for root in epilogue.roots)
+    from handloom.codegen.matmul import ProductKernel
+
+    assert isinstance(kernel, ProductKernel)
+    strides = [_times(x.shape[-2], x.shape[-1]) if batched else 0 for x in dot.inputs]
+    sums: Argument = Pointer(unit.row_sums) if unit.row_sums is not None else 0
+    first = Pointer(a.base, a.offset)
+    second = Pointer(w.base, w.offset)
+    arguments = (first, second, m, n, k, a_stride, w_stride, *strides, sums, batch, *tail)
+    writes = (*roots, *([sums] if isinstance(sums, Pointer) else []))
+    reads = tuple(p for p in (first, second, *tail) if isinstance(p, Pointer) and p not in writes)
+    sizes = (m, n, k, batch)
+
+    def tasks(env: Env) -> int:
+        return kernel.tasks(*(size_value(size, env) for size in sizes))
+
+    def flops(env: Env) -> int:
+        return 2 * volume(sizes, env)
+
+    return [Step(name, arguments, tasks, reads, writes, lambda env: kernel.scratch, "dot", flops)]
+
+
+def _times(a: Dimension, b: Dimension) -> Dimension:
+    if isinstance(a, int):
+        return b * a
+    assert isinstance(b, int)
+    return a * b
+
+
+# --- moves ----------------------------------------------------------------------------------------------------------
+
+
+def copy_step(low: Lowering, source: Access, goal: Pointer, to_strides: tuple[Dimension, ...], dtype: str) -> Step:
+    """A strided copy of an access into a buffer."""
+    shape, strides = source.shape or (1,), source.strides or (0,)
+    to_strides = to_strides or (0,)
+    name, _ = low.kernel("copy", lambda name: emit_copy(low.module, name, MEMORY[dtype], len(shape), low.target))
+    origin = Pointer(source.base, source.offset)
+    return Step(
+        name, (origin, goal, *shape, *strides, *to_strides), lambda env: -(-volume(shape[:-1], env) // COPY_ROWS), (origin,), (goal,), kind="copy"
+    )
+
+
+def _concatenate(low: Lowering, unit: Unit) -> list[Step]:
+    node = unit.anchor
+    assert node is not None
+    strides = dense_strides(node.shape)
+    start: Dimension = 0
+    steps = []
+    for part in node.inputs:
+        access = access_of(part)
+        assert access is not None
+        stride = strides[node.attrs.axis]
+        offset = _times(start, stride) if stride != 0 else 0
+        steps.append(copy_step(low, access, Pointer(node, offset), strides, node.dtype))
+        start = start + part.shape[node.attrs.axis]
+    return steps
+
+
+def zero_step(low: Lowering, goal: Pointer, shape: tuple[Dimension, ...], dtype: str) -> Step:
+    name, _ = low.kernel("zero", lambda name: emit_zero(low.module, name, low.target))
+    count: Count = lambda env: volume(shape, env) * DTYPES[dtype]  # noqa: E731
+    return Step(name, (goal, _Tasks(count)), lambda env: -(-count(env) // ZERO_BYTES), (), (goal,), kind="zero")
+
+
+def _pad(low: Lowering, unit: Unit) -> list[Step]:
+    node = unit.anchor
+    assert node is not None
+    access = access_of(node.inputs[0])
+    assert access is not None
+    strides = dense_strides(node.shape)
+    stride = strides[node.attrs.axis]
+    offset = _times(node.attrs.low, stride) if stride != 0 else 0
+    return [zero_step(low, Pointer(node), node.shape, node.dtype), copy_step(low, access, Pointer(node, offset), strides, node.dtype)]
+
+
+def _scatter_add(low: Lowering, unit: Unit) -> list[Step]:
+    node = unit.anchor
+    assert node is not None
+    ids, updates = (Pointer(base_of(x)) for x in node.inputs)
+    columns: Dimension = 1
+    for size in node.shape[1:]:
+        columns = _times(size, columns)
+    name, _ = low.kernel("scatter", lambda name: emit_scatter_add(low.module, name, low.target))
+    arguments = (ids, updates, Pointer(node), node.inputs[0].shape[0], columns, node.shape[0])
+    return [Step(name, arguments, lambda env: SCATTER_PARTS, (ids, updates), (Pointer(node),), kind="scatter")]
+
+
+# --- attention ------------------------------------------------------------------------------------------------------
+
+
+def _attention(low: Lowering, unit: Unit) -> list[Step]:
+    """Forward and backward alike: slots are named, operands and results stand in the order of the names."""
+    node = unit.anchor
+    assert node is not None
+    backward = node.op == "attention_backward"
+    emit, given, made = (emit_attention_backward, BACKWARD_READS, BACKWARD_WRITES) if backward else (emit_attention, FORWARD_READS, FORWARD_WRITES)
+    name, kernel = low.kernel(node.op, lambda name: emit(low.module, name, node.attrs, low.target))
+    assert isinstance(kernel, AttentionKernel)
+    values: dict[str, Argument] = {}
+    reads, writes = [], []
+    for label, x in zip(given, node.inputs, strict=False):
+        access = access_of(x)
+        assert access is not None
+        values[label] = Pointer(access.base, access.offset)
+        reads.append(values[label])
+        if len(access.shape) == 2:
+            values[f"{label}_stride"] = access.strides[0] if access.shape[0] != 1 else access.shape[1]
+    for i, label in enumerate(made):
+        result = project(node, i)
+        values[label] = Pointer(result)
+        writes.append(values[label])
+        values[f"{label}_stride"] = result.shape[1]
+    queries = node.inputs[0].shape[0]
+    keys = node.inputs[1].shape[0]
+    sequences = node.inputs[given.index("starts")].shape[0] - 1
+
+    def tasks(env: Env) -> int:
+        return kernel.tasks(size_value(sequences, env))
+
+    def scratch(env: Env) -> int:
+        return kernel.scratch_bytes(size_value(queries, env), size_value(keys, env))
+
+    arguments = tuple(values[label] for label in kernel.slots)
+    return [Step(name, arguments, tasks, tuple(reads), tuple(writes), scratch, node.op)]  # type: ignore[arg-type]
+
+
+FORWARD_READS = ("q", "k", "v", "starts", "key_starts", "state")
+FORWARD_WRITES = ("out", "log_sum")
+BACKWARD_READS = ("q", "k", "v", "out", "log_sum", "dout", "starts", "key_starts", "state")
+BACKWARD_WRITES = ("dq", "dk", "dv")
+
+LOWERINGS: dict[str, Callable[[Lowering, Unit], list[Step]]] = {
+    "loop": _loop,
+    "dot": _dot,
+    "concatenate": _concatenate,
+    "pad": _pad,
+    "scatter_add": _scatter_add,
+    "attention": _attention,
+    "attention_backward": _attention,
+}
+
+__all__ = ["LOWERINGS", "Lowering", "Step", "copy_step", "replace"]

@@ -1,0 +1,101 @@
+"""A scan, laid out as the steps of its body, one round after another, over stacks of what is carried.
+
+Round s reads the carried values at place s of their stacks and writes them at place s + 1; scanned and stacked values
+are read and written at their place along the first axis. The rounds share all else, so a round's memory is used again
+by the next. A length known only at run time takes the rounds of the capacity, of which the surplus has no tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from handloom.codegen.evaluate import Argument, Pointer
+from handloom.codegen.lower import Count, Env, Lowering, Step, copy_step
+from handloom.graph.access import access_of, base_of
+from handloom.graph.build import make, project
+from handloom.graph.node import DTYPES, Dimension, Node, Size, size_value, volume
+from handloom.graph.ops import InputAttrs, ScanAttrs
+from handloom.graph.unit import Unit
+
+Units = Callable[[Sequence[Node]], tuple[list[Node], list[Unit]]]
+"""What prepares and partitions a body's outputs; given by the compiler."""
+
+
+def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[Step]:
+    node = unit.anchor
+    assert node is not None
+    attrs: ScanAttrs = node.attrs
+    n, s = attrs.carried, attrs.scanned
+    rounds = size_value(attrs.length, capacity)
+    outputs, parts = units(attrs.body.outputs)
+    roots = {root for part in parts for root in part.roots} | {project(p.anchor, i) for p in parts if p.anchor is not None and isinstance(p.anchor.spec, tuple) for i in range(len(p.anchor.spec))}
+    inner = Lowering(low.target, lambda x: x in roots or x.op == "input")
+    inner.module, inner._names = low.module, low._names
+    body = [step for part in parts for step in (lower_scan(inner, part, units, capacity) if part.kind == "scan" else inner.lower(part))]
+    low.sizes.update(inner.sizes)
+
+    # where the body's values live: node → (buffer, elements a round, first round's place)
+    steps: list[Step] = []
+    stacks: list[Node] = []
+    for i in range(n):
+        spec = node.spec[i]
+        stack = make("input", attrs=InputAttrs(-1 - i, f"stack {id(node)}", (attrs.length + 1, *spec.shape), spec.dtype))
+        stacks.append(stack)
+        pointer = Pointer(stack, role="stack")
+        low.sizes[pointer] = lambda env, shape=stack.shape, dtype=spec.dtype: volume(shape, env) * DTYPES[dtype]  # type: ignore[misc]
+        source = access_of(node.inputs[i])
+        assert source is not None
+        steps.append(copy_step(low, source, pointer, source.strides, spec.dtype))
+
+    def elements(shape: Sequence[Dimension]) -> Dimension:
+        total: Dimension = 1
+        for size in shape:
+            total = size * total  # type: ignore[operator]
+        return total
+
+    places: dict[Node, Callable[[int], tuple[Node, Dimension, str]]] = {}
+
+    def place(buffer: Node, role: str, step: Dimension, index: Callable[[int], Dimension], offset: Dimension = 0) -> Callable[[int], tuple[Node, Dimension, str]]:
+        return lambda r: (buffer, offset + _times(index(r), step), role)
+
+    along: Callable[[int], Dimension] = (lambda r: attrs.length - 1 - r) if attrs.reverse else (lambda r: r)
+    for i, x in enumerate(attrs.body.inputs):
+        if i < n:
+            places[x] = place(stacks[i], "stack", elements(x.shape), lambda r: r)
+        else:
+            access = access_of(node.inputs[i])
+            assert access is not None
+            step = elements(x.shape) if i < n + s else 0
+            places[x] = place(access.base, "value", step, along, access.offset)
+    for i, output in enumerate(outputs):
+        base = base_of(output)
+        if i < n:
+            places[base] = place(stacks[i], "stack", elements(output.shape), lambda r: r + 1)
+        else:
+            places[base] = place(project(node, i), "value", elements(output.shape), along)
+
+    for r in range(rounds):
+        for step in body:
+            steps.append(_at_round(step, r, places, attrs.length))
+    for i in range(n):
+        low.aliases[project(node, i)] = (stacks[i], _times(attrs.length, elements(node.spec[i].shape)))
+    return steps
+
+
+def _times(a: Dimension, b: Dimension) -> Dimension:
+    return a * b if isinstance(b, int) else b * a  # type: ignore[operator]
+
+
+def _at_round(step: Step, r: int, places: dict[Node, Callable[[int], tuple[Node, Dimension, str]]], length: Dimension) -> Step:
+    def moved(argument: Argument) -> Argument:
+        if isinstance(argument, Pointer) and argument.role == "value" and argument.node in places:
+            node, offset, role = places[argument.node](r)
+            return Pointer(node, offset + argument.offset, role)
+        return argument
+
+    tasks: Count = step.tasks
+    if isinstance(length, Size):
+        tasks = lambda env: step.tasks(env) if r < length.value(env) else 0  # noqa: E731
+    pointers = lambda items: tuple(moved(p) for p in items)  # noqa: E731
+    return replace(step, arguments=pointers(step.arguments), reads=pointers(step.reads), writes=pointers(step.writes), tasks=tasks)

@@ -1,0 +1,24 @@
+"""The passes in their order, each with what it turns a graph into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from handloom.graph.node import Node
+from handloom.passes.expand import expand
+from handloom.passes.legalise import legalise
+from handloom.passes.prune import prune
+
+PIPELINE: tuple[tuple[str, Callable[[Sequence[Node]], list[Node]]], ...] = (
+    ("prune", prune),
+    ("expand", expand),
+    ("legalise", legalise),
+)
+
+
+def prepare(outputs: Sequence[Node]) -> list[Node]:
+    """`outputs` in the form that `partition` needs."""
+    result = list(outputs)
+    for _, run in PIPELINE:
+        result = run(result)
+    return result
