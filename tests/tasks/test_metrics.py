@@ -37,23 +37,6 @@ def test_against_scikit_learn() -> None:
         np.testing.assert_allclose(ours_, theirs)
 
 
-@pytest.mark.parametrize(
-    ("tags", "spans"),
-    [
-        ("O B-x I-x O", [("x", 1, 3)]),
-        ("I-x I-x I-y", [("x", 0, 2), ("y", 2, 3)]),  # IO, or BIO without its B
-        ("B-x B-x I-x", [("x", 0, 1), ("x", 1, 3)]),
-        ("B-x I-y I-y", [("x", 0, 1), ("y", 1, 3)]),
-        ("S-x B-x I-x E-x S-y", [("x", 0, 1), ("x", 1, 4), ("y", 4, 5)]),  # BIOES
-        ("B-x M-x E-x B-x E-x", [("x", 0, 3), ("x", 3, 5)]),  # BMES
-        ("B-a-b I-a-b", [("a-b", 0, 2)]),
-        ("", []),
-    ],
-)
-def test_spans(tags: str, spans: list[tuple[str, int, int]]) -> None:
-    assert metrics.spans_of(tags.split()) == spans
-
-
 def test_span_scores_by_hand() -> None:
     gold = [["B-x", "I-x", "O", "B-y"], ["O", "O"], ["B-x", "O"]]
     guess = [["B-x", "I-x", "O", "B-x"], ["B-y", "O"], ["B-x", "O"]]

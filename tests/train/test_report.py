@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from handloom.train.report import Mistake, Report, Scores, render
+from handloom.tasks.scores import Mistake, Scores
+from handloom.train.report import Report, render
 
 _VOID = {"meta", "br", "line", "rect", "circle", "polyline"}
 
@@ -33,10 +34,15 @@ class Balanced(HTMLParser):
 
 def full_report() -> Report:
     label = "<b>&\"'"
+    row = {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 4.0}
     after = Scores(
         {"accuracy": 0.912, "macro_f1": 0.9, "loss": 0.3},
         {"accuracy": (0.88, 0.94)},
-        {label: {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 4}},
+        {label: row},
+        confusion=np.array([[3, 1], [0, 2]]),
+        confusion_labels=(label, "y"),
+        mistakes=[Mistake("<img src=x onerror=alert(1)>", label, "y", 0.99)],
+        before=Scores({"accuracy": 0.5, "macro_f1": 0.33}, {}, {label: {**row, "f1": 0.1}}),
     )
     return Report(
         title="runs/<script>alert(1)</script>",
@@ -44,18 +50,12 @@ def full_report() -> Report:
         metric="macro_f1",
         measured_on="test",
         after=after,
-        before=Scores(
-            {"accuracy": 0.5, "macro_f1": 0.33}, {}, {label: {"precision": 0, "recall": 0, "f1": 0.1, "support": 4}}
-        ),
         baselines={"majority": Scores({"accuracy": 0.51})},
         losses=[(1, 1.0), (2, 0.5), (3, float("nan"))],
         history=[
             {"step": 2, "metrics": {"loss": 0.7, "accuracy": 0.8}},
             {"step": 4, "metrics": {"loss": 0.6, "accuracy": 0.9}},
         ],
-        confusion=np.array([[3, 1], [0, 2]]),
-        confusion_labels=[label, "y"],
-        mistakes=[Mistake("<img src=x onerror=alert(1)>", label, "y", 0.99)],
         details={"settings": {"lr": 1e-4, "x": "<i>"}},
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from handloom.tasks.metrics import Counts
 
 
@@ -22,8 +24,8 @@ class Mistake:
 class Scores:
     """One evaluation.
 
-    metrics: values by name. intervals: their 95 % bootstrap intervals. labels: precision, recall, f1 and support of each
-    label. confusion: counts [labels, labels], row = true, column = predicted. before: the same of the model before
+    metrics: values by name. intervals: their 95 % bootstrap intervals. labels: precision, recall, f1 and support of
+    each label. confusion: counts [labels, labels], row = true, column = predicted. before: the same of the model before
     it was trained, if that was measured.
     """
 
@@ -53,11 +55,14 @@ class Scores:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Scores:
-        """The inverse of `to_dict` but for the confusion matrix and the mistakes."""
+        """The inverse of `to_dict`, which leaves out the mistakes."""
+        table = found.get("confusion")
         return cls(
             metrics=dict(found["metrics"]),
             intervals={name: (pair[0], pair[1]) for name, pair in found.get("intervals", {}).items()},
             labels=dict(found.get("labels", {})),
+            confusion=None if table is None else np.array(table["matrix"], np.int64),
+            confusion_labels=() if table is None else tuple(table["labels"]),
             before=cls.from_dict(found["before"]) if "before" in found else None,
         )
 

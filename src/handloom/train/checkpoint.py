@@ -34,6 +34,7 @@ class State:
     position: int = 0  #: steps done within that epoch
     log_bytes: int = 0  #: length of log.jsonl that belongs to this state
     best_metric: float | None = None
+    best_loss: float | None = None
     best_step: int | None = None
     waited: int = 0  #: validations since the best
     loss_sum: float = 0.0  #: loss since the last validation, as (sum, weight)

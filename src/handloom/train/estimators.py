@@ -12,6 +12,7 @@ from handloom.data.examples import TEXT, TOKEN, Dataset, TextExample, TokenExamp
 from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import EncoderConfig
+from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
@@ -41,7 +42,7 @@ class Estimator:
         self.folder = folder
         self.threads = threads
         self.tokenizer = Tokenizer.load(folder)
-        self.config: EncoderConfig = modeling.load_model_config(folder)
+        self.config: EncoderConfig = load_config(folder)
         self.task: Task | None = None
         self.model: Module | None = None
         self.scores: Scores | None = None
@@ -232,9 +233,10 @@ class Estimator:
         rows = [data] if isinstance(data, (str, tuple)) else data
         dataset = read(rows, self.task_name, labelled=False, **_only_reading(reading))
         found = self.predict_raw(dataset)
+        examples: Sequence[Any] = dataset.examples
         return [
             {"text": e.text, **({"pair": e.pair} if e.pair is not None else {}), **one.to_dict(), **_others(e, one)}
-            for e, one in zip(dataset.examples, found, strict=True)
+            for e, one in zip(examples, found, strict=True)
         ]
 
     def shown(self, prediction: Any) -> Any:
@@ -334,7 +336,7 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Estimato
     if not place.is_dir():
         raise HandloomError(f"{place} is not a folder; a trained model is a folder with config.json and weights")
     about = modeling.read_about(place)
-    name = about["task"] if about else modeling.load_model_config(place).head
+    name = about["task"] if about else load_config(place).head
     if name not in ESTIMATORS:
         raise HandloomError(f"{place} holds no model trained for one of: {', '.join(ESTIMATORS)}")
     return ESTIMATORS[name].load(place, threads=threads)  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handloom.errors import HandloomError
+from handloom.errors import HandloomError, UsageError
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Feature
 from handloom.train import checkpoint
@@ -171,14 +171,17 @@ class Loop:
         best = False
         if self.validate is not None:
             scores = self.validate()
-            value = scores.metrics[self.metric]
-            best = better(value, state.best_metric, self.metric)
+            if self.metric not in scores.metrics:
+                raise UsageError(f"there is no metric {self.metric!r}; there are {', '.join(scores.metrics)}")
+            value, valid_loss = scores.metrics[self.metric], scores.metrics.get("loss", 0.0)
+            gain = better(value, state.best_metric, self.metric)
+            # where the metric stands still (often at 100 %), the lower loss is kept; patience runs on all the same
+            best = gain or (value == state.best_metric and better(valid_loss, state.best_loss, "loss"))
+            state.waited = 0 if gain else state.waited + 1
             if best:
-                state.best_metric, state.best_step, state.waited = value, state.step, 0
+                state.best_metric, state.best_loss, state.best_step = value, valid_loss, state.step
                 if self.run is None and self.settings.keep == "best":
                     self._best = {name: array.copy() for name, array in self.engine.trainable().items()}
-            else:
-                state.waited += 1
             entry["metrics"] = scores.metrics
             patience = self.settings.patience
             self._stop = patience is not None and state.waited > patience

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import EncoderConfig
 from handloom.models.encoder import Classifier, Encoder, freezable
-from handloom.models.registry import load_model
+from handloom.models.registry import load_config, load_model
 from handloom.nn import Module
 from handloom.tasks.task import Array, Batch, Task
 from handloom.tensor import Tensor
@@ -49,7 +49,7 @@ def build(
 
     What the folder has no weights for is drawn from the seed.
     """
-    config = load_model_config(folder)
+    config = load_config(folder)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     head = task.head(config.hidden_size, rng)
     if head is None:
@@ -60,12 +60,6 @@ def build(
     joined = WithHead(encoder, head)
     kept = _own_head(folder, joined)
     return joined, config, (*report.notes, *kept)
-
-
-def load_model_config(folder: Path) -> EncoderConfig:
-    from handloom.models.registry import load_config
-
-    return load_config(folder)
 
 
 def _own_head(folder: Path, model: WithHead) -> tuple[str, ...]:
@@ -108,6 +102,7 @@ def frozen_names(model: Module, freeze: str | int | None) -> list[str]:
     """Parameters that a setting of `freeze` keeps as they are."""
     if freeze is None or freeze == 0:
         return []
+    inner: Module
     if isinstance(model, WithHead):
         inner, prefix = model.encoder_part, f"{model._name}."
     else:
