@@ -17,6 +17,7 @@ from handloom.codegen.attention_parts import (
     check,
     head_rows,
     load_extent,
+    prefetch,
     round_up,
     row_stride,
     tile_range,
@@ -67,6 +68,8 @@ def emit_attention(
     totals = f.at(tops, line, "float")
     scores = f.at(totals, line, "float")
     panels = f.at(scores, f.mul(extent.stride, ROWS), "float")
+    prefetch(f, shape, extent.m, [k, v], [])
+    prefetch(f, shape, extent.n, [q], [out])
     call(f, transpose, k.base, k.stride, extent.m, extent.padded, panels)
 
     def tile(start: Value, rows: Value) -> None:

@@ -17,6 +17,7 @@ from handloom.codegen.attention_parts import (
     check,
     head_rows,
     load_extent,
+    prefetch,
     row_stride,
     tile_range,
     whole_vectors,
@@ -75,6 +76,7 @@ def emit_attention_backward(
     slopes = f.at(probabilities, f.mul(extent.stride, QUERIES), "float")
     key_panels = f.at(slopes, f.mul(extent.stride, QUERIES), "float")
     value_panels = f.at(key_panels, f.mul(extent.padded, size), "float")
+    prefetch(f, shape, extent.m, [k, v], [dk, dv])
     call(f, transpose, k.base, k.stride, extent.m, extent.padded, key_panels)
     call(f, transpose, v.base, v.stride, extent.m, extent.padded, value_panels)
     for rows in (dk, dv):
@@ -83,6 +85,7 @@ def emit_attention_backward(
     def one_head(index: Value, _: list[Value]) -> None:
         head = f.add(f.mul(key_head, options.heads // options.key_value_heads), index)
         q, out, dout, dq = (head_rows(f, slots, n, extent.first_query, head, size) for n in ("q", "out", "dout", "dq"))
+        prefetch(f, shape, extent.n, [q, out, dout], [dq])
 
         def block(begin: Value, length: Value) -> None:
             first, high, last = tile_range(f, options, extent, begin, length, shape.lanes)

@@ -127,6 +127,23 @@ def head_rows(f: Function, slots: Slots, name: str, first: Value, head: Value, h
     return Rows(f, f.at(slots.pointer(name), f.add(f.mul(first, stride), f.mul(head, head_size)), "float"), stride)
 
 
+PREFETCHED = 128
+"""Rows of a sequence that are asked for at once: a head's slices of rows lie too far apart for the processor to guess."""
+
+
+def prefetch(f: Function, shape: Shape, count: Value, reads: Sequence[Rows], writes: Sequence[Rows]) -> None:
+    """Asks for the first rows of a sequence while there is other work to do."""
+
+    def row(i: Value, _: list[Value]) -> None:
+        for write, several in enumerate((reads, writes)):
+            for rows in several:
+                for start in range(0, shape.head_size, 16):
+                    flags = [integer(flag, "i32") for flag in (write, 3, 1)]
+                    f.call("llvm.prefetch.p0", "void", f.at(rows.at(i), start, "float"), *flags)
+
+    f.loop(0, f.smin(count, PREFETCHED), 1, row, unroll=False)
+
+
 def visible(f: Function, options: AttentionLike, extent: Extent, query: Value) -> tuple[Value, Value, Value]:
     """(position among the keys, first key seen, one past the last key seen) of a query of the sequence."""
     position = f.add(query, f.sub(extent.m, extent.n))
