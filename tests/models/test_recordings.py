@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from comparison import CASES, RECORDINGS, assert_gradients_agree, logits_of, loss_and_gradients
 
+import handloom.tensor as ht
 from handloom.models.registry import load_model
 from handloom.models.safetensors_file import SafetensorsFile
 
@@ -57,3 +59,28 @@ def test_rows_choose_the_logits() -> None:
     model, _, _ = load_model(RECORDINGS / "bert-token-classification", "token-classification")
     rows = np.array([3, 0, 20], np.int32)
     np.testing.assert_allclose(model({**batch, "rows": rows}).numpy(), logits_of(model, batch)[rows], atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_program_for_every_size(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and gradients traced with symbols for tokens and sequences, run on the reference."""
+    monkeypatch.setenv("HANDLOOM_BACKEND", "reference")
+    file = SafetensorsFile(RECORDINGS / case / "recording.safetensors")
+    recorded = {name: file.read(name) for name in file.entries}
+    model, _, _ = load_model(RECORDINGS / case, case.split("-", 1)[1])
+
+    def step(parameters: Any, batch: Any) -> Any:
+        def loss(parameters: Any) -> Any:
+            with model.bound(parameters):
+                return ht.cross_entropy(model(batch), batch["labels"])
+
+        return ht.value_and_grad(loss, has_aux=True)(parameters)
+
+    rows = ("tokens",) if case.endswith("token-classification") else ("sequences",)
+    shapes = {**dict.fromkeys(("ids", "positions", "types"), ("tokens",)), "starts": ("sequences+1",), "labels": rows}
+    program = ht.compile(step, symbols={"batch": shapes}, capacity={"tokens": 64, "sequences": 8})
+    (total, weight), gradients = program(model.parameters(), {name: recorded[name] for name in shapes})
+    np.testing.assert_allclose(total.numpy() / weight.numpy(), recorded["loss"].item(), rtol=1e-5)
+    assert_gradients_agree({name: value.numpy() / weight.numpy() for name, value in gradients.items()},
+                           {name.removeprefix("gradient."): value for name, value in recorded.items()
+                            if name.startswith("gradient.")})

@@ -1,1 +1,1 @@
-"""To be written."""
+"""Models from Hugging Face directories: families by their model_type, weights, and where both come from."""

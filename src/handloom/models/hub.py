@@ -6,7 +6,6 @@ Only weights, configuration and the tokenizer's text files are asked for: no cod
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,10 @@ and name the folder "converted" instead."""
 
 
 def endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    """The hub's address, or the mirror's that HF_ENDPOINT names."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT).rstrip("/")
 
 
 def cached(name: str) -> Path | None:
