@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,7 +101,7 @@ def test_neighbours_stay_apart_in_schemes_that_mark_beginnings(parts: list[tuple
 @given(st.lists(st.sampled_from(["O", "B-A", "I-A", "E-A", "S-A", "B-B", "I-B", "M-B", "L-B", "U-A", None, "B-"])))
 def test_any_sequence_reads_as_ordered_spans_apart(tags: list[str | None]) -> None:
     found = runs(tags, Scheme("BIOES"))
-    for (_, end, _), (start, _, _) in zip(found, found[1:], strict=False):
+    for (_, end, _), (start, _, _) in itertools.pairwise(found):
         assert end <= start
     covered = {index for first, end, _ in found for index in range(first, end)}
     assert {i for i, tag in enumerate(tags) if tag not in (None, "O")} <= covered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 
 import pytest
@@ -38,7 +39,7 @@ def test_characters() -> None:
 def test_words_lie_in_order_and_hold_all_that_is_visible(text: str, unit: str) -> None:
     words = split_words(text, unit)
     assert all(start < end for start, end in words)
-    assert all(end <= start for (_, end), (start, _) in zip(words, words[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(words))
     covered = {index for start, end in words for index in range(start, end)}
     for index, character in enumerate(text):
         invisible = character.isspace() or unicodedata.category(character) in ("Cc", "Zs", "Zl", "Zp")

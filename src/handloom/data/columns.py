@@ -22,8 +22,9 @@ SPAN_NAMES = ("spans", "entities", "entity", "label", "labels", "annotations", "
 
 # The names that come in pairs: a text column of this name has that partner.
 PAIR_NAMES = {
-    "sentence1": "sentence2", "text1": "text2", "text_a": "text_b", "sentence_a": "sentence_b",
-    "question1": "question2", "premise": "hypothesis", "query": "document", "文本1": "文本2", "句子1": "句子2",
+    "text": "pair", "sentence1": "sentence2", "text1": "text2", "text_a": "text_b",
+    "sentence_a": "sentence_b", "question1": "question2", "premise": "hypothesis", "query": "document",
+    "文本1": "文本2", "句子1": "句子2",
 }  # fmt: skip
 
 

@@ -71,9 +71,9 @@ def looks_like_conll(text: str) -> bool:
 
 
 def _delimiter(lines: list[str]) -> str | None:
-    """A tab where most lines hold one, else None: any run of blanks."""
+    """A tab where half of the lines or more hold one, else None: any run of blanks."""
     written = [line for line in lines if line.strip(_BLANKS)]
-    return "\t" if sum("\t" in line for line in written) * 2 > len(written) else None
+    return "\t" if sum("\t" in line for line in written) * 2 >= len(written) else None
 
 
 def _split(line: str, delimiter: str | None) -> list[str]:

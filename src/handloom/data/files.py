@@ -68,19 +68,17 @@ def read_text(path: Path, encoding: str | None = None) -> TextFile:
     content = read_bytes(path)
     digest = hashlib.sha256(content).hexdigest()
     name = encoding or "utf-8-sig"
-    try:
-        b"".decode(name)  # knows encodings of text from other codecs, such as base64
-    except LookupError as error:
-        raise UsageError(
-            f"--encoding {encoding}: there is no such encoding. Usual ones: utf-8, gb18030, big5, shift_jis, euc-kr, "
-            "cp1252, cp1251, utf-16."
-        ) from error
     if encoding is None:
         _refuse_other_marks(path, content)
     try:
         text = content.decode(name)
     except UnicodeDecodeError as error:
         raise HandloomError(_undecodable(path, content, error, encoding)) from error
+    except LookupError as error:
+        raise UsageError(
+            f"--encoding {encoding}: there is no such encoding of text. Usual ones: utf-8, gb18030, big5, shift_jis, "
+            "euc_kr, cp1252, cp1251, utf-16."
+        ) from error
     text = text.removeprefix("\ufeff")
     if not text.strip("\x00 \t\r\n\v\f"):
         raise HandloomError(f"{path} holds no text, only blanks ({len(content)} bytes).")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from handloom.data import conll, folders, jsons, tables
+from handloom.data import columns, conll, folders, jsons, tables
 from handloom.data.examples import TEXT, TOKEN, Dataset, Source, TextExample, TokenExample, fingerprint
 from handloom.data.files import TextFile, existing, read_bytes, read_text
 from handloom.data.options import Options, Record, Tagged
@@ -99,9 +99,10 @@ def _form(file: TextFile, form: str | None, options: Options) -> str:
     start = file.text.lstrip()[:2]
     if form is None and (start[:1] == "{" or start in ("[{", '["', "[[")):
         return "json"
-    tagged = conll.looks_like_conll(file.text)
-    if options.task == TOKEN and (tagged or (form is None and options.labelled)):
-        return "conll"
+    if options.task == TOKEN and file.path.suffix.lower() != ".csv":
+        named = columns.guess(file.text.split("\n", 1)[0].split("\t"), (*columns.TOKEN_NAMES, *columns.TEXT_NAMES))
+        if conll.looks_like_conll(file.text) or (options.labelled and not named):
+            return "conll"
     if form is None:
         return "lines" if not options.labelled and options.text_column is None else "table"
     return form
@@ -134,11 +135,16 @@ def _from_list(rows: list[Any], options: Options) -> AnyDataset:
             if not isinstance(row, wanted):
                 raise HandloomError(f"row {number}: a {wanted.__name__} is needed for {options.task}, not {row!r:.80}")
         return Dataset(tuple(rows), Source(None, fingerprint([str(row) for row in rows]), "list"))
-    if options.task == TOKEN and isinstance(rows[0], (list, tuple)) and not isinstance(rows[0][0], str):
+    if options.task == TOKEN and isinstance(rows[0], (list, tuple)) and _holds_words(rows[0], options):
         tagged = [_tagged(number, row, options) for number, row in enumerate(rows)]
         source = Source(None, fingerprint([[t.words, t.tags] for t in tagged]), "list")
         return tagged_dataset(tagged, source, options)
     return _from_records([_record(number, row, options) for number, row in enumerate(rows)], source, options, [])
+
+
+def _holds_words(row: Sequence[Any], options: Options) -> bool:
+    """(words, tags), or words alone where there are no labels; not (text, spans)."""
+    return not row or not isinstance(row[0], str) or (not options.labelled and all(isinstance(w, str) for w in row))
 
 
 def _record(number: int, row: Any, options: Options) -> Record:

@@ -104,12 +104,15 @@ def _header(rows: list[Row], options: Options) -> tuple[list[str], list[Row], li
     taken for data; the columns are then called by their numbers."""
     first = [field.strip() for field in rows[0][1]]
     wanted = [w for w in (options.text_column, options.label_column, options.pair_column) if w is not None]
-    numbered = [w for w in wanted if str(w).isdigit() and str(w) not in first]
-    named = any(columns.guess([name], _USUAL) for name in first) or len(wanted) > len(numbered)
     width = len(first)
+    named = (
+        any(columns.guess([name], _USUAL) for name in first)
+        or any(not str(w).isdigit() for w in wanted)
+        or first in ([str(i) for i in range(width)], [str(i + 1) for i in range(width)])
+    )
     if not named:
         again = [Counter(row[index] for _, row in rows[1:] if index < len(row)) for index in range(width)]
-        if any(first[index] in again[index] for index in range(width)) or numbered:
+        if any(first[index] in again[index] for index in range(width)):
             return [str(index + 1) for index in range(width)], rows, ["no header; columns are called by their numbers"]
     repeated = [name for name, count in Counter(first).items() if count > 1]
     names = [name if name and name not in repeated else f"{name or 'column'}.{i + 1}" for i, name in enumerate(first)]

@@ -1,0 +1,81 @@
+"""The look at data before training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from handloom.data.check import Report, check
+from handloom.data.examples import TOKEN
+from handloom.data.readers import read
+from handloom.text.tokenizer import Tokenizer
+
+TRAIN = [("a cat", "x"), ("a dog", "y"), ("a  Cat", "y"), ("a fish", "x"), ("a dog", "y")]
+
+
+def kinds(report: Report) -> dict[str, tuple[str, int]]:
+    return {finding.kind: (finding.severity, finding.count) for finding in report.findings}
+
+
+def test_nothing_stands_out() -> None:
+    report = check(read([("a", "x"), ("b", "y")]), None, read([("c", "x")]))
+    assert report.ok and not report.findings
+    assert str(report).endswith("Nothing stands out.")
+
+
+def test_duplicates_conflicts_and_leaks() -> None:
+    report = check(read(TRAIN), read([("A DOG", "y")]), read([("a fish", "y"), ("new", "z")]))
+    assert kinds(report) == {
+        "unseen-labels": ("error", 1),
+        "duplicates": ("warning", 2),
+        "conflicts": ("warning", 1),
+        "leak": ("warning", 1),
+    }
+    assert not report.ok
+    text = str(report)
+    assert "error: test: 1 label that train never shows (z), 1 times; they cannot be predicted" in text
+    assert "1 of the 2 texts in test are in train, too (50.0%)" in text
+
+
+def test_blanks_and_one_class() -> None:
+    report = check(read([("", "x"), ("a", "x"), ("b", None)], blanks="keep"))
+    assert kinds(report) == {"empty": ("error", 1), "unlabelled": ("error", 1), "one-class": ("error", 1)}
+    tagged = check(read([(["a", "b"], ["B-X", "O"])], TOKEN))
+    assert tagged.ok
+
+
+def test_imbalance_and_lengths() -> None:
+    rows = [("t" * (n + 1), "common") for n in range(100)] + [("rare one", "rare"), ("rare two", "rare")]
+    report = check(read(rows))
+    assert kinds(report) == {"imbalance": ("warning", 1)}
+    assert report.splits[0].characters[0] == 1 and report.splits[0].characters[-1] == 100
+    content = json.loads(json.dumps(report.to_dict()))
+    assert content["splits"]["train"]["labels"] == {"common": 100, "rare": 2}
+    assert content["splits"]["train"]["lengths"]["characters"]["1"] == 100
+
+
+def test_tokens_and_unknown_ones(bert: Tokenizer) -> None:
+    report = check(read([("the cat жж", "x"), ("the dog", "y")]), tokenizer=bert)
+    summary = report.splits[0]
+    assert summary.tokens is not None and (summary.tokens[0], summary.tokens[-1]) == (4, 5)
+    assert summary.unknown == pytest.approx(0.2)
+    assert kinds(report) == {"unknown": ("warning", 1)}
+    assert "Cyrillic" in str(report)
+    tagged = check(read([(["the", "cat"], ["B-X", "O"])], TOKEN), tokenizer=bert)
+    assert tagged.splits[0].tokens == (4,) * 7
+
+
+def test_the_same_file_twice(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("text,label\none,x\ntwo,y\n")
+    assert kinds(check(read(tmp_path / "a.csv"), test=read(tmp_path / "b.csv"))) == {"same-file": ("error", 2)}
+
+
+def test_real_data(data_folder: Path) -> None:
+    folder = data_folder / "classification" / "banking77"
+    report = check(read(folder / "train.csv"), test=read(folder / "test.csv"))
+    assert report.ok
+    leak = next(finding for finding in report.findings if finding.kind == "leak")
+    assert leak.count == 7

@@ -1,0 +1,409 @@
+"""Readers: every form in which people keep labelled data, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handloom.data.examples import TEXT, TOKEN, Dataset, TextExample, TokenExample
+from handloom.data.readers import read
+from handloom.errors import HandloomError, UsageError
+from handloom.text.spans import Span
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+def pairs(dataset: Dataset[Any]) -> list[tuple[str, str | None]]:
+    return [(example.text, example.label) for example in dataset]
+
+
+GOOD = [("good, really", "pos"), ('a "quoted"\nline', "neg"), ("天气很好", "pos")]
+
+same_rows = [
+    ("x.csv", 'text,label\n"good, really",pos\n"a ""quoted""\nline",neg\n天气很好,pos\n'),
+    ("x.csv", '\ufefflabel;id;review\r\npos;1;good, really\r\nneg;2;"a ""quoted""\nline"\r\npos;3;天气很好\r\n'),
+    ("x.tsv", 'text\tlabel\ngood, really\tpos\n"a ""quoted""\nline"\tneg\n天气很好\tpos\n'),
+    ("x.data", '文本|标签\ngood, really|pos\n"a ""quoted""\nline"|neg\n天气很好|pos\n'),
+    ("x.jsonl", "\n".join(json.dumps({"text": t, "label": y}, ensure_ascii=False) for t, y in GOOD)),
+    ("x.json", json.dumps([{"sentence": t, "intent": y, "id": 1} for t, y in GOOD], indent=1)),
+    ("x.json", json.dumps({"version": 1, "data": [{"text": t, "label": y} for t, y in GOOD]}, indent=2)),
+    ("x.txt", "\ufeff" + "\n".join(json.dumps({"text": t, "label": y}) for t, y in GOOD)),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), same_rows)
+def test_forms_of_the_same_rows(name: str, content: str, tmp_path: Path) -> None:
+    dataset = read(write(tmp_path, name, content))
+    assert pairs(dataset) == GOOD
+    assert dataset.labels == ["neg", "pos"]
+    assert len(dataset.source.sha256) == 64 and dataset.source.path == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        GOOD,
+        [list(row) for row in GOOD],
+        ({"text": text, "category": label} for text, label in GOOD),
+        [TextExample(text, None, label) for text, label in GOOD],
+    ],
+)
+def test_rows_in_memory(rows: Any) -> None:
+    dataset = read(rows)
+    assert pairs(dataset) == GOOD
+    assert read(dataset) is dataset
+
+
+def test_other_columns_travel_along_and_notes_say_what_was_guessed(tmp_path: Path) -> None:
+    dataset = read(write(tmp_path, "x.csv", "id,Review,Stars\n7,fine,5\n8,bad,1\n"))
+    assert dataset[0] == TextExample("fine", None, "5", {"id": "7"}, f"{tmp_path}/x.csv:2")
+    assert dataset.notes == (
+        "separated by commas",
+        "text: column 'Review' (guessed)",
+        "label: column 'Stars' (guessed)",
+    )
+    assert dataset.columns == {"text": "Review", "label": "Stars"}
+    named = read(tmp_path / "x.csv", text_column="stars", label_column="2")
+    assert pairs(named) == [("5", "fine"), ("1", "bad")]
+
+
+def test_pairs() -> None:
+    rows = [{"premise": "a", "hypothesis": "b", "label": 1.0}, {"premise": "c", "hypothesis": "d", "label": 0}]
+    assert [(e.text, e.pair, e.label) for e in read(rows)] == [("a", "b", "1"), ("c", "d", "0")]
+    assert read([("a", "b", "yes")])[0].pair == "b"
+    rows = [{"text": "a", "other": "b", "label": "x"}]
+    assert read(rows, pair_column="other")[0].pair == "b"
+
+
+def test_without_labels(tmp_path: Path) -> None:
+    assert read(["one", "two"], labelled=False).texts == ["one", "two"]
+    path = write(tmp_path, "x.txt", "one, and\n\ntwo\r\n")
+    assert read(path, labelled=False).texts == ["one, and", "two"]
+    path = write(tmp_path, "x.csv", "text,label,id\none,,4\n")
+    assert read(path, labelled=False)[0].extra == {"label": "", "id": "4"}
+    tokens = read(["Marie Curie"], TOKEN, labelled=False)
+    assert (tokens[0].text, tokens[0].words, tokens[0].spans) == ("Marie Curie", None, None)
+
+
+def test_a_table_without_a_header(tmp_path: Path) -> None:
+    dataset = read(write(tmp_path, "x.csv", "nice film,1\ndull film,0\ngreat,1\n"), text_column=1, label_column=2)
+    assert pairs(dataset) == [("nice film", "1"), ("dull film", "0"), ("great", "1")]
+    assert "no header; columns are called by their numbers" in dataset.notes
+
+
+def test_quotes_in_tab_separated_text_are_text(tmp_path: Path) -> None:
+    dataset = read(write(tmp_path, "x.tsv", 'text\tlabel\n"so called\tpos\n12" long\tneg\n'))
+    assert pairs(dataset) == [('"so called', "pos"), ('12" long', "neg")]
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1).filter(
+            lambda text: bool(text.strip())), st.sampled_from(["a", "b,c", 'd"e'])),
+        min_size=1, max_size=6,
+    ),
+    st.sampled_from([",", ";", "\t", "|"]),
+)  # fmt: skip
+def test_any_text_survives_csv_and_json(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], delimiter: str
+) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+    writer.writerows([("text", "label"), *rows])
+    assert pairs(read(write(folder, "x.csv", buffer.getvalue()), delimiter=delimiter)) == rows
+    lines = "\n".join(json.dumps({"text": text, "label": label}) for text, label in rows)
+    assert pairs(read(write(folder, "x.jsonl", lines))) == rows
+
+
+def test_frames_parquet_and_excel(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": ["a", "b"], "label": [1, 2], "weight": [0.5, None]})
+    dataset = read(frame)
+    assert pairs(dataset) == [("a", "1"), ("b", "2")]
+    assert [example.extra for example in dataset] == [{"weight": 0.5}, {"weight": None}]
+    pytest.importorskip("pyarrow")
+    frame.to_parquet(tmp_path / "x.parquet")
+    assert pairs(read(tmp_path / "x.parquet")) == pairs(dataset)
+    pytest.importorskip("openpyxl")
+    frame.to_excel(tmp_path / "x.xlsx", index=False)
+    assert pairs(read(tmp_path / "x.xlsx")) == pairs(dataset)
+    with pytest.raises(HandloomError, match="cannot be read as an Excel file"):
+        read(write(tmp_path, "y.xlsx", "no"))
+    with pytest.raises(HandloomError, match="cannot be read as Parquet"):
+        read(write(tmp_path, "y.parquet", "no"))
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    def absent(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    for name in ("x.parquet", "x.xlsx"):
+        with pytest.raises(HandloomError, match=r"pip install 'handloom\[files\]'"):
+            read(write(tmp_path, name, "x"))
+
+
+def test_a_folder_for_each_label(tmp_path: Path) -> None:
+    for name, text in (("neg/1.txt", "bad"), ("pos/2.txt", "fine"), ("pos/1.txt", "good"), (".git/x", "no")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path, name, text)
+    dataset = read(tmp_path)
+    assert pairs(dataset) == [("bad", "neg"), ("good", "pos"), ("fine", "pos")]
+    assert dataset[1].extra == {"file": "pos/1.txt"}
+    digest = dataset.source.sha256
+    write(tmp_path, "pos/1.txt", "good!")
+    assert read(tmp_path).source.sha256 != digest
+    (tmp_path / "train").mkdir()
+    with pytest.raises(HandloomError, match="holds splits"):
+        read(tmp_path)
+
+
+MARIE = (Span(0, 11, "PER", "Marie Curie"), Span(15, 20, "LOC", "Paris"))
+
+same_spans = [
+    ("x.conll", "Marie\tB-PER\nCurie\tI-PER\nin\tO\nParis\tB-LOC\n"),
+    ("x.conll", "# id = 1\nMarie B-PER\nCurie I-PER\nin O\nParis B-LOC\n\n\n"),
+    ("x.txt", "-DOCSTART- -X- O\n\nMarie NNP B-PER\nCurie NNP E-PER\nin IN O\nParis NNP S-LOC\n"),
+    ("x.tsv", "Marie\tPER\r\nCurie\tPER\r\nin\tO\r\nParis\tLOC\r\n\t\r\n"),
+    ("x.jsonl", '{"tokens": ["Marie", "Curie", "in", "Paris"], "ner_tags": ["I-PER", "I-PER", "O", "I-LOC"]}'),
+    ("x.jsonl", '{"text": "Marie Curie in Paris", "spans": [{"start": 15, "end": 20, "label": "LOC"}, '
+                '{"start": 0, "end": 11, "label": "PER", "text": "Marie Curie"}]}'),
+    ("x.jsonl", '{"id": 3, "text": "Marie Curie in Paris", "label": [[0, 11, "PER"], [15, 20, "LOC"]]}'),
+    ("x.csv", 'tokens,tags\n"[""Marie"", ""Curie"", ""in"", ""Paris""]","[""B-PER"", ""I-PER"", ""O"", ""B-LOC""]"\n'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content"), same_spans)
+def test_forms_of_the_same_spans(name: str, content: str, tmp_path: Path) -> None:
+    dataset = read(write(tmp_path, name, content), TOKEN)
+    assert len(dataset) == 1
+    assert dataset[0].text == "Marie Curie in Paris"
+    assert dataset[0].spans == MARIE
+    assert dataset.labels == ["LOC", "PER"]
+
+
+def test_tagged_rows_in_memory() -> None:
+    words, tags = ["Marie", "Curie", "in", "Paris"], ["B-PER", "I-PER", "O", "B-LOC"]
+    expected = ("Marie Curie in Paris", MARIE)
+    spans = [{"start": 0, "end": 11, "label": "PER"}, {"start": 15, "end": 20, "label": "LOC"}]
+    for rows in ([(words, tags)], [{"tokens": words, "tags": tags}], [("Marie Curie in Paris", spans)]):
+        assert [(one.text, one.spans) for one in read(rows, TOKEN)] == [expected]
+    assert read([words], TOKEN, labelled=False)[0].words == ((0, 5), (6, 11), (12, 14), (15, 20))
+
+
+def test_columns_of_conll_are_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.conll", "1 Marie NNP B-PER\n2 sang VBD O\n")
+    assert read(path, TOKEN, text_column=2)[0].text == "Marie sang"
+    plain = read(path, TOKEN, text_column="2", label_column="3")
+    assert [span.label for span in plain[0].spans or ()] == ["NNP", "VBD"] and str(plain.scheme) == "plain"
+    with pytest.raises(HandloomError, match=r"has no column 5 \(--label-column\); there are 4"):
+        read(path, TOKEN, label_column=5)
+    with pytest.raises(UsageError, match="columns of a CoNLL file have no names"):
+        read(path, TOKEN, label_column="ner")
+
+
+def test_conllu(tmp_path: Path) -> None:
+    rows = ["# text = vámonos ya", "1-2\tvámonos\t" + "\t".join("_" * 8), "1\tvamos\tir\tVERB\t" + "\t".join("_" * 6),
+            "2\tnos\tnosotros\tPRON\t" + "\t".join("_" * 6), "2.1\tx\tx\tX\t" + "\t".join("_" * 6),
+            "3\tya\tya\tADV\t" + "\t".join("_" * 6)]  # fmt: skip
+    dataset = read(write(tmp_path, "x.conllu", "\n".join(rows) + "\n"), TOKEN)
+    assert (dataset[0].text, dataset[0].tags) == ("vamos nos ya", ("VERB", "PRON", "ADV"))
+
+
+def test_a_hash_is_a_word_and_an_ideographic_space_too(tmp_path: Path) -> None:
+    dataset = read(write(tmp_path, "x.conll", "# O\n\u3000 O\n#1 B-X\n\n#\tO\n"), TOKEN)
+    assert dataset[0].tags == ("O", "O", "B-X")
+    tabbed = read(write(tmp_path, "y.conll", "# a comment\n#\tO\nNew York\tB-LOC\n"), TOKEN)
+    assert tabbed[0].text == "# New York" and tabbed[0].spans == (Span(2, 10, "LOC", "New York"),)
+
+
+def test_text_tagged_by_characters_is_joined_without_spaces(tmp_path: Path) -> None:
+    dataset = read(
+        write(tmp_path, "x.bmes", "1 O\n9 O\n年 O\n北 B-LOC\n京 E-LOC\nP S-X\n\n上 B-LOC\n海 M-LOC\n市 E-LOC\n"), TOKEN
+    )
+    assert dataset[0].text == "19年北京P" and dataset.unit == "characters"
+    assert dataset[0].spans == (Span(3, 5, "LOC", "北京"), Span(5, 6, "X", "P"))
+    assert str(dataset.scheme) == "BMES"
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.text(st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1),
+                      st.sampled_from(["O", "B-A", "I-A", "B-b-c", "I-b-c"])),
+            min_size=1, max_size=5,
+        ),
+        min_size=1, max_size=4,
+    ),
+    st.sampled_from(["\t", " "]),
+    st.sampled_from(["\n", "\r\n"]),
+)  # fmt: skip
+def test_any_words_survive_conll(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[list[tuple[str, str]]], delimiter: str, newline: str
+) -> None:
+    lines = [line for text in texts for line in [*(f"{word}{delimiter}{tag}" for word, tag in text), ""]]
+    path = write(tmp_path_factory.mktemp("conll"), "x.conll", newline.join(lines))
+    first = texts[0][0][0]
+    if first.startswith(("\ufeff", "-DOCSTART-")):
+        return
+    dataset = read(path, TOKEN)
+    words = [[one.text[start:end] for start, end in one.words or ()] for one in dataset]
+    assert words == [[word for word, _ in text] for text in texts]
+    assert [one.tags for one in dataset] == [tuple(tag for _, tag in text) for text in texts]
+
+
+def bad(name: str, content: str | bytes, message: str, task: str = TEXT, **options: Any) -> Any:
+    return pytest.param(name, content, message, task, options, id=message[:40])
+
+
+wrong = [
+    bad("x.csv", "", r"x\.csv is empty \(0 bytes\)"),
+    bad("x.csv", " \n\n", "holds no text, only blanks"),
+    bad("x.csv", "text,label\n", "holds a header and no rows: 'text', 'label'"),
+    bad("x.csv", "text,label\na,b\n", r"has no column 'txet' \(--text-column\); there are 'text', 'label'\. Did you "
+        "mean 'text'", text_column="txet"),
+    bad("x.csv", "foo,bar,baz\na,b,c\n", "which column is the text? There are 'foo', 'bar', 'baz'".replace("?", r"\?")),
+    bad("x.csv", "text,id,day\na,b,c\n", "which column is the label"),
+    bad("x.csv", "text,label\na,b\nc,d,e\n", r"x\.csv:3: 3 fields where there should be 2 \(text, label\)"),
+    bad("x.csv", 'text,label\n"a\nb",c\nd\n', r"x\.csv:4: 1 fields"),
+    bad("x.csv", 'text,label\n"a,b\n', r"x\.csv:2: unexpected end of data"),
+    bad("x.csv", "text,label\na,\n ,b\nc,d\ne, \n", r"1 row with an empty text \(column 'text'\): .*x\.csv:3\."),
+    bad("x.csv", "text,label\na,\nb,\nc,d\n", r"2 rows with an empty label \(column 'label'\): .*x\.csv:2, .*\.csv:3"),
+    bad("x.csv", "text,label\na,b\n", "a delimiter is one character", delimiter="::"),
+    bad("x.csv", "text,label\na,b\n", "there is no such encoding", encoding="utf-9"),
+    bad("x.csv", "text,label\na,b\n", "there is no such encoding", encoding="base64"),
+    bad("x.jsonl", '{"text": "a", "label": "b"}\n{"text": "a", "label"}\n', r"x\.jsonl:2:22: malformed JSON"),
+    bad("x.jsonl", '{"text": "a", "label": "b"}\n[1]\n', r"x\.jsonl:2: a row should be an object"),
+    bad("x.json", '[{"text": "a"},\n{"text" "b"}]', r"x\.json:2:9: malformed JSON"),
+    bad("x.json", "[]", "holds an empty list"),
+    bad("x.json", '{\n"a": 1}', "should hold a list of rows.*one object with a"),
+    bad("x.jsonl", '{"text": "a", "label": ["x", "y"]}', r"x\.jsonl:1: the label .* several labels a text are not"),
+    bad("x.jsonl", '{"text": {"a": 1}, "label": "x"}', r"x\.jsonl:1: column 'text' should hold text, but holds a dict"),
+    bad("x.conll", "a\tO\n", "holds words with tags; that is data for token-classification"),
+    bad("x.conll", "a\tO\nb\n", r"x\.conll:2: too few fields: 1 where the other lines have 2, separated by a tab: 'b'",
+        TOKEN),
+    bad("x.conll", "a O\nb c O\nd O\n", r"x\.conll:2: too many fields: 3 where the other lines have 2", TOKEN),
+    bad("x.conll", "a\nb\n", r"x\.conll:1: 1 field \('a'\); a line should hold a word and its tag", TOKEN),
+    bad("x.conll", "a\tO\nb\t\n", r"1 row with an empty tag: .*x\.conll:1", TOKEN),
+    bad("x.conll", "# only\n\n", "holds no words", TOKEN),
+    bad("x.conll", "a B-X\nb Y\nc I-X\n", r"x\.conll: The tags mix two ways", TOKEN),
+    bad("x.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}', r"x\.jsonl:1: 2 words carry 1 tags", TOKEN),
+    bad("x.jsonl", '{"tokens": ["a", "b"], "x": 1}', r"which column holds the tags \(one for each token\)", TOKEN),
+    bad("x.jsonl", '{"foo": 1}', "which column holds the tokens or the text", TOKEN),
+    bad("x.jsonl", '{"text": "abc", "spans": [{"start": 0, "end": 9, "label": "A"}]}',
+        r"x\.jsonl:1: the span 0–9 \(A\) does not fit a text of 3 characters", TOKEN),
+    bad("x.jsonl", '{"text": "abc", "spans": [[0, 2, "A"], [1, 3, "B"]]}', r"x\.jsonl:1: .* overlap", TOKEN),
+    bad("x.jsonl", '{"text": "abc", "spans": [[0, 2.5, "A"]]}', "end of the span .* should be a whole number", TOKEN),
+    bad("x.jsonl", '{"text": "abc", "spans": [[0, 2, " "]]}', "has no label", TOKEN),
+    bad("x.jsonl", '{"text": "abc", "spans": [3]}', "3 is no span", TOKEN),
+    bad("x.jsonl", '{"text": "abc", "spans": "PER"}', "should be a list of spans", TOKEN),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "message", "task", "options"), wrong)
+def test_errors_say_what_and_where(
+    name: str, content: str | bytes, message: str, task: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(HandloomError, match=message):
+        read(write(tmp_path, name, content), task, **options)
+
+
+def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
+    write(tmp_path, "train.csv", "x")
+    with pytest.raises(HandloomError, match=r"trian\.csv does not exist\. Did you mean train\.csv\?"):
+        read(tmp_path / "trian.csv")
+    with pytest.raises(HandloomError, match=r"Did you mean train\.csv\?"):
+        read(tmp_path / "train.jsonl")
+    with pytest.raises(HandloomError, match=r"neither does the folder"):
+        read(tmp_path / "no" / "train.csv")
+
+
+def test_bad_rows_in_memory_are_refused() -> None:
+    with pytest.raises(HandloomError, match="empty list"):
+        read([])
+    with pytest.raises(HandloomError, match=r"row 1: \('b',\) should be \(text, label\) or \(text, pair, label\)"):
+        read([("a", "x"), ("b",)])
+    with pytest.raises(HandloomError, match=r"row 0: 'a' should be"):
+        read(["a"])
+    with pytest.raises(HandloomError, match=r"row 0: .* should be \(words, tags\), both lists"):
+        read([(["a"], "O")], TOKEN)
+    with pytest.raises(UsageError, match="not int"):
+        read(3)
+    with pytest.raises(UsageError, match="no reader for the task 'ner'"):
+        read([("a", "x")], "ner")
+
+
+def test_blanks_may_be_kept_for_a_check() -> None:
+    assert pairs(read([("", "x"), ("a", None)], blanks="keep")) == [("", "x"), ("a", None)]
+
+
+SAMPLES = {
+    "gb18030": "text,label\n这家餐馆的菜很好吃，我们下次还会来，服务员也非常热情,好\n",
+    "big5": "text,label\n這家餐館的菜很好吃，我們下次還會來，服務員也非常熱情,好\n",
+    "shift_jis": "text,label\nこのレストランの料理はとてもおいしかったです,よい\n",
+    "euc_jp": "text,label\nこのレストランの料理はとてもおいしかったです,よい\n",
+    "euc_kr": "text,label\n이 식당은 음식이 정말 맛있고 직원들도 친절합니다,좋음\n",
+    "cp1252": "text,label\nLe café était déjà fermé – très déçu,négatif\n",
+    "cp1251": "text,label\nОчень вкусная еда и приветливый персонал,хорошо\n",
+    "koi8_r": "text,label\nОчень вкусная еда и приветливый персонал,хорошо\n",
+    "utf-16": "text,label\nfine,good\n",
+    "utf-16-le": "text,label\nfine,good\n",
+}
+
+
+@pytest.mark.parametrize("encoding", SAMPLES)
+def test_the_likely_encoding_is_named_with_the_option(encoding: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "x.csv", SAMPLES[encoding].encode(encoding))
+    with pytest.raises(HandloomError, match=rf"x\.csv .*byte.* --encoding {encoding}$"):
+        read(path)
+    assert read(path, encoding=encoding)[0].text == SAMPLES[encoding].split("\n")[1].split(",")[0]
+
+
+def test_the_first_wrong_byte_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.csv", b"text,label\nfine,a\ncaf" + b"\xe9,b\n")
+    with pytest.raises(HandloomError, match=r"x\.csv is not UTF-8: byte 21 \(line 3\) is 0xE9\. It looks like cp1252"):
+        read(path)
+    marked = write(tmp_path, "y.csv", b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(HandloomError, match=r"byte 24 "):
+        read(marked)
+
+
+def test_wnut17(data_folder: Path) -> None:
+    sizes = {"train": (3394, 1975), "valid": (1009, 836), "test": (1287, 1079)}
+    for name, (texts, spans) in sizes.items():
+        dataset = read(data_folder / "ner" / "wnut17" / f"{name}.conll", TOKEN)
+        assert len(dataset) == texts and str(dataset.scheme) == "BIO"
+        assert sum(len(one.spans or ()) for one in dataset) == spans
+        assert len(dataset.labels) == 6
+        for one in dataset:
+            assert isinstance(one, TokenExample)
+            assert all(one.text[span.start : span.end] == span.text for span in one.spans or ())
+
+
+def test_resume_zh(data_folder: Path) -> None:
+    dataset = read(data_folder / "ner" / "resume_zh" / "train.char.bmes", TOKEN)
+    assert (len(dataset), str(dataset.scheme), dataset.unit) == (3821, "BMES", "characters")
+    assert dataset[0].text == "高勇：男，中国国籍，无境外居留权，"
+    assert [span.text for span in dataset[0].spans or ()] == ["高勇", "中国国籍"]
+
+
+def test_banking77(data_folder: Path) -> None:
+    folder = data_folder / "classification" / "banking77"
+    train, test = read(folder / "train.csv"), read(folder / "test.csv")
+    assert (len(train), len(test), len(train.labels)) == (10003, 3080, 77)
+    assert train.labels == test.labels
+    assert dict(train.columns) == {"text": "text", "label": "category"}
