@@ -48,4 +48,4 @@ class UnitEpilogue:
             place = Place(f.add(column, j * sums.lanes), mask, values={self.unit.anchor: sums})
             values = [e.vector(root, place) for root in self.roots]
             for root, value in zip(self.roots, values, strict=True):
-                scalars.store(f, root.dtype, value, f.at(e.start(root), place.column, scalars.MEMORY[root.dtype]), mask)
+                scalars.store(f, root.dtype, value, f.at(e.goal(root), place.column, scalars.MEMORY[root.dtype]), mask)

@@ -48,6 +48,11 @@ def varies(node: Node) -> bool:
     return bool(node.shape) and node.shape[-1] != 1
 
 
+def one_a_row(node: Node) -> bool:
+    """Whether a value is one number a row, in any shape."""
+    return not varies(node) or (node.op == "broadcast" and one_a_row(node.inputs[0]))
+
+
 class Evaluator:
     def __init__(
         self, f: Function, args: Value, target: Target, space: tuple[Dimension, ...], materialised: Callable[[Node], bool], first_slot: int = 0
@@ -61,6 +66,7 @@ class Evaluator:
         self.axes: list[Value] = []
         self.rows: dict[Node, Value] = {}  # numbers of the row at hand
         self.starts: dict[Node, Value] = {}  # where the row at hand begins in each tensor
+        self.goals: dict[Node, Value] = {}  # and where it begins in each root
         self.states: dict[Node, philox.State] = {}
         self.given: dict[Node, Value] = {}  # values from elsewhere, such as a product's sums
 
@@ -106,7 +112,7 @@ class Evaluator:
     def begin_row(self, row: Value) -> None:
         """Everything that belongs to the row before is forgotten."""
         self.row = row
-        self.rows, self.starts = dict(self.given), {}
+        self.rows, self.starts, self.goals = dict(self.given), {}, {}
         f, leading = self.f, self.space[:-1]
         self.axes = []
         if len(leading) > 1:
@@ -134,11 +140,10 @@ class Evaluator:
             for x in node.inputs:
                 if node.op == "take" or node.op == "random_uniform" or scalar_value(x) is not None:
                     continue
-                if varies(x) and not (x.op == "broadcast" and not varies(x.inputs[0])):
-                    if self._leaf(x) is not None:
-                        self.start(x)
-                else:
+                if one_a_row(x):
                     self.number(x)
+                elif self._leaf(x) is not None:
+                    self.start(x)
 
     def _leaf(self, x: Node) -> Access | None:
         access = access_of(x)
@@ -159,6 +164,13 @@ class Evaluator:
             base = self.slot(Pointer(access.base, access.offset))
             self.starts[x] = f.at(base, offset, scalars.MEMORY[x.dtype])
         return self.starts[x]
+
+    def goal(self, root: Node) -> Value:
+        """The address of this row's first column where a root is stored."""
+        if root not in self.goals:
+            offset = self.row_offset(_strides(root)[:-1], self.axes if len(root.shape) > 1 else [])
+            self.goals[root] = self.f.at(self.slot(Pointer(root)), offset, scalars.MEMORY[root.dtype])
+        return self.goals[root]
 
     def taken(self, x: Node) -> Value:
         """The row number that a `take` reads, held within the table."""
@@ -221,7 +233,7 @@ class Evaluator:
             return place.values[x]
         f = self.f
         access = self._leaf(x) if x not in self.given else None
-        if not varies(x):
+        if one_a_row(x):
             value = f.splat(self.number(x), lanes)
         elif access is not None:
             value = self._load(x, access.strides[-1], place)
@@ -244,8 +256,6 @@ class Evaluator:
 
     def _load(self, x: Node, stride: Dimension, place: Place) -> Value:
         f, lanes = self.f, self.target.lanes
-        if stride == 0:
-            return f.splat(scalars.load(f, x.dtype, 0, self.start(x)), lanes)
         memory = scalars.MEMORY[x.dtype]
         step = self.slot(stride)
         address = f.at(self.start(x), f.mul(place.column, step), memory)

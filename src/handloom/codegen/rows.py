@@ -245,7 +245,7 @@ class _Writer:
                 total = f.binary("fadd" if root.dtype in ("f32", "f64") else "add", f.load(scalars.MEMORY[root.dtype], address), e.number(root.inputs[0]))
                 f.store(total, address)
             elif not over_rows(root) and not varies(root):
-                scalars.store(f, root.dtype, e.number(root), e.start(root))
+                scalars.store(f, root.dtype, e.number(root), e.goal(root))
 
     def result(self, x: Node) -> Value:
         if x not in self.results:
@@ -264,7 +264,7 @@ class _Writer:
         operands = [*work, *(t for t in targets if OPS[t.op].kind == "reduce")]
         e.prepare(operands)
         for root in stores:
-            e.start(root)
+            e.goal(root)
         if any(x.op == "random_uniform" for x in work):
             unroll = 64 // lanes
         else:
@@ -286,7 +286,7 @@ class _Writer:
                 old = scalars.load(f, t.dtype, lanes, address, mask)
                 scalars.store(f, t.dtype, _combine(f, t, old, e.vector(t.inputs[0], place)), address, mask)
             for t in stores:
-                scalars.store(f, t.dtype, e.vector(t, place), f.at(e.start(t), column, scalars.MEMORY[t.dtype]), mask)
+                scalars.store(f, t.dtype, e.vector(t, place), f.at(e.goal(t), column, scalars.MEMORY[t.dtype]), mask)
             for x in keep:
                 value = e.vector(x, place)
                 if x.dtype == "bool":
