@@ -1,6 +1,6 @@
 """What do threads cost? The barrier between two kernels, and a step on a machine that is busy with something else.
 
-    python benchmarks/threads.py [--repeats 8]
+    python -m benchmarks.threads [--repeats 8]
 
 The step stands for a training step: 300 kernels of 40 tasks of some 20 µs each, that touch registers only, so that the
 numbers tell of waiting and waking alone. Prints medians and the spread from the 10th to the 90th percentile.
@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.report_header import print_header
 from handloom.codegen import llvm
 from handloom.runtime import driver, pool
 from handloom.runtime.program import Call, Program
@@ -82,16 +81,6 @@ def spread(times: np.ndarray, unit: float) -> str:
     return f"{middle:9.2f}   ({low:.2f} to {high:.2f})"
 
 
-def processor() -> str:
-    """What the system calls the processor."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=8)
@@ -99,10 +88,8 @@ def main() -> None:
     cpu, features, triple = llvm.host()
     native = driver.build(lambda ir: llvm.compile_object(ir, cpu, features), llvm.load, triple)
     kernels = llvm.load({"kernels": llvm.compile_object(KERNELS, cpu, features)})
-    load = os.getloadavg()[0]
-    print(f"{processor()} ({cpu}), {os.cpu_count()} CPUs, load {load:.1f}, {platform.platform()}")
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {llvm.version()}\n")
-
+    print_header("What do threads cost?", pool.shared(native).threads)
+    print(f"load of the machine before: {os.getloadavg()[0]:.1f}\n")
     print("µs between two kernels of as many empty tasks as threads (1,000 kernels)")
     for threads in (1, 2, 3, 4):
         program = Program([Call("nothing", (), tasks=threads)] * 1000, kernels, pool.shared(native, threads))

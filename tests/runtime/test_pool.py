@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -19,9 +20,9 @@ X, Y = Buffer("input", 0), Buffer("output", 0)
 N = 64
 
 
-def chain(driver, kernels, threads, length=50, **options):
+def chain(driver, kernels, threads, length=50, pool=None):
     calls = [Call("shift", pair, (N,), tasks=N) for pair in ((X, Y), (Y, X))] * (length // 2)
-    return Program(calls, kernels, pools.shared(driver, threads), inputs=1, outputs=1, **options)
+    return Program(calls, kernels, pool or pools.shared(driver, threads), inputs=1, outputs=1)
 
 
 def check(program, length=50):
@@ -87,6 +88,16 @@ def test_a_closed_pool_starts_again(driver, kernels):
     program.pool.close()
     assert not any(worker.is_alive() for worker in workers)
     check(program)
+
+
+def test_workers_end_with_their_pool(driver, kernels):
+    pool = pools.Pool(driver, 3)
+    check(chain(driver, kernels, 3, pool=pool))
+    workers = pool._crews[False].workers
+    assert len(workers) == 2
+    del pool
+    gc.collect()
+    assert not any(worker.is_alive() for worker in workers)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")

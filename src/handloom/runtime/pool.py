@@ -6,9 +6,9 @@ futex without the interpreter lock, and comes back when its pool is closed.
 
 from __future__ import annotations
 
-import atexit
 import threading
 import time
+import weakref
 from functools import lru_cache
 
 import numpy as np
@@ -81,13 +81,15 @@ class Pool:
         self.driver = driver
         self.threads = checked_threads(threads)
         self._may_crowd = 2 <= self.threads == processors()
+        self._crews: dict[bool, Crew] = {}
+        weakref.finalize(self, _close, self._crews)  # when the pool goes, and before the interpreter does
         self.renew()
         renew_after_fork(self)
 
     def renew(self) -> None:
         """Forgets workers and lock without touching them: after a fork they belong to the parent."""
         self._lock = threading.Lock()
-        self._crews: dict[bool, Crew] = {}
+        self._crews.clear()
         self.disturbance = Disturbance()
 
     def run(self, table: npt.NDArray[np.int64], scratch_bytes: int = 0, *, timing: bool = False) -> None:
@@ -107,9 +109,13 @@ class Pool:
     def close(self) -> None:
         """Ends the workers and waits for them. A later run starts new ones."""
         with self._lock:
-            for crew in self._crews.values():
-                crew.close()
-            self._crews.clear()
+            _close(self._crews)
+
+
+def _close(crews: dict[bool, Crew]) -> None:
+    for crew in crews.values():
+        crew.close()
+    crews.clear()
 
 
 @lru_cache(maxsize=4)
@@ -128,10 +134,3 @@ def shared(driver: Driver, threads: int | None = None) -> Pool:
     """The process's pool of so many threads (None: as many as are worth having here), made on first use."""
     key = (driver, default_threads() if threads is None else checked_threads(threads))
     return _pools.setdefault(key, _pools.get(key) or Pool(*key))
-
-
-@atexit.register
-def close_all() -> None:
-    """Ends all workers; also called when the interpreter exits, before the code they run is unloaded."""
-    for pool in list(_pools.values()):
-        pool.close()
