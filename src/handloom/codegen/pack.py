@@ -54,7 +54,7 @@ class Layout:
 def shared(module: Module, name: str, parameters: list[tuple[str, str]], body: Callable[[Function], None]) -> str:
     """Writes an internal function once a module; gives its name."""
     if not any(f" @{name}(" in text.split("\n", 1)[0] for text in module.functions):
-        f = Function(module, name, parameters, attributes="noinline nounwind", linkage="internal")
+        f = Function(module, name, parameters, attributes='noinline nounwind "no-builtins"', linkage="internal")
         body(f)
         f.finish()
     return name
