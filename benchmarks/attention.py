@@ -82,10 +82,15 @@ def best_of(run: Callable[[], object], seconds: float = 0.4) -> tuple[float, flo
     return min(times), statistics.median(times)
 
 
-def programs(target: Target, heads: int, size: int, length: int, dropout: float, causal: bool) -> tuple[Program, Program]:
+def programs(
+    target: Target, heads: int, size: int, length: int, dropout: float, causal: bool
+) -> tuple[Program, Program]:
     options = AttentionOptions(heads, heads, size, size**-0.5, causal=causal, dropout=dropout)
     module = Module()
-    kernels = (emit_attention(module, "forward", options, target), emit_attention_backward(module, "backward", options, target))
+    kernels = (
+        emit_attention(module, "forward", options, target),
+        emit_attention_backward(module, "backward", options, target),
+    )
     names = [emit_all_tasks(module, kernel.name) for kernel in kernels]
     library = llvm.load({"attention": llvm.compile_object(module.text(), target.cpu, target.features)})
     sequences = max(1, TOKENS // length)
@@ -99,7 +104,11 @@ def programs(target: Target, heads: int, size: int, length: int, dropout: float,
     for kernel, name in zip(kernels, names, strict=True):
         slots = [heads * size if slot.endswith("_stride") else data[slot].ctypes.data for slot in kernel.slots]
         program = Program(
-            kernel, library.address(name), np.array(slots, np.int64), np.empty(kernel.scratch_bytes(length) + 64, np.uint8), sequences
+            kernel,
+            library.address(name),
+            np.array(slots, np.int64),
+            np.empty(kernel.scratch_bytes(length) + 64, np.uint8),
+            sequences,
         )
         program.keep = (library, data)  # type: ignore[attr-defined]
         made.append(program)
@@ -142,16 +151,26 @@ def main() -> None:
     def ceiling() -> float:
         return 2 * CHAINS * target.lanes * steps / best_of(lambda: limit(out.ctypes.data, steps), 0.1)[0] / 1e9
 
-    print(f"{platform.machine()}, {target.cpu}, {target.name}; {llvm.version()}; one thread, {given.heads} heads, {TOKENS} tokens")
-    print(f"{'size':>4} {'length':>6} {'':>8} {'best ms':>8} {'median':>8} {'GFLOP/s':>8} {'of ceiling':>10} {'torch ms':>9}")
+    print(
+        f"{platform.machine()}, {target.cpu}, {target.name}; {llvm.version()}; one thread, {given.heads} heads, {TOKENS} tokens"
+    )
+    print(
+        f"{'size':>4} {'length':>6} {'':>8} {'best ms':>8} {'median':>8} {'GFLOP/s':>8} {'of ceiling':>10} {'torch ms':>9}"
+    )
     for size in given.sizes:
         for length in given.lengths:
-            torch_times = torch_seconds(given.heads, size, length, given.dropout, given.causal) if given.torch else (0.0, 0.0)
-            for program, peer in zip(programs(target, given.heads, size, length, given.dropout, given.causal), torch_times, strict=True):
+            torch_times = (
+                torch_seconds(given.heads, size, length, given.dropout, given.causal) if given.torch else (0.0, 0.0)
+            )
+            for program, peer in zip(
+                programs(target, given.heads, size, length, given.dropout, given.causal), torch_times, strict=True
+            ):
                 best, median = best_of(program.run)
                 rate = program.kernel.flops([(length, length)] * program.sequences) / best / 1e9
                 name = program.kernel.name
-                print(f"{size:4} {length:6} {name:>8} {best * 1e3:8.2f} {median * 1e3:8.2f} {rate:8.1f} {rate / ceiling():10.2f} {peer * 1e3:9.2f}")
+                print(
+                    f"{size:4} {length:6} {name:>8} {best * 1e3:8.2f} {median * 1e3:8.2f} {rate:8.1f} {rate / ceiling():10.2f} {peer * 1e3:9.2f}"
+                )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ computed; a row's bits depend on its own sequence alone (with dropout, on the ro
 
 from __future__ import annotations
 
-from handloom.codegen import mathfuns, philox
+from handloom.codegen import mathfuns
 from handloom.codegen.attention_parts import (
     AttentionKernel,
     Extent,
@@ -18,6 +18,7 @@ from handloom.codegen.attention_parts import (
     head_rows,
     load_extent,
     prefetch,
+    random_source,
     round_up,
     row_stride,
     tile_range,
@@ -39,7 +40,19 @@ from handloom.codegen.target import Target
 from handloom.graph import philox as random
 from handloom.graph.attention_reference import AttentionLike
 
-FORWARD_SLOTS = ("q", "k", "v", "starts", "key_starts", "out", "log_sum", "q_stride", "k_stride", "v_stride", "out_stride")
+FORWARD_SLOTS = (
+    "q",
+    "k",
+    "v",
+    "starts",
+    "key_starts",
+    "out",
+    "log_sum",
+    "q_stride",
+    "k_stride",
+    "v_stride",
+    "out_stride",
+)
 
 
 def emit_attention(
@@ -50,7 +63,7 @@ def emit_attention(
     shape = shape_for(name, options.head_size, target)
     transpose, wide = emit_transpose(module, shape), emit_wide(module, shape)
     narrow = emit_narrow(module, shape, "values", scaled=True)
-    names = FORWARD_SLOTS + ("state",) * bool(options.dropout)
+    names = FORWARD_SLOTS + ("state", "site") * bool(options.dropout)
     f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
     args, task, scratch = f.parameters
     slots = Slots(f, args, names)
@@ -59,7 +72,7 @@ def emit_attention(
     key_head = f.udiv(head, options.heads // options.key_value_heads)
     q, out = (head_rows(f, slots, n, extent.first_query, head, options.head_size) for n in ("q", "out"))
     k, v = (head_rows(f, slots, n, extent.first_key, key_head, options.head_size) for n in ("k", "v"))
-    state = philox.load_state(f, slots.pointer("state")) if options.dropout else None
+    state = random_source(f, slots) if options.dropout else None
 
     # scratch: random words[64], factors[16], tops[n], totals[n], scores[ROWS][stride], panels
     line = round_up(f, extent.n, 16)
@@ -89,7 +102,16 @@ def emit_attention(
 
         f.loop(0, rows, 1, softmax, unroll=False)
         probabilities, count = f.at(scores, first, "float"), f.sub(high, first)
-        narrow_arguments = (probabilities, extent.stride, v.at(first), v.stride, out.at(start), out.stride, count, factors)
+        narrow_arguments = (
+            probabilities,
+            extent.stride,
+            v.at(first),
+            v.stride,
+            out.at(start),
+            out.stride,
+            count,
+            factors,
+        )
         by_rows(f, rows, lambda r: call(f, f"{narrow}{r}", *narrow_arguments))
 
     even_tiles(f, extent.n, ROWS, tile)
@@ -132,7 +154,14 @@ def _softmax(f: Function, row: Row, line: Value, first: Value, last: Value) -> t
 
 
 def _store_log_sums(
-    f: Function, shape: Shape, options: AttentionLike, extent: Extent, target: Value, head: Value, tops: Value, totals: Value
+    f: Function,
+    shape: Shape,
+    options: AttentionLike,
+    extent: Extent,
+    target: Value,
+    head: Value,
+    tops: Value,
+    totals: Value,
 ) -> None:
     """top + log(total) of all rows, a vector at a time, then spread over [tokens, heads]."""
     type = vector("float", shape.lanes)

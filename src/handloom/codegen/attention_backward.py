@@ -7,7 +7,7 @@ head of the group. As Σ_j P·dP, the term that softmax subtracts is Σ_d dout·
 
 from __future__ import annotations
 
-from handloom.codegen import mathfuns, philox
+from handloom.codegen import mathfuns
 from handloom.codegen.attention_parts import (
     AttentionKernel,
     Row,
@@ -18,6 +18,7 @@ from handloom.codegen.attention_parts import (
     head_rows,
     load_extent,
     prefetch,
+    random_source,
     row_stride,
     tile_range,
     whole_vectors,
@@ -61,7 +62,7 @@ def emit_attention_backward(
     transpose, wide = emit_transpose(module, shape), emit_wide(module, shape)
     by_key = emit_narrow(module, shape, "keys")
     by_query = emit_narrow(module, shape, "queries", columns=True, accumulate=True)
-    names = BACKWARD_SLOTS + ("state",) * bool(options.dropout)
+    names = BACKWARD_SLOTS + ("state", "site") * bool(options.dropout)
     f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
     args, task, scratch = f.parameters
     slots = Slots(f, args, names)
@@ -69,7 +70,7 @@ def emit_attention_backward(
     extent = load_extent(f, slots, f.udiv(task, options.key_value_heads), shape.lanes)
     k, v, dk, dv = (head_rows(f, slots, n, extent.first_key, key_head, size) for n in ("k", "v", "dk", "dv"))
     log_sum = slots.pointer("log_sum")
-    state = philox.load_state(f, slots.pointer("state")) if options.dropout else None
+    state = random_source(f, slots) if options.dropout else None
 
     # scratch: random words[64], probabilities[QUERIES][stride], slopes[QUERIES][stride], panels of k, panels of v
     probabilities = f.at(scratch, random.BLOCK, "i32")

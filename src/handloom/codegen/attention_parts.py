@@ -12,9 +12,9 @@ from handloom.graph import philox as random
 from handloom.graph.attention_reference import AttentionLike
 
 ScoreHook = Callable[[Function, Value, Value, Value, Value], Value]
-"""hook(f, args, head, query, keys) gives what is added to the scaled scores: `args` is the kernel's slot array (a hook's
-own slots follow the kernel's), `head` and `query` (the query's position among the keys) are i64, `keys` is a vector of
-i32 positions within the sequence, of which the last may lie beyond its end. The answer is a vector of f32."""
+"""hook(f, args, head, query, keys) gives what is added to the scaled scores: `args` is the kernel's slot array (the
+hook's own slots follow the kernel's), `head` and `query` (the query's position among the keys) are i64, `keys` is a
+vector of i32 positions within the sequence, of which the last may lie beyond its end. The answer is a vector of f32."""
 
 Step = Callable[[Value, list[Value], Value | None], list[Value]]
 """step(column, carried, kept lanes or None) → carried"""
@@ -128,7 +128,7 @@ def head_rows(f: Function, slots: Slots, name: str, first: Value, head: Value, h
 
 
 PREFETCHED = 128
-"""Rows of a sequence that are asked for at once: a head's slices of rows lie too far apart for the processor to guess."""
+"""Rows asked for at once: a head's slices of neighbouring rows lie too far apart for the processor to guess."""
 
 
 def prefetch(f: Function, shape: Shape, count: Value, reads: Sequence[Rows], writes: Sequence[Rows]) -> None:
@@ -156,21 +156,43 @@ def visible(f: Function, options: AttentionLike, extent: Extent, query: Value) -
     return position, low, high
 
 
-def tile_range(f: Function, options: AttentionLike, extent: Extent, start: Value, rows: Value, lanes: int) -> tuple[Value, Value, Value]:
-    """(first, high, last) of the keys that rows from `start` see: `first` is a multiple of 64, so that it begins a panel and
-    a block of random numbers, `high` is one past the last key, `last` is that in whole vectors."""
+def tile_range(
+    f: Function, options: AttentionLike, extent: Extent, start: Value, rows: Value, lanes: int
+) -> tuple[Value, Value, Value]:
+    """(first, high, last) of the keys that rows from `start` see.
+
+    `first` is a multiple of 64, so that it begins a panel and a block of random numbers; `high` is one past the last key
+    and `last` the same in whole vectors.
+    """
     low = visible(f, options, extent, start)[1]
     high = visible(f, options, extent, f.add(start, f.sub(rows, 1)))[2]
     return f.mul(f.udiv(low, random.BLOCK), random.BLOCK), high, round_up(f, high, lanes)
+
+
+RandomSource = tuple[philox.State, Value]
+"""The random state, and the site (i32): an argument, so that all layers share one kernel."""
+
+
+def random_source(f: Function, slots: Slots) -> RandomSource:
+    return philox.load_state(f, slots.pointer("state")), f.cast("trunc", slots.size("site"), "i32")
 
 
 class Row:
     """A row of scores being worked on: one query and head."""
 
     def __init__(
-        self, f: Function, shape: Shape, options: AttentionLike, extent: Extent, args: Value, head: Value, query: Value,
-        hook: ScoreHook | None, state: philox.State | None, bits: Value,
-    ) -> None:  # fmt: skip
+        self,
+        f: Function,
+        shape: Shape,
+        options: AttentionLike,
+        extent: Extent,
+        args: Value,
+        head: Value,
+        query: Value,
+        hook: ScoreHook | None,
+        state: philox.State | None,
+        bits: Value,
+    ) -> None:
         """`bits`: room for BLOCK random words."""
         self.f, self.shape, self.options, self.args, self.head = f, shape, options, args, head
         self.hook, self.state, self.bits = hook, state, bits
@@ -194,9 +216,10 @@ class Row:
 
     def walk(self, first: Value, last: Value, step: Step, carried: Sequence[Value]) -> list[Value]:
         """`step` for each vector of columns first … last − 1, with the lanes that dropout keeps."""
-        f, lanes, state = self.f, self.shape.lanes, self.state
-        if state is None:
+        f, lanes, source = self.f, self.shape.lanes, self.state
+        if source is None:
             return f.loop(first, last, lanes, lambda column, c: step(column, c, None), carried, unroll=False)
+        state, site = source
 
         words = vector("i32", lanes)
 
@@ -204,7 +227,7 @@ class Row:
             counter = f.cast("trunc", f.udiv(begin, random.BLOCK // random.LANES), "i32")
             for part in range(random.LANES // lanes):
                 place = f.add(counter, part * lanes)
-                drawn = philox.philox_words(f, state, lanes, self.options.site, self.random_row, place)
+                drawn = philox.philox_words(f, state, lanes, site, self.random_row, place)
                 for index, word in enumerate(drawn):
                     f.store(word, f.at(self.bits, index * random.LANES + part * lanes, "i32"))
 

@@ -161,7 +161,9 @@ def _emit_wide(module: Module, shape: Shape, rows: int) -> None:
             line = f.at(source, f.mul(t, width), "float")
             return [f.load(type, f.at(line, v * lanes, "float")) for v in range(vectors)]
 
-        sums = _product(f, rows, shape.head_size, lambda r, t: f.at(bases[r], t, "float"), right, [zero(type)] * (rows * vectors))
+        sums = _product(
+            f, rows, shape.head_size, lambda r, t: f.at(bases[r], t, "float"), right, [zero(type)] * (rows * vectors)
+        )
         for r in range(rows):
             line = f.at(target, f.mul(c_row, r), "float")
             for v in range(vectors):
@@ -194,9 +196,9 @@ def emit_narrow(
 ) -> str:
     """void (ptr a, i64 a_row, ptr b, i64 b_row, ptr c, i64 c_row, i64 count[, ptr factors]) for each number of rows.
 
-    c[r][d] = Σ_t a[r][t] · b[t][d], t < count, d < head_size; with `columns` it is a[t][r]; with `accumulate` the sum goes
-    on from c; with `scaled` row r is multiplied by factors[r] in the end. Returns the name, to which the number of
-    rows is added.
+    c[r][d] = Σ_t a[r][t] · b[t][d], t < count, d < head_size; with `columns` it is a[t][r]; with `accumulate` the sum
+    goes on from c; with `scaled` row r is multiplied by factors[r] in the end. Returns the name, to which the number
+    of rows is added.
     """
     for rows in range(1, ROWS + 1):
         _emit_narrow(module, shape, label, rows, columns, accumulate, scaled)
@@ -249,14 +251,14 @@ def by_rows(f: Function, count: Value, body: Callable[[int], None]) -> None:
             body(low)
             return
         middle = (low + high) // 2
-        f.when(f.compare("icmp sle", count, integer(middle)), lambda: choose(low, middle), lambda: choose(middle + 1, high))
+        f.when(
+            f.compare("icmp sle", count, integer(middle)), lambda: choose(low, middle), lambda: choose(middle + 1, high)
+        )
 
     choose(1, ROWS)
 
 
-def even_tiles(
-    f: Function, count: Value, most: int, body: Callable[[Value, Value], None]
-) -> None:
+def even_tiles(f: Function, count: Value, most: int, body: Callable[[Value, Value], None]) -> None:
     """Cuts 0 … count − 1 into the fewest runs of at most `most`, as even as can be: body(start, length)."""
     tiles = f.udiv(f.add(count, most - 1), most)
 

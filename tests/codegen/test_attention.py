@@ -1,0 +1,309 @@
+"""Attention kernels against the NumPy reference in f64; the reference against finite differences."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from handloom.codegen import llvm
+from handloom.codegen.attention import emit_attention
+from handloom.codegen.attention_backward import emit_attention_backward
+from handloom.codegen.attention_parts import AttentionKernel, ScoreHook
+from handloom.codegen.emit import Function, Module, Value, number, vector
+from handloom.codegen.target import Target, choose
+from handloom.graph.attention_reference import AttentionOptions, attention, attention_backward, visible
+
+LENGTHS = (1, 2, 15, 16, 17, 0, 40, 130)
+STATE = np.array([11, 22, 33, 44], np.uint32)
+GUARD = np.float32(123456.0)
+PAD = 37
+
+
+def options(heads: int, key_value_heads: int, size: int, **more: object) -> AttentionOptions:
+    return AttentionOptions(heads, key_value_heads, size, size**-0.5, **more)  # type: ignore[arg-type]
+
+
+CASES = {
+    "7": options(2, 2, 7),
+    "32": options(2, 2, 32),
+    "64": options(1, 1, 64),
+    "96": options(1, 1, 96),
+    "128": options(1, 1, 128),
+    "1": options(1, 1, 1),
+    "causal": options(2, 2, 32, causal=True),
+    "window": options(1, 1, 32, window=20),
+    "causal window": options(1, 1, 7, causal=True, window=5),
+    "grouped": options(4, 2, 32),
+    "one key head": options(3, 1, 7, causal=True),
+    "dropout": options(2, 2, 32, dropout=0.3, site=7),
+    "everything": options(4, 2, 64, causal=True, window=70, dropout=0.1, site=2),
+}
+
+
+def host(level: str | None = None) -> Target:
+    try:
+        return choose(llvm.host()[2], *llvm.host()[:2], level)
+    except ValueError:
+        pytest.skip(f"this processor has no {level}")
+
+
+@dataclass
+class Compiled:
+    forward: AttentionKernel
+    backward: AttentionKernel
+    library: llvm.Library
+
+
+@cache
+def compiled(case: AttentionOptions, level: str | None = None, hook: ScoreHook | None = None) -> Compiled:
+    target, module = host(level), Module()
+    forward = emit_attention(module, "forward", case, target, hook)
+    backward = emit_attention_backward(module, "backward", case, target, hook)
+    code = llvm.compile_object(module.text(), target.cpu, target.features)
+    return Compiled(forward, backward, llvm.load({"attention": code}))
+
+
+class Guarded:
+    """A matrix [rows, columns] inside a larger buffer: guards before and after, and between its rows."""
+
+    def __init__(self, values: np.ndarray, gap: int) -> None:
+        rows, columns = values.shape
+        self.flat = np.full(2 * PAD + rows * (columns + gap), GUARD, np.float32)
+        inner = self.flat[PAD : PAD + rows * (columns + gap)].reshape(rows, columns + gap)
+        self.view, self.stride = inner[:, :columns], columns + gap
+        self.view[:] = values
+
+    def check(self) -> None:
+        copy = self.flat.copy()
+        rows = copy[PAD : len(copy) - PAD].reshape(self.view.shape[0], -1)
+        rows[:, : self.view.shape[1]] = GUARD
+        assert np.all(copy == GUARD), "written outside of the result"
+
+
+def run(
+    kernel: AttentionKernel, library: llvm.Library, arrays: dict[str, np.ndarray], results: Sequence[str], gap: int = 5
+) -> None:
+    """Runs all tasks, the last one first; `results` are overwritten in `arrays`. Guards are checked."""
+    starts, key_starts = arrays["starts"], arrays["key_starts"]
+    held = {n: Guarded(a, 0 if n == "log_sum" else gap) for n, a in arrays.items() if a.dtype == np.float32}
+    slots = []
+    for name in kernel.slots:
+        if name.endswith("_stride"):
+            slots.append(held[name.removesuffix("_stride")].stride)
+        else:
+            slots.append(held[name].view.ctypes.data if name in held else arrays[name].ctypes.data)
+    most = int(np.diff(starts).max()), int(np.diff(key_starts).max())
+    size = kernel.scratch_bytes(*most) // 4
+    scratch = np.full(size + 64, np.nan, np.float32)
+    offset = -(scratch.ctypes.data // 4) % 16
+    arguments = np.array(slots, np.int64)
+    code = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)(library.address(kernel.name))
+    for task in reversed(range(kernel.tasks(len(starts) - 1))):
+        code(arguments.ctypes.data, task, scratch.ctypes.data + 4 * offset)
+    assert np.isnan(scratch[:offset]).all() and np.isnan(scratch[offset + size :]).all(), "scratch is too small"
+    for name, guarded in held.items():
+        guarded.check()
+        if name in results:
+            arrays[name][:] = guarded.view
+
+
+def problem(
+    case: AttentionOptions, lengths: Sequence[int], key_lengths: Sequence[int] | None = None
+) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(len(lengths))
+    starts = np.cumsum([0, *lengths]).astype(np.int32)
+    key_starts = np.cumsum([0, *(key_lengths or lengths)]).astype(np.int32)
+    tokens, keys = int(starts[-1]), int(key_starts[-1])
+    shapes = {"q": (tokens, case.heads), "k": (keys, case.key_value_heads), "v": (keys, case.key_value_heads)}
+    shapes |= {"dout": shapes["q"], "out": shapes["q"], "dq": shapes["q"], "dk": shapes["k"], "dv": shapes["v"]}
+    arrays = {
+        n: random.normal(size=(rows, heads * case.head_size)).astype(np.float32) for n, (rows, heads) in shapes.items()
+    }
+    arrays["log_sum"] = random.normal(size=(tokens, case.heads)).astype(np.float32)
+    return arrays | {"starts": starts, "key_starts": key_starts, "state": STATE}
+
+
+def both(case: AttentionOptions, arrays: dict[str, np.ndarray], level: str | None = None) -> None:
+    code = compiled(case, level)
+    run(code.forward, code.library, arrays, ("out", "log_sum"))
+    run(code.backward, code.library, arrays, ("dq", "dk", "dv"))
+
+
+def truth(case: AttentionOptions, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    q, k, v, dout = (arrays[n].astype(np.float64) for n in ("q", "k", "v", "dout"))
+    places = (arrays["starts"], arrays["key_starts"], case, STATE)
+    out, log_sum = attention(q, k, v, *places)
+    dq, dk, dv = attention_backward(q, k, v, out, log_sum, dout, *places)
+    return {"out": out, "log_sum": log_sum, "dq": dq, "dk": dk, "dv": dv}
+
+
+def close(arrays: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> None:
+    for name, want in exact.items():
+        np.testing.assert_allclose(arrays[name], want, rtol=2e-5, atol=6e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_values_and_gradients(name: str) -> None:
+    arrays = problem(CASES[name], LENGTHS)
+    both(CASES[name], arrays)
+    close(arrays, truth(CASES[name], arrays))
+
+
+@pytest.mark.parametrize("name", ["7", "64", "everything"])
+def test_narrower_vectors(name: str) -> None:
+    arrays = problem(CASES[name], LENGTHS)
+    both(CASES[name], arrays, "avx2")
+    close(arrays, truth(CASES[name], arrays))
+
+
+@pytest.mark.parametrize("name", ["32", "causal", "causal window", "dropout"])
+def test_cross_attention(name: str) -> None:
+    """Other numbers of keys than of queries, none of either included: those rows become zero."""
+    arrays = problem(CASES[name], (5, 20, 0, 7, 1, 33), (17, 3, 4, 0, 129, 33))
+    both(CASES[name], arrays)
+    close(arrays, truth(CASES[name], arrays))
+    assert np.all(arrays["out"][25:32] == 0) and np.all(np.isneginf(arrays["log_sum"][25:32]))
+    assert np.all(arrays["dk"][20:24] == 0) and np.all(arrays["dv"][20:24] == 0)
+
+
+@pytest.mark.parametrize("name", ["7", "32", "causal", "window", "grouped"])
+def test_a_sequence_alone_gives_the_same_bits(name: str) -> None:
+    case = CASES[name]
+    packed = problem(case, LENGTHS)
+    both(case, packed)
+    for begin, end in zip(packed["starts"], packed["starts"][1:], strict=False):
+        if begin == end:
+            continue
+        alone = {n: a[begin:end].copy() for n, a in packed.items() if a.dtype == np.float32}
+        for result in ("out", "log_sum", "dq", "dk", "dv"):
+            alone[result][:] = 5
+        bounds = np.array([0, end - begin], np.int32)
+        alone |= {"starts": bounds, "key_starts": bounds, "state": STATE}
+        both(case, alone)
+        for result in ("out", "log_sum", "dq", "dk", "dv"):
+            np.testing.assert_array_equal(alone[result], packed[result][begin:end], err_msg=result)
+
+
+def test_extreme_scores() -> None:
+    """Scores of ±3000 neither overflow nor vanish, and a NaN stays in its own rows."""
+    case = CASES["32"]
+    arrays = problem(case, (20, 20))
+    arrays["q"] *= 40
+    arrays["k"] *= 40
+    both(case, arrays)
+    exact = truth(case, arrays)
+    np.testing.assert_allclose(arrays["out"], exact["out"], rtol=1e-3, atol=2e-3)
+    arrays["q"][3, 0] = np.nan
+    both(case, arrays)
+    assert np.isnan(arrays["out"][3, :32]).all() and np.isfinite(arrays["out"][:3]).all()
+    assert np.isfinite(arrays["dk"][20:]).all() and np.isnan(arrays["dk"][:20, :32]).all()
+
+
+def slope_hook(f: Function, args: Value, head: Value, query: Value, keys: Value) -> Value:
+    """−0.25 for each key that lies between, as in ALiBi; twice that for head 1."""
+    at = f.splat(f.cast("sitofp", f.cast("trunc", query, "i32"), "float"), keys.lanes)
+    distance = f.intrinsic("fabs", f.binary("fsub", at, f.cast("sitofp", keys, vector("float", keys.lanes))))
+    factor = f.splat(f.cast("sitofp", f.cast("trunc", f.add(head, 1), "i32"), "float"), keys.lanes)
+    return f.binary("fmul", f.binary("fmul", distance, number(-0.25, distance.type)), factor)
+
+
+def test_score_hook() -> None:
+    """Against the reference on scores made by hand, one head at a time."""
+    case = CASES["32"]
+    arrays = problem(case, (40,))
+    code = compiled(case, None, slope_hook)
+    run(code.forward, code.library, arrays, ("out", "log_sum"))
+    run(code.backward, code.library, arrays, ("dq", "dk", "dv"))
+    distance = np.abs(np.arange(40)[:, None] - np.arange(40)[None, :])
+    for head in range(2):
+        part = slice(32 * head, 32 * head + 32)
+        q, k, v, g = (arrays[n][:, part].astype(np.float64) for n in ("q", "k", "v", "dout"))
+        e = np.exp(q @ k.T * case.scale - 0.25 * (head + 1) * distance)
+        p = e / e.sum(1, keepdims=True)
+        np.testing.assert_allclose(arrays["out"][:, part], p @ v, atol=3e-6)
+        ds = p * (g @ v.T - (g * (p @ v)).sum(1, keepdims=True)) * case.scale
+        np.testing.assert_allclose(arrays["dq"][:, part], ds @ k, atol=6e-6)
+        np.testing.assert_allclose(arrays["dk"][:, part], ds.T @ q, atol=6e-6)
+
+
+@pytest.mark.parametrize("case", [options(2, 1, 3, causal=True, window=4), options(2, 2, 3, dropout=0.4, site=1)])
+def test_reference_gradient_is_the_finite_difference(case: AttentionOptions) -> None:
+    arrays = problem(case, (5, 1, 8), (6, 2, 7))
+    places = (arrays["starts"], arrays["key_starts"], case, STATE)
+    wide = {n: arrays[n].astype(np.float64) for n in ("q", "k", "v", "dout")}
+
+    def loss() -> float:
+        return float((attention(wide["q"], wide["k"], wide["v"], *places)[0] * wide["dout"]).sum())
+
+    out, log_sum = attention(wide["q"], wide["k"], wide["v"], *places)
+    gradients = attention_backward(wide["q"], wide["k"], wide["v"], out, log_sum, wide["dout"], *places)
+    for name, gradient in zip("qkv", gradients, strict=True):
+        for place in np.ndindex(wide[name].shape):
+            kept, step = wide[name][place], 1e-5
+            wide[name][place] = kept + step
+            above = loss()
+            wide[name][place] = kept - step
+            numeric = (above - loss()) / (2 * step)
+            wide[name][place] = kept
+            assert numeric == pytest.approx(gradient[place], abs=2e-8, rel=1e-6)
+
+
+def test_visible_keys() -> None:
+    causal = options(1, 1, 1, causal=True)
+    np.testing.assert_array_equal(visible(2, 4, causal), [[1, 1, 1, 0], [1, 1, 1, 1]])
+    np.testing.assert_array_equal(visible(2, 4, replace(causal, window=2)), [[0, 1, 1, 0], [0, 0, 1, 1]])
+    np.testing.assert_array_equal(visible(2, 2, options(1, 1, 1, window=1)), [[1, 0], [0, 1]])
+
+
+def test_scratch_grows_with_the_length_only() -> None:
+    for kernel in (compiled(CASES["64"]).forward, compiled(CASES["64"]).backward):
+        assert kernel.scratch_bytes(8192) < 2.1 * kernel.scratch_bytes(4096)
+
+
+@pytest.mark.parametrize(
+    "bad", [options(3, 2, 8), AttentionOptions(1, 1, 0, 1.0), options(1, 1, 8, window=0), options(1, 1, 8, dropout=1.0)]
+)
+def test_refuses(bad: AttentionOptions) -> None:
+    with pytest.raises(ValueError):
+        emit_attention(Module(), "bad", bad, host())
+
+
+@pytest.mark.parametrize(
+    ("triple", "cpu", "features"),
+    [
+        ("x86_64-unknown-linux-gnu", "haswell", "+avx2,+fma"),
+        ("aarch64-unknown-linux-gnu", "generic", ""),
+        ("arm64-apple-macosx", "apple-m1", ""),
+    ],
+)
+def test_compiles_for_other_processors(triple: str, cpu: str, features: str) -> None:
+    target, module = choose(triple, cpu, features), Module()
+    emit_attention(module, "forward", CASES["everything"], target)
+    emit_attention_backward(module, "backward", CASES["everything"], target)
+    code = llvm.compile_object(module.text(), cpu, features, triple)
+    assert llvm.undefined_symbols(code) <= llvm.ALLOWED_SYMBOLS
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("causal", [False, True])
+def test_parity_with_pytorch(causal: bool) -> None:
+    torch = pytest.importorskip("torch")
+    case = options(3, 3, 64, causal=causal)
+    arrays = problem(case, (37, 20))
+    both(case, arrays)
+    for begin, end in ((0, 37), (37, 57)):
+        q, k, v, g = (
+            torch.tensor(arrays[n][begin:end]).reshape(-1, 3, 64).transpose(0, 1) for n in ("q", "k", "v", "dout")
+        )
+        for x in (q, k, v):
+            x.requires_grad_(True)
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        gradients = torch.autograd.grad(out, (q, k, v), g)
+        for name, want in zip(("out", "dq", "dk", "dv"), (out, *gradients), strict=True):
+            flat = want.detach().transpose(0, 1).reshape(end - begin, -1).numpy()
+            np.testing.assert_allclose(arrays[name][begin:end], flat, atol=5e-6, rtol=2e-5, err_msg=name)
