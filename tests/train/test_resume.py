@@ -54,9 +54,7 @@ def start(tiny: Path, data: Path, out: Path, point: str, name: str) -> subproces
     ("step 4", "SIGTERM", 143),
     ("step 7", "SIGINT", 130),
 ])  # fmt: skip
-def test_the_same_bits(
-    tiny: Path, data: Path, whole: Path, tmp_path: Path, point: str, name: str, code: int
-) -> None:
+def test_the_same_bits(tiny: Path, data: Path, whole: Path, tmp_path: Path, point: str, name: str, code: int) -> None:
     out = tmp_path / "run"
     done = start(tiny, data, out, point, name)
     assert done.returncode == code, done.stderr

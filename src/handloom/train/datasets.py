@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handloom.data.examples import Dataset
+from handloom.data.examples import TEXT, Dataset
 from handloom.data.readers import read
 from handloom.data.split import split
 from handloom.errors import HandloomError
@@ -34,7 +34,9 @@ class Sets:
         return {name: entry and entry["sha256"] for name, entry in self.to_dict().items()}
 
 
-def read_sets(train: Any, valid: Any, test: Any, task: str, seed: int, reading: dict[str, Any]) -> Sets:
+def read_sets(
+    train: Any, valid: Any, test: Any, task: str, seed: int, reading: dict[str, Any], known: Sequence[str] = ()
+) -> Sets:
     """Read what the user gave; without `valid` a stratified tenth of `train` is taken, the same for the same seed."""
     sets = [None if data is None else read(data, task, **reading) for data in (train, valid, test)]
     training, validation, testing = sets
@@ -42,6 +44,8 @@ def read_sets(train: Any, valid: Any, test: Any, task: str, seed: int, reading: 
         raise HandloomError("there is no training data")
     if validation is not None:
         return Sets(training, validation, testing, split=False)
+    if task == TEXT:
+        _told_apart(set(training.labels) | set(known))
     kept, held = split(training, (1 - VALID_SHARE, VALID_SHARE), seed)
     return Sets(kept, held, testing, split=True)
 
@@ -68,14 +72,18 @@ def labels_of(sets: Sets, known: Sequence[str], scheme: Scheme | None) -> tuple[
             raise HandloomError("the training data has no spans at all: every word is tagged O")
         tags = scheme.tags(training)
         return (*known, *(tag for tag in tags if tag not in known))
-    if len(training) < 2:
-        only = next(iter(training), None)
+    _told_apart(training)
+    return (*known, *sorted(training - set(known)))
+
+
+def _told_apart(labels: set[str]) -> None:
+    if len(labels) < 2:
+        only = next(iter(labels), None)
         raise HandloomError(
             f"the training data has only one label, {only!r}: there is nothing to tell apart"
             if only is not None
             else "the training data has no labels"
         )
-    return (*known, *sorted(training - set(known)))
 
 
 def _kinds(tags: Sequence[str], scheme: Scheme) -> list[str]:

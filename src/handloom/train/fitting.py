@@ -48,9 +48,9 @@ class Fit:
 
     def run(self, data: dict[str, Any], out: str | os.PathLike[str] | None, overwrite: bool, resume: bool) -> None:
         """Read, train, score, save. The run folder is locked from its making to the end."""
-        sets = read_sets(
-            data["train"], data["valid"], data["test"], self.estimator.task_name, self.settings.seed, self.reading
-        )
+        estimator, seed = self.estimator, self.settings.seed
+        known = estimator.task.labels if estimator.task else ()
+        sets = read_sets(data["train"], data["valid"], data["test"], estimator.task_name, seed, self.reading, known)
         task = self.own_task or self.estimator.make_task(sets, self.settings)
         if out is None:
             if resume or overwrite:
