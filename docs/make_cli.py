@@ -53,7 +53,7 @@ def row(parameter: Any) -> str:
     elif metavar:
         names += " " + " or ".join(f"`{choice}`" for choice in metavar.split("|"))
     help_text = (parameter.help or "").replace("|", r"\|")
-    default = parameter.default
+    default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
     if isinstance(default, (str, int, float, Path)) and not isinstance(default, bool):
         help_text += f" Default: `{default}`."
     return f"| {names} | {help_text} |"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from workplace import furnish
 
 from handloom.cli.main import app
 
@@ -49,7 +50,8 @@ def test_shell_blocks_use_options_that_there_are(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_python_blocks_run(page: Path, workplace: Path) -> None:
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(furnish(tmp_path))
     names: dict[str, Any] = {"__name__": "block"}
     for block in blocks(page, "python"):
         line = page.read_text(encoding="utf-8").split(block)[0].count("\n")

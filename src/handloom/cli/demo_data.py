@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handloom.data.examples import TextExample
+from handloom.data.examples import Dataset, Source, TextExample, fingerprint
 from handloom.errors import HandloomError
 
 BORDER = 0.5  #: mean ratings beyond ± this are positive or negative
@@ -38,6 +38,13 @@ class Rated:
 
     def example(self) -> TextExample:
         return TextExample(self.text, label=self.label, extra={"kind": self.kind, "rating": self.rating})
+
+
+def dataset(sentences: Sequence[Rated]) -> Dataset[TextExample]:
+    """Sentences as Handloom's own data set."""
+    examples = tuple(sentence.example() for sentence in sentences)
+    source = Source(None, fingerprint([[one.text, one.label] for one in sentences]), "rated sentences")
+    return Dataset(examples, source)
 
 
 def read(folder: Path) -> list[Rated]:

@@ -17,7 +17,8 @@ from handloom.errors import HandloomError
 
 PACKAGES = ("numpy", "llvmlite", "tokenizers", "safetensors", "huggingface_hub", "typer", "rich")
 VARIABLES = (
-    "HANDLOOM_HOME", "HANDLOOM_BACKEND", "HANDLOOM_THREADS", "HANDLOOM_DATA", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE",
+    "HANDLOOM_HOME", "HANDLOOM_BACKEND", "HANDLOOM_THREADS", "HANDLOOM_DATA",
+    "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE",
 )  # fmt: skip
 TOLERANCE = 1e-5
 

@@ -71,4 +71,5 @@ def bar() -> Iterator[Progress]:
     try:
         yield progress
     finally:
-        shown.stop()
+        if shown.live.is_started:
+            shown.stop()

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from handloom.cli import data, demo, doctor, evaluate, predict, resume, train
-from handloom.cli.problems import ClickError, explain, hide_tracebacks
+from handloom.cli.problems import ClickError, explain, hide_tracebacks, plain_warnings
 from handloom.errors import HandloomError
 
 app = typer.Typer(
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = [word for word in before if word != "--debug"] + given[len(before) :]
     else:
         hide_tracebacks()
+        plain_warnings()
     try:
         # The command and not the app is called: the app would put its own traceback printer in place of ours.
         code = typer.main.get_command(app)(given, prog_name="handloom", standalone_mode=False)

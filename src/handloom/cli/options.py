@@ -13,9 +13,14 @@ import typer
 DATA, MODEL, TRAINING, OUTPUT = "Data", "Model", "Training", "Running and output"
 
 
-def opt(metavar: str, help: str, group: str, min: float | None = None) -> Any:
-    """An option with a value: what it is called, what it does, the group it is shown in, and its least value."""
-    return typer.Option(metavar=metavar, help=help, rich_help_panel=group, min=min, show_default=group != DATA)
+def opt(metavar: str, help: str, group: str, min: float | None = None, default: str | None = None) -> Any:
+    """An option with a value: what it is called, what it does, the group it is shown in, and its least value.
+
+    `default` is shown only (a test compares it with the settings that it stands for).
+    """
+    return typer.Option(
+        metavar=metavar, help=help, rich_help_panel=group, min=min, show_default=default or group != DATA
+    )
 
 
 Json = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from types import TracebackType
 
 import typer
@@ -46,6 +47,15 @@ def os_message(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"the disk is full{where}; what was saved before is untouched"
     return f"{error.strerror or error}{where}"
+
+
+def plain_warnings() -> None:
+    """Warnings in one line, without the line of code that gave them."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        complain(f"warning: {message}")
+
+    warnings.showwarning = show
 
 
 def hide_tracebacks() -> None:

@@ -38,7 +38,7 @@ class Bar:
                 left=duration(event.eta),
             )
         elif event.kind == "end":
-            self.bar.stop()
+            self.close()
             self.console.print(progress.line(event), markup=False)
         elif event.kind != "checkpoint":
             style = "green" if event.best else None
@@ -46,4 +46,5 @@ class Bar:
 
     def close(self) -> None:
         """Give the terminal back, after an error as well."""
-        self.bar.stop()
+        if self.bar.live.is_started:
+            self.bar.stop()

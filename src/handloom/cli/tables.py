@@ -24,14 +24,23 @@ SHADES = (("grey37", "grey37"), ("green4", "orange4"), ("green3", "dark_orange3"
 
 
 def plain(title: str | None = None) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    """A table without a frame, at least as wide as its title."""
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        min_width=len(title or "") + 2,
+    )
 
 
-def change(before: float | None, after: float) -> Text:
-    """`0.333 → 0.812`, green or red by which way it went."""
+def change(before: float | None, after: float, better: int = 1) -> Text:
+    """`0.333 → 0.812`, green or red by which way it went; better is −1 where less is better."""
     if before is None:
         return Text(f"{after:.3f}")
-    style = "green" if after > before else "red" if after < before else ""
+    gain = (after - before) * better
+    style = "green" if gain > 0 else "red" if gain < 0 else ""
     return Text.assemble((f"{before:.3f} → ", "dim"), (f"{after:.3f}", style))
 
 
@@ -44,7 +53,9 @@ def metrics_table(scores: Scores) -> Table:
         before = scores.before.metrics.get(name) if scores.before else None
         low_high = scores.intervals.get(name)
         table.add_row(
-            name.replace("_", " "), change(before, value), f"{low_high[0]:.3f} – {low_high[1]:.3f}" if low_high else ""
+            name.replace("_", " "),
+            change(before, value, -1 if name == "loss" else 1),
+            f"{low_high[0]:.3f} – {low_high[1]:.3f}" if low_high else "",
         )
     return table
 

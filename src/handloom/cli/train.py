@@ -48,25 +48,27 @@ def train(
     ] = None,
     long: Annotated[
         str | None,
-        opt("windows|head|head-tail", "What is done with a longer text.", MODEL),
+        opt("windows|head|head-tail", "What is done with a longer text.", MODEL, default="windows"),
     ] = None,
-    epochs: Annotated[float | None, opt("N", "Times through the training examples.", TRAINING)] = None,
-    batch_size: Annotated[int | None, opt("N", "Examples in a batch.", TRAINING, min=1)] = None,
+    epochs: Annotated[float | None, opt("N", "Times through the training examples.", TRAINING, default="3")] = None,
+    batch_size: Annotated[int | None, opt("N", "Examples in a batch.", TRAINING, min=1, default="16")] = None,
     batch_tokens: options.BatchTokens = None,
-    lr: Annotated[float | None, opt("X", "Learning rate.", TRAINING)] = None,
-    optimizer: Annotated[str | None, opt("adamw|adam|sgd", "The update rule.", TRAINING)] = None,
+    lr: Annotated[float | None, opt("X", "Learning rate.", TRAINING, default="0.0001")] = None,
+    optimizer: Annotated[str | None, opt("adamw|adam|sgd", "The update rule.", TRAINING, default="adamw")] = None,
     schedule: Annotated[
         str | None,
-        opt("linear|cosine|constant", "How the learning rate goes down.", TRAINING),
+        opt("linear|cosine|constant", "How the learning rate goes down.", TRAINING, default="linear"),
     ] = None,
     warmup: Annotated[
         float | None,
-        opt("X", "Steps of warm-up, or their share if below 1.", TRAINING),
+        opt("X", "Steps of warm-up, or their share if below 1.", TRAINING, default="0.1"),
     ] = None,
-    weight_decay: Annotated[float | None, opt("X", "Not on biases and norms.", TRAINING)] = None,
+    weight_decay: Annotated[float | None, opt("X", "Not on biases and norms.", TRAINING, default="0.01")] = None,
     dropout: Annotated[float | None, opt("X", "Instead of the model's own rate.", TRAINING)] = None,
-    clip: Annotated[float | None, opt("X", "Greatest norm of the gradient; 0 for none.", TRAINING)] = None,
-    label_smoothing: Annotated[float | None, opt("X", "0 to 1; softens the targets.", TRAINING)] = None,
+    clip: Annotated[
+        float | None, opt("X", "Greatest norm of the gradient; 0 for none.", TRAINING, default="1.0")
+    ] = None,
+    label_smoothing: Annotated[float | None, opt("X", "0 to 1; softens the targets.", TRAINING, default="0.0")] = None,
     class_weights: Annotated[
         str | None,
         opt("balanced|LABEL=X,…", "Makes rare labels count more.", TRAINING),
@@ -76,15 +78,15 @@ def train(
         int | None,
         opt("N", "Stop after so many validations without gain.", TRAINING, min=0),
     ] = None,
-    keep: Annotated[str | None, opt("best|last", "Which weights are saved.", TRAINING)] = None,
-    seed: Annotated[int | None, opt("N", "The same seed gives the same bits.", TRAINING, min=0)] = None,
+    keep: Annotated[str | None, opt("best|last", "Which weights are saved.", TRAINING, default="best")] = None,
+    seed: Annotated[int | None, opt("N", "The same seed gives the same bits.", TRAINING, min=0, default="0")] = None,
     validate_every: Annotated[
         int | None,
         opt("N", "Validate every N steps, too.", TRAINING, min=1),
     ] = None,
     micro_batches: Annotated[
         int | None,
-        opt("N", "Run a batch in N parts, to need less memory.", TRAINING, min=1),
+        opt("N", "Run a batch in N parts, to need less memory.", TRAINING, min=1, default="1"),
     ] = None,
     out: Annotated[Path, opt("FOLDER", "The run folder that is made.", OUTPUT)],
     overwrite: Annotated[

@@ -1,0 +1,187 @@
+"""The commands as a user types them, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+import typer
+
+from handloom import __version__
+from handloom.cli.main import app, main
+from handloom.train.settings import Settings
+
+TRAIN = ["train", "text-classification", "--model", "minilm-l6", "--train", "train.csv", "--valid", "valid.csv"]
+QUICK = ["--epochs", "2", "--lr", "1e-3", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def trained(furnished: Path) -> Path:
+    """A run on train.csv."""
+    out = furnished / "runs" / "shared"
+    names = {
+        "train.csv": furnished / "train.csv",
+        "valid.csv": furnished / "valid.csv",
+        "minilm-l6": furnished / "minilm-l6",
+    }
+    words = [str(names.get(word, word)) for word in TRAIN]
+    assert main([*words, "--test", str(furnished / "test.csv"), "--out", str(out), *QUICK, "--json"]) == 0
+    return out
+
+
+def test_train_prints_one_object_and_nothing_else(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--test", "test.csv", "--out", "runs/json", *QUICK, "--json"]) == 0
+    out, progress = capsys.readouterr()
+    found = json.loads(out)
+    assert out.count("\n") == 1
+    assert set(found) >= {"metrics", "labels", "before", "intervals", "baselines", "run"}
+    assert set(found["labels"]) == {"neg", "pos"}
+    assert 0 <= found["metrics"]["accuracy"] <= 1 and found["metrics"].keys() == found["before"]["metrics"].keys()
+    assert "tokens/s" in progress and "validation" in progress and "\r" not in progress and "\x1b" not in progress
+
+
+def test_train_shows_tables(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--test", "test.csv", "--out", "runs/tables", *QUICK]) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "Beside simple models",
+        "before → after",
+        "Per label",
+        "Confusion",
+        "runs/tables",
+        "handloom predict",
+    ):
+        assert words in out
+
+
+def test_a_run_is_not_overwritten_by_chance(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (trained / "model.safetensors").read_bytes()
+    assert main([*TRAIN, "--out", str(trained), *QUICK]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_evaluate_prints_one_object(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(trained), "--data", "test.csv", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) >= {"metrics", "labels", "confusion", "before"}
+    assert sum(map(sum, found["confusion"]["matrix"])) == 12
+
+
+def test_predict_keeps_the_order_and_the_other_columns(
+    work: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(trained), "--data", "new.csv", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    lines = (work / "new.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [f"{row['id']},{row['text']}" for row in rows] == lines
+    for row in rows:
+        assert row["label"] == max(row["scores"], key=row["scores"].get)
+        assert sum(row["scores"].values()) == pytest.approx(1)
+
+
+def test_predict_texts_alone_or_together_gives_the_same(
+    work: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["the film was great", "sad"]
+    assert main(["predict", str(trained), *texts, "--json"]) == 0
+    together = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for text, row in zip(texts, together, strict=True):
+        assert main(["predict", str(trained), text, "--json"]) == 0
+        alone = json.loads(capsys.readouterr().out)
+        assert alone["label"] == row["label"]
+        assert alone["scores"] == pytest.approx(row["scores"], rel=1e-6)  # the NumPy backend's products know no rows
+
+
+def test_spans_are_places_in_the_users_own_text(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "token-classification", "--model", "minilm-l6", "--train", "train.conll", "--test", "test.conll"]
+    assert main([*words, "--out", "runs/ner", "--epochs", "8", "--lr", "1e-2", "--threads", "1", "--json"]) == 0
+    assert "span_f1" in json.loads(capsys.readouterr().out)["metrics"]
+    text = "Marie Curie  lives in Paris."
+    assert main(["predict", "runs/ner", text, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["text"] == text
+    for span in row["spans"]:
+        assert text[span["start"] : span["end"]] == span["text"]
+        assert set(span) == {"start", "end", "label", "text", "score"}
+    assert main(["predict", "runs/ner", text]) == 0
+    assert text in capsys.readouterr().out
+
+
+def test_resume_of_a_finished_run_shows_it(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resume", str(trained), "--json"]) == 0
+    assert "metrics" in json.loads(capsys.readouterr().out)
+
+
+def test_data_check(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "train.csv", "--valid", "valid.csv", "--model", "minilm-l6", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] and found["splits"]["train"]["examples"] == 48
+    assert "tokens" in found["splits"]["train"]["lengths"]
+    assert main(["data", "check", "train.csv", "--test", "train.csv"]) == 1
+    assert "same file" in capsys.readouterr().out
+    assert main(["data", "check", "train.conll"]) == 0
+    assert "PER" in capsys.readouterr().out
+
+
+def test_demo_on_files_at_hand(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--model", "minilm-l6", "--data", "train.csv", "--out", "runs/demo", "--offline"]) == 0
+    out = capsys.readouterr().out
+    for words in ("The data", "most frequent label", "before", "after", "Confusion", "runs/demo", "handloom train"):
+        assert words in out
+    assert (work / "runs" / "demo" / "report.html").is_file()
+
+
+def test_demo_without_a_network_says_what_is_missing(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--offline", "--model", "nowhere"]) == 1
+    complaint = capsys.readouterr().err
+    assert "nowhere" in complaint and "tweets_GroundTruth.txt" in complaint and "--data" in complaint
+
+
+def test_doctor(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["self-test"] == "passed" and found["versions"]["handloom"] == __version__
+    assert {"processor", "instructions", "threads", "memory", "caches"} <= found.keys()
+
+
+def test_options_of_train_are_the_settings() -> None:
+    """Every setting is an option, and the defaults that --help shows are the settings' own."""
+    command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    options = {parameter.name: parameter for parameter in command.params}
+    for setting in fields(Settings):
+        shown = options[setting.name].show_default
+        if setting.default is None or setting.default is MISSING:
+            assert shown is True, setting.name
+        else:
+            assert shown == str(setting.default), setting.name
+
+
+def test_choices_in_help_are_those_of_the_code() -> None:
+    from handloom.text.windows import HOW
+    from handloom.train.optimisers import OPTIMISERS
+    from handloom.train.schedules import SHAPES
+
+    command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    shown = {parameter.name: set((parameter.metavar or "").split("|")) for parameter in command.params}
+    assert shown["long"] == set(HOW) and shown["optimizer"] == set(OPTIMISERS) and shown["schedule"] == set(SHAPES)
+
+
+def test_help_is_quick_to_load_and_heavy_modules_are_not() -> None:
+    code = (
+        "import sys; from handloom.cli.main import main; main(['--help']); "
+        "sys.exit(len({'numpy', 'llvmlite', 'tokenizers', 'huggingface_hub'} & sys.modules.keys()))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert re.search(r"demo.*train.*predict", found.stdout, re.DOTALL)
+
+
+def test_importing_handloom_does_not_import_the_command_line() -> None:
+    code = "import sys, handloom; handloom.TextClassifier; sys.exit('typer' in sys.modules or 'rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
