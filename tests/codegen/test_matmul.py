@@ -6,7 +6,7 @@ import ctypes
 import mmap
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def host_levels() -> list[str]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def target(level: str | None = None) -> Target:
     cpu, features, triple = llvm.host()
     return choose(triple, cpu, features, level)
@@ -53,7 +53,9 @@ class BiasEpilogue(StoreEpilogue):
             address = f.at(self.bias, f.add(column, j * here.lanes), "float")
             self.loaded.append(f.masked_load(type, address, mask) if mask else f.load(type, address))
 
-    def store(self, f: Function, row: Value, column: Value, vectors: list[Value], masks: Sequence[Value | None]) -> None:
+    def store(
+        self, f: Function, row: Value, column: Value, vectors: list[Value], masks: Sequence[Value | None]
+    ) -> None:
         added = [f.binary("fadd", value, bias) for value, bias in zip(vectors, self.loaded, strict=True)]
         super().store(f, row, column, added, masks)
 
@@ -63,7 +65,7 @@ class BiasEpilogue(StoreEpilogue):
 Compiled = tuple[ProductKernel, Any, Any]
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(product: Product, level: str | None = None, epilogue: str = "store") -> Compiled:
     module, here = Module(), target(level)
     made: StoreEpilogue = {"store": StoreEpilogue, "bias": BiasEpilogue}.get(

@@ -45,7 +45,7 @@ def ceil_div(x: int, y: int) -> int:
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles and panels of a product and the blocks of them that are one task each: integers, or values in the kernel."""
+    """Into how many blocks of rows and of columns one product is cut; a pair of them is a task."""
 
     row_blocks: int
     column_blocks: int

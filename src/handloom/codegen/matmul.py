@@ -14,12 +14,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from handloom.codegen import pack
-from handloom.codegen.blocking import blocking, ceil_div, emit_ceil, emit_depth, emit_grid, grid
-from handloom.codegen.emit import Function, Module, Value, integer, vector, zero
+from handloom.codegen.blocking import blocking, ceil_div, emit_depth, emit_grid, grid
+from handloom.codegen.emit import Function, Module, Value, integer, vector
+from handloom.codegen.micro import LINE, micro_kernel, row_variants
 from handloom.codegen.target import Target
 
 A, B, M, N, K, A_STRIDE, B_STRIDE, A_BATCH, B_BATCH, ROW_SUMS, BATCH, EPILOGUE = range(12)
 """Slots of a product's arguments: pointers, sizes, strides in elements; EPILOGUE is the first that belongs to it."""
+
+ALIAS = 1024
+"""Row strides of A [M, K] that are multiples of this (f32; 4 KB) put a tile's rows into one set of the first cache: the
+tile is copied (measured: 0.95 of the ceiling instead of 0.70). Of a transposed A, a tile as wide as a cache line gains
+nothing from a copy (0.93 instead of 0.88); a narrower one does, because the next tiles need the same lines."""
+
+SUMS = 16
+"""Room for the sums of a tile's rows, in elements."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Epilogue(Protocol):
     """What happens to finished rows of C. `columns` and `store` may be called for several copies of the code."""
 
     def prepare(self, f: Function, args: Value, batch: Value) -> None:
-        """Once a task: load pointers and sizes from the slots from EPILOGUE on; `batch` (i64) is the product's index."""
+        """Once a task: load pointers and sizes from the slots from EPILOGUE on; `batch` (i64): which product."""
 
     def columns(self, f: Function, column: Value, masks: Sequence[Value | None]) -> None:
         """Once a panel: what belongs to columns `column` …; a mask for each vector where not all columns exist."""
@@ -199,12 +208,13 @@ class _Writer:
         packer = (pack.pack_rows_transposed if self.product.transpose_a else pack.pack_rows)(self.module, self.layout)
         f.when(copied, lambda: pack.call(f, packer, source, self.a_stride, self.depth, rows, self.to_tiles))
         a = f.select(copied, self.to_tiles, source)
-        stride = f.select(copied, integer(self.layout.a_depth if self.product.transpose_a else self.layout.a_row), self.a_stride)
+        stride = f.select(copied, integer(self.layout.copied_stride), self.a_stride)
         number = f.sub(tile, self.tiles[0])
         if self.product.row_sums:
             mine = f.compare("icmp eq", f.urem(tile, self.column_blocks), self.column_block)
-            f.when(f.binary("and", self.sums_asked, mine), lambda: self.sum(a, stride, m, rows, f.at(self.to_rows, f.mul(number, SUMS), "float")))
-        kernel = self.micro_kernel(rows)
+            sums = f.at(self.to_rows, f.mul(number, SUMS), "float")
+            f.when(f.binary("and", self.sums_asked, mine), lambda: self.sum(a, stride, m, rows, sums))
+        kernel = self.chosen_kernel(rows)
         waiting = f.select(self.more, f.mul(f.mul(number, self.width), self.cell), integer(0))
         cells = f.at(self.to_sums, waiting, "float")
 
@@ -220,7 +230,9 @@ class _Writer:
             ahead_stride, ahead_step = (f.select(useful, step, integer(0)) for step in steps)
             b = f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
             cell = f.at(cells, f.select(self.more, f.mul(j, self.cell), integer(0)), "float")
-            pack.call(f, kernel, a, stride, b, self.depth, cell, f.cast("zext", self.first, "i64"), ahead, ahead_stride, ahead_step, *self.output_ahead(m, j))
+            first = f.cast("zext", self.first, "i64")
+            near = (ahead, ahead_stride, ahead_step, *self.output_ahead(m, j))
+            pack.call(f, kernel, a, stride, b, self.depth, cell, first, *near)
             f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
 
         f.loop(0, self.width, 1, panel, nonempty=True, unroll=False)
@@ -271,9 +283,9 @@ class _Writer:
         def store(i: Value, _: list[Value]) -> None:
             f.store(f.load("float", f.at(sums, i, "float")), f.at(self.sums, f.add(m, i), "float"))
 
-        f.when(self.last, lambda: f.loop(0, rows, 1, store, nonempty=True, unroll=False) and None)
+        f.when(self.last, lambda: f.loop(0, rows, 1, store, nonempty=True, unroll=False))
 
-    def micro_kernel(self, rows: Value) -> str:
+    def chosen_kernel(self, rows: Value) -> str:
         """The address of the smallest micro-kernel that has these rows."""
         f = self.f
         chosen: Value | None = None
@@ -301,96 +313,18 @@ class _Writer:
 
             f.loop(0, rows, 1, row, nonempty=True, unroll=False)
 
-        def whole() -> None:
+        def whole() -> Sequence[Value]:
             rows_of([None] * len(vectors))
+            return ()
 
-        def masked() -> None:
+        def masked() -> Sequence[Value]:
             left = f.sub(self.n, column)
             rows_of([f.below(f.sub(left, j * lanes), lanes) for j in vectors])
+            return ()
 
         if self.product.n is not None and self.product.n % columns == 0:
             whole()
         elif lanes == 16:  # masks cost nothing
             masked()
         else:
-            f.when(f.compare("icmp sle", f.add(column, columns), self.n), lambda: whole() or [], lambda: masked() or [])
-
-
-SUMS = 16
-"""Room for the sums of a tile's rows, in elements."""
-
-
-LINE = 16
-"""f32 in a cache line, and the k's between two looks ahead."""
-
-
-ALIAS = 1024
-"""Row strides of A [M, K] that are multiples of this (f32; 4 KB) put a tile's rows into one set of the first cache: the tile
-is copied (measured: 0.95 of the ceiling instead of 0.70). Of a transposed A, a tile as wide as a cache line gains nothing
-from a copy (0.93 instead of 0.88); a narrower one does, because the next tiles need the same lines."""
-
-
-def prefetch(f: Function, address: Value, *, write: bool) -> None:
-    """Asks for a cache line: to be read soon from the second cache, or to be written from the first."""
-    level = 3 if write else 2
-    f.call("llvm.prefetch.p0", "void", address, integer(int(write), "i32"), integer(level, "i32"), integer(1, "i32"))
-
-
-def multiply_add(f: Function, target: Target, x: Value, y: Value, z: Value) -> Value:
-    """x · y + z, rounded once, or twice where the processor has no such instruction (a library call otherwise)."""
-    return f.binary("fadd", f.binary("fmul", x, y), z) if target.name == "sse2" else f.fma(x, y, z)
-
-
-def row_variants(target: Target) -> tuple[int, ...]:
-    """Row counts that micro-kernels exist for; a tile with fewer rows takes the next larger one."""
-    rows = target.rows
-    return tuple(sorted({rows, ceil_div(rows * 4, 7), ceil_div(rows * 2, 7), 1}))
-
-
-def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
-    """void (tile of A, panel of B, depth, cell, first): cell[rows, columns] (+)= A · B, in the order of k."""
-    target = layout.target
-    lanes, vectors = target.lanes, range(target.vectors)
-    type = vector("float", lanes)
-
-    def body(f: Function) -> None:
-        a, stride, b, depth, cell, first, ahead, ahead_stride, ahead_step, out, out_stride = f.parameters
-        a_row, a_depth = (integer(1), stride) if layout.transpose_a else (stride, integer(1))
-        places = [f.at(cell, i * target.columns + j * lanes, "float") for i in range(rows) for j in vectors]
-        starts = f.when(
-            f.compare("icmp ne", first, integer(0)),
-            lambda: [zero(type)] * len(places),
-            lambda: [f.load(type, place, 4 * lanes) for place in places],
-        )
-
-        def step(k: Value, sums: list[Value]) -> list[Value]:
-            panel = f.at(b, f.mul(k, target.columns), "float")
-            right = [f.load(type, f.at(panel, j * lanes, "float"), 4 * lanes) for j in vectors]
-            column = f.at(a, f.mul(k, a_depth), "float")
-            out: list[Value] = []
-            for i in range(rows):
-                left = f.splat(f.load("float", f.at(column, f.mul(a_row, i), "float")), lanes)
-                out += [multiply_add(f, target, left, right[j], sums[i * len(vectors) + j]) for j in vectors]
-            return out
-
-        def stretch(start: Value, carried: list[Value]) -> list[Value]:
-            """LINE k's, and as many cache lines asked for ahead, and a row of the output."""
-            at, place, *sums = carried
-            following = [f.at(at, ahead_step, "float"), f.at(place, out_stride, "i8")]
-            for _ in range(LINE):
-                prefetch(f, at, write=False)
-                at = f.at(at, ahead_stride, "float")
-            for line in range(0, target.columns, LINE):
-                prefetch(f, f.at(place, line, "float"), write=True)
-            stop = f.smin(depth, f.add(start, LINE))
-            return [*following, *f.loop(start, stop, 1, step, sums, nonempty=True, unroll=False)]
-
-        _, _, *totals = f.loop(0, depth, LINE, stretch, [ahead, out, *starts], nonempty=True, unroll=False)
-        for place, total in zip(places, totals, strict=True):
-            f.store(total, place, 4 * lanes)
-
-    parameters = [("ptr noalias", "a"), ("i64", "stride"), ("ptr noalias align 64", "b"), ("i64", "depth")]
-    parameters += [("ptr noalias align 64", "cell"), ("i64", "first")]
-    parameters += [("ptr", "ahead"), ("i64", "ahead.stride"), ("i64", "ahead.step"), ("ptr", "out"), ("i64", "out.stride")]
-    form = "transposed" if layout.transpose_a else "rows"
-    return pack.shared(module, f"product.{form}.{rows}x{target.vectors}x{lanes}.{layout.depth}", parameters, body)
+            f.when(f.compare("icmp sle", f.add(column, columns), self.n), whole, masked)

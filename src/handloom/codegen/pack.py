@@ -46,6 +46,11 @@ class Layout:
         return self.a_vectors * self.target.lanes if self.transpose_a else 1
 
     @property
+    def copied_stride(self) -> int:
+        """From row to row of a copied tile; of transposed A, from k to k."""
+        return self.a_depth if self.transpose_a else self.a_row
+
+    @property
     def tile(self) -> int:
         """Elements of a copied tile of A."""
         return self.depth * self.a_depth if self.transpose_a else self.target.rows * self.a_row
@@ -131,7 +136,7 @@ def pack_panels_transposed(module: Module, layout: Layout) -> str:
                     f.store(value, f.at(place, f.mul(f.add(k, i), columns), SCALAR))
 
             if lanes >= 8:  # masks cost nothing
-                f.loop(0, depth, lanes, lambda k, _: square(k, f.below(f.sub(depth, k), lanes)), nonempty=True, unroll=False)
+                f.loop(0, depth, lanes, lambda k, _: square(k, f.below(f.sub(depth, k), lanes)), unroll=False)
             else:
                 f.loop(0, whole, lanes, lambda k, _: square(k, None), unroll=False)
                 f.when(f.compare("icmp slt", whole, depth), lambda: square(whole, left))
@@ -227,7 +232,8 @@ def sum_rows(module: Module, layout: Layout) -> str:
         for place, total in zip(places, f.loop(0, depth, 1, add, starts, nonempty=True, unroll=False), strict=True):
             f.store(total, place)
 
-    parameters = [("ptr noalias", "tile"), ("i64", "stride"), ("i64", "depth"), ("ptr noalias", "sums"), ("i64", "first")]
+    parameters = [("ptr noalias", "tile"), ("i64", "stride"), ("i64", "depth")]
+    parameters += [("ptr noalias", "sums"), ("i64", "first")]
     form = "transposed" if layout.transpose_a else "rows"
     return shared(module, f"pack.sums.{form}.{target.rows}.{layout.depth}", parameters, body)
 
@@ -251,11 +257,12 @@ def transposed(f: Function, rows: list[Value]) -> list[Value]:
     while step < lanes:  # exchange blocks of `step` lanes between vectors `step` apart
         out = list(groups)
         even = [block + i for block in range(0, lanes, 2 * step) for i in range(step)]
+        odd = [e + step for e in even]
         for i in range(lanes):
             if not i & step:
                 x, y = groups[i], groups[i + step]
                 out[i] = f.shuffle(x, y, _merge(even, [lanes + e for e in even], step))
-                out[i + step] = f.shuffle(x, y, _merge([e + step for e in even], [lanes + e + step for e in even], step))
+                out[i + step] = f.shuffle(x, y, _merge(odd, [lanes + e for e in odd], step))
         groups, step = out, 2 * step
     return groups
 
