@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handloom.data.examples import TEXT, TOKEN, Dataset, TextExample, TokenExample
@@ -322,6 +322,51 @@ def test_errors_say_what_and_where(
         read(write(tmp_path, name, content), task, **options)
 
 
+PARTS = ["text", "label", ",", "\t", " ", "\n", "\n\n", '"', "B-X", "O", "I-", "a", "天", "{", "}", "[", "]", ":", "1"]
+PARTS += ["null", "NaN", "#", "\r", "\x00", "-DOCSTART-", "\ufeff", "\u2028"]
+PARTS += [
+    '{"text": "a", "label": ',
+    '{"tokens": ["a"], "tags": ',
+    '"spans": ',
+    '["O"]',
+    "}\n",
+    '"b"',
+    "[0, 1, ",
+    "a\tO\n",
+]
+NOISE = st.one_of(
+    st.binary(max_size=60),
+    st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")),
+    st.lists(st.sampled_from(PARTS), max_size=25).map(lambda parts: "".join(parts).encode()),
+)
+
+
+@settings(max_examples=300)
+@given(
+    NOISE,
+    st.sampled_from(["x.csv", "x.tsv", "x.jsonl", "x.json", "x.conll", "x.txt", "x"]),
+    st.sampled_from([TEXT, TOKEN]),
+    st.booleans(),
+    st.sampled_from(["error", "keep"]),
+)
+def test_noise_is_read_or_refused_in_words(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str, task: str, labelled: bool, blanks: str
+) -> None:
+    path = write(tmp_path_factory.getbasetemp(), name, content)
+    try:
+        dataset = read(path, task, labelled=labelled, blanks=blanks)
+    except HandloomError as error:
+        assert name in str(error) or "--" in str(error)
+        return
+    assert len(dataset) > 0
+    for one in dataset:
+        assert isinstance(one.text, str)
+        if isinstance(one, TokenExample):
+            assert all(one.text[span.start : span.end] == span.text for span in one.spans or ())
+        if labelled and blanks == "error":
+            assert one.text.strip() and (task == TOKEN or one.labels)
+
+
 def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
     write(tmp_path, "train.csv", "x")
     with pytest.raises(HandloomError, match=r"trian\.csv does not exist\. Did you mean train\.csv\?"):
@@ -371,6 +416,11 @@ def test_the_likely_encoding_is_named_with_the_option(encoding: str, tmp_path: P
     with pytest.raises(HandloomError, match=rf"x\.csv .*byte.* --encoding {encoding}$"):
         read(path)
     assert read(path, encoding=encoding)[0].text == SAMPLES[encoding].split("\n")[1].split(",")[0]
+
+
+def test_a_few_chinese_characters_are_enough(tmp_path: Path) -> None:
+    with pytest.raises(HandloomError, match="looks like gb18030"):
+        read(write(tmp_path, "x.csv", "内容,标签\n物流快,1\n".encode("gb18030")))
 
 
 def test_the_first_wrong_byte_is_named(tmp_path: Path) -> None:

@@ -50,13 +50,14 @@ def read_conll(file: TextFile, options: Options) -> Dataset[TokenExample]:
     rows = []
     for group in groups:
         for line in group:
-            _check(line, width, (word, tag) if options.labelled else (word,), exact, file, delimiter)
+            if len(line.fields) != width:
+                _check(line, width, (word, tag) if options.labelled else (word,), exact, file, delimiter)
         words = [line.fields[word] for line in group]
         tags = [line.fields[tag].strip() for line in group] if options.labelled else None
         if group:
             rows.append(Tagged(f"{file.path}:{group[0].number}", words, tags, {}))
     separated = {"\t": "tabs", None: "blanks"}.get(delimiter, repr(delimiter))
-    used = {"text": str(word + 1), **({"label": str(tag % width + 1)} if options.labelled else {})}
+    used = {"text": str(word % width + 1), **({"label": str(tag % width + 1)} if options.labelled else {})}
     notes = [f"words: column {word % width + 1} of {width}, separated by {separated}"]
     if options.labelled:
         notes.append(f"labels: column {tag % width + 1}")

@@ -41,7 +41,7 @@ def likely(content: bytes) -> str | None:
         if alone and name != "cp1252":
             continue
         text = _decoded(sample, name)
-        if text is None:
+        if text is None or (name in ("cp1251", "koi8_r") and _changes_case(text)):
             continue
         foreign = [character for character in text if character > "\x7f"]
         hits = sum(map(frozenset(common).__contains__, foreign))
@@ -49,12 +49,20 @@ def likely(content: bytes) -> str | None:
         chance = len(common) / 128 if name in _SINGLE_BYTE else len(common) / 8000
         share = hits / max(len(foreign), 1)
         scores[name] = (share - chance) / (1 - chance)
-    if not scores:
-        return "cp1252" if alone else None
-    best = max(scores, key=lambda name: scores[name])
-    if scores[best] < 0.15:
-        return "cp1252" if alone else None
+    best = max(scores, key=lambda name: scores[name], default="")
+    if not best or scores[best] < 0.15:
+        return "cp1252" if alone else "gb18030" if _is_chinese(_decoded(sample, "gb18030")) else None
     return best
+
+
+def _changes_case(text: str) -> bool:
+    """Whether many words go from small letters to capitals: the mark of other bytes read as Cyrillic."""
+    return len(re.findall("[а-яё][А-ЯЁ]", text)) * 10 > len(re.findall("[а-яёА-ЯЁ]+", text))
+
+
+def _is_chinese(text: str | None) -> bool:
+    """Whether everything beyond ASCII is a Chinese character or its punctuation."""
+    return text is not None and not re.search("[^\x00-\x7f\u2010-\u2026\u3000-\u303f\u4e00-\u9fff\uff00-\uff65]", text)
 
 
 def _decoded(sample: bytes, name: str) -> str | None:

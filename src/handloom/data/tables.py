@@ -32,6 +32,10 @@ def read_csv(file: TextFile, options: Options) -> tuple[list[Record], list[str]]
         raise UsageError(f"--delimiter {options.delimiter!r}: a delimiter is one character, or `tab`.")
     quoted = delimiter != "\t" or _quotes(file.text)
     rows = [row for row in _rows(file.text, delimiter, quoted, file.path) if any(field.strip() for field in row[1])]
+    if not rows:
+        raise HandloomError(
+            f"{file.path} holds no text, only {_DELIMITERS.get(delimiter, repr(delimiter))} and blanks."
+        )
     header, rows, notes = _header(rows, options)
     width = len(header)
     for line, row in rows:

@@ -79,6 +79,8 @@ def _unspaced(character: str) -> bool:
     if not character:
         return False
     code = ord(character)
+    if code < _UNSPACED[0][0]:
+        return False
     if any(first <= code <= last for first, last in _UNSPACED):
         return True
     return 0x3001 <= code <= 0x303F or 0xFF01 <= code <= 0xFF0F or 0xFF1A <= code <= 0xFF20
