@@ -41,17 +41,8 @@ from handloom.graph import philox as random
 from handloom.graph.attention_reference import AttentionLike
 
 FORWARD_SLOTS = (
-    "q",
-    "k",
-    "v",
-    "starts",
-    "key_starts",
-    "out",
-    "log_sum",
-    "q_stride",
-    "k_stride",
-    "v_stride",
-    "out_stride",
+    *("q", "k", "v", "starts", "key_starts", "out", "log_sum"),
+    *("q_stride", "k_stride", "v_stride", "out_stride"),
 )
 
 
@@ -72,7 +63,7 @@ def emit_attention(
     key_head = f.udiv(head, options.heads // options.key_value_heads)
     q, out = (head_rows(f, slots, n, extent.first_query, head, options.head_size) for n in ("q", "out"))
     k, v = (head_rows(f, slots, n, extent.first_key, key_head, options.head_size) for n in ("k", "v"))
-    state = random_source(f, slots) if options.dropout else None
+    source = random_source(f, slots) if options.dropout else None
 
     # scratch: random words[64], factors[16], tops[n], totals[n], scores[ROWS][stride], panels
     line = round_up(f, extent.n, 16)
@@ -92,7 +83,7 @@ def emit_attention(
 
         def softmax(index: Value, _: list[Value]) -> None:
             query = f.add(start, index)
-            row = Row(f, shape, options, extent, args, head, query, hook, state, scratch)
+            row = Row(f, shape, options, extent, args, head, query, hook, source, scratch)
             top, total = _softmax(f, row, f.at(scores, f.mul(index, extent.stride), "float"), first, last)
             quotient = f.binary("fdiv", number(random.keep_scale(options.dropout)), total)
             nothing = f.compare("fcmp oeq", total, number(0.0))
@@ -102,17 +93,8 @@ def emit_attention(
 
         f.loop(0, rows, 1, softmax, unroll=False)
         probabilities, count = f.at(scores, first, "float"), f.sub(high, first)
-        narrow_arguments = (
-            probabilities,
-            extent.stride,
-            v.at(first),
-            v.stride,
-            out.at(start),
-            out.stride,
-            count,
-            factors,
-        )
-        by_rows(f, rows, lambda r: call(f, f"{narrow}{r}", *narrow_arguments))
+        matrices = (probabilities, extent.stride, v.at(first), v.stride, out.at(start), out.stride)
+        by_rows(f, rows, lambda r: call(f, f"{narrow}{r}", *matrices, count, factors))
 
     even_tiles(f, extent.n, ROWS, tile)
     _store_log_sums(f, shape, options, extent, slots.pointer("log_sum"), head, tops, totals)

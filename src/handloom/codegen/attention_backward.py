@@ -70,7 +70,7 @@ def emit_attention_backward(
     extent = load_extent(f, slots, f.udiv(task, options.key_value_heads), shape.lanes)
     k, v, dk, dv = (head_rows(f, slots, n, extent.first_key, key_head, size) for n in ("k", "v", "dk", "dv"))
     log_sum = slots.pointer("log_sum")
-    state = random_source(f, slots) if options.dropout else None
+    source = random_source(f, slots) if options.dropout else None
 
     # scratch: random words[64], probabilities[QUERIES][stride], slopes[QUERIES][stride], panels of k, panels of v
     probabilities = f.at(scratch, random.BLOCK, "i32")
@@ -105,7 +105,7 @@ def emit_attention_backward(
 
                 def softmax(i: Value, _: list[Value]) -> None:
                     query = f.add(start, i)
-                    row = Row(f, shape, options, extent, args, head, query, hook, state, scratch)
+                    row = Row(f, shape, options, extent, args, head, query, hook, source, scratch)
                     token = f.mul(f.add(extent.first_query, query), options.heads)
                     kept_sum = f.load("float", f.at(log_sum, f.add(token, head), "float"))
                     delta = _dot(f, shape, out.at(query), dout.at(query))
@@ -114,8 +114,8 @@ def emit_attention_backward(
                     _slopes(f, row, *lines, first, last, kept_sum, delta)
 
                 f.loop(0, rows, 1, softmax, unroll=False)
-                source, count = f.at(slope, first, "float"), f.sub(high, first)
-                arguments = (source, extent.stride, k.at(first), k.stride, dq.at(start), dq.stride, count)
+                left, count = f.at(slope, first, "float"), f.sub(high, first)
+                arguments = (left, extent.stride, k.at(first), k.stride, dq.at(start), dq.stride, count)
                 by_rows(f, rows, lambda r: call(f, f"{by_key}{r}", *arguments))
 
             even_tiles(f, length, ROWS, tile)
@@ -124,8 +124,8 @@ def emit_attention_backward(
                 key = f.add(first, offset)
 
                 def sums(r: int) -> None:
-                    for source, right, target in ((probabilities, dout, dv), (slopes, q, dk)):
-                        left = f.at(source, key, "float")
+                    for weights, right, target in ((probabilities, dout, dv), (slopes, q, dk)):
+                        left = f.at(weights, key, "float")
                         arguments = (left, extent.stride, right.at(begin), right.stride, target.at(key), target.stride)
                         call(f, f"{by_query}{r}", *arguments, length)
 

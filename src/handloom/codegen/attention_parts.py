@@ -25,7 +25,8 @@ class AttentionKernel:
     """What a caller has to know of an emitted kernel `void @name(ptr args, i64 task, ptr scratch)`.
 
     slots: the names of the 64-bit arguments in their order: addresses of f32 (starts, key_starts: i32; state: u32[4])
-    and row strides counted in elements. "state" is there only with dropout; a hook's own slots follow.
+    and row strides counted in elements. "state" and "site" are there only with dropout: the options' own site does not
+    count, so that layers share a kernel. A hook's own slots follow.
     log_sum is [tokens, heads] without gaps.
     """
 
@@ -190,12 +191,12 @@ class Row:
         head: Value,
         query: Value,
         hook: ScoreHook | None,
-        state: philox.State | None,
+        source: RandomSource | None,
         bits: Value,
     ) -> None:
         """`bits`: room for BLOCK random words."""
         self.f, self.shape, self.options, self.args, self.head = f, shape, options, args, head
-        self.hook, self.state, self.bits = hook, state, bits
+        self.hook, self.source, self.bits = hook, source, bits
         self.position, self.low, self.high = visible(f, options, extent, query)
         token = f.add(f.mul(f.add(extent.first_query, query), options.heads), head)
         self.random_row = f.cast("trunc", token, "i32")
@@ -216,11 +217,10 @@ class Row:
 
     def walk(self, first: Value, last: Value, step: Step, carried: Sequence[Value]) -> list[Value]:
         """`step` for each vector of columns first … last − 1, with the lanes that dropout keeps."""
-        f, lanes, source = self.f, self.shape.lanes, self.state
+        f, lanes, source = self.f, self.shape.lanes, self.source
         if source is None:
             return f.loop(first, last, lanes, lambda column, c: step(column, c, None), carried, unroll=False)
         state, site = source
-
         words = vector("i32", lanes)
 
         def block(begin: Value, values: list[Value]) -> list[Value]:

@@ -28,7 +28,18 @@ class Pointer:
     role: str = "value"
 
 
-Argument = Pointer | Dimension
+@dataclass(frozen=True)
+class Number:
+    """A known number that is an argument all the same, so that kernels which differ only in it are one."""
+
+    number: int
+    label: str
+
+    def value(self, env: dict[str, int]) -> int:
+        return self.number
+
+
+Argument = Pointer | Number | Dimension
 
 
 @dataclass
@@ -67,6 +78,7 @@ class Evaluator:
         self.rows: dict[Node, Value] = {}  # numbers of the row at hand
         self.starts: dict[Node, Value] = {}  # where the row at hand begins in each tensor
         self.goals: dict[Node, Value] = {}  # and where it begins in each root
+        self.sites: dict[Node, Value] = {}
         self.states: dict[Node, philox.State] = {}
         self.given: dict[Node, Value] = {}  # values from elsewhere, such as a product's sums
 
@@ -93,8 +105,10 @@ class Evaluator:
             if node.op == "take":
                 rows = node.inputs[0].shape[0]
                 self.slot(rows)
-            if node.op == "random_uniform" and node.inputs[0] not in self.states:
-                self.states[node.inputs[0]] = philox.load_state(self.f, self.slot(Pointer(node.inputs[0])))
+            if node.op == "random_uniform":
+                self.sites[node] = self.f.cast("trunc", self.slot(Number(node.attrs.site, "site")), "i32")
+                if node.inputs[0] not in self.states:
+                    self.states[node.inputs[0]] = philox.load_state(self.f, self.slot(Pointer(node.inputs[0])))
         for root in roots:
             self.slot(Pointer(root))
             for stride in _strides(root):
@@ -205,7 +219,7 @@ class Evaluator:
             offset = f.add(f.mul(self.taken(x), self.slot(table.strides[0])), self.row_offset(table.strides[1:-1], self.axes[1:]))
             value = scalars.load(f, x.dtype, 0, f.at(self.slot(Pointer(table.base, table.offset)), offset, scalars.MEMORY[x.dtype]))
         elif x.op == "random_uniform":
-            words = philox.philox_words(f, self.states[x.inputs[0]], 4, x.attrs.site, f.cast("trunc", self.row, "i32"), integer(0, "i32"))
+            words = philox.philox_words(f, self.states[x.inputs[0]], 4, self.sites[x], f.cast("trunc", self.row, "i32"), integer(0, "i32"))
             value = self._uniform(f.extract(words[0], 0))
         elif OPS[x.op].kind == "reduce":
             value = self.reduced(x)
@@ -287,13 +301,13 @@ class Evaluator:
             if key not in place.words:
                 block = f.udiv(f.sub(place.column, place.shift), 4)  # 16 counters for 64 columns
                 first = f.add(f.cast("trunc", block, "i32"), part * lanes)
-                place.words[key] = philox.philox_words(f, self.states[x.inputs[0]], lanes, x.attrs.site, row, first)
+                place.words[key] = philox.philox_words(f, self.states[x.inputs[0]], lanes, self.sites[x], row, first)
             return self._uniform(place.words[key][word])
         inside = f.urem(place.column, 64)
         block = f.mul(f.udiv(place.column, 64), 16)
         part_start = f.urem(inside, 16) if parts > 1 else integer(0)
         first = f.cast("trunc", f.add(block, part_start), "i32")
-        words = philox.philox_words(f, self.states[x.inputs[0]], lanes, x.attrs.site, row, first)
+        words = philox.philox_words(f, self.states[x.inputs[0]], lanes, self.sites[x], row, first)
         chosen, which = words[0], f.udiv(inside, 16)
         for number, word in enumerate(words[1:], 1):
             chosen = f.select(f.compare("icmp eq", which, integer(number)), word, chosen)

@@ -15,7 +15,7 @@ from handloom.codegen.attention_backward import emit_attention_backward
 from handloom.codegen.attention_parts import AttentionKernel
 from handloom.codegen.emit import Module
 from handloom.codegen.epilogue import UnitEpilogue
-from handloom.codegen.evaluate import Argument, Pointer
+from handloom.codegen.evaluate import Argument, Number, Pointer
 from handloom.codegen.matmul import Product, StoreEpilogue, emit_product
 from handloom.codegen.moves import (
     COPY_ROWS,
@@ -264,9 +264,10 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     assert node is not None
     backward = node.op == "attention_backward"
     emit, given, made = (emit_attention_backward, BACKWARD_READS, BACKWARD_WRITES) if backward else (emit_attention, FORWARD_READS, FORWARD_WRITES)
-    name, kernel = low.kernel(node.op, lambda name: emit(low.module, name, node.attrs, low.target))
+    options = replace(node.attrs, site=0)  # the site is an argument
+    name, kernel = low.kernel(node.op, lambda name: emit(low.module, name, options, low.target))
     assert isinstance(kernel, AttentionKernel)
-    values: dict[str, Argument] = {}
+    values: dict[str, Argument] = {"site": Number(node.attrs.site, "site")}
     reads, writes = [], []
     for label, x in zip(given, node.inputs, strict=False):
         access = access_of(x)
