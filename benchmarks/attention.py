@@ -40,6 +40,7 @@ class Program:
     arguments: np.ndarray
     scratch: np.ndarray
     sequences: int
+    held: object = None
 
     def run(self) -> None:
         loop = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)(self.address)
@@ -102,7 +103,7 @@ def programs(
     data |= {"starts": starts, "key_starts": starts}
     made = []
     for kernel, name in zip(kernels, names, strict=True):
-        slots = [heads * size if slot.endswith("_stride") else data[slot].ctypes.data for slot in kernel.slots]
+        slots = [data[slot].ctypes.data if slot in data else heads * size for slot in kernel.slots]  # a site, too
         program = Program(
             kernel,
             library.address(name),
@@ -110,7 +111,7 @@ def programs(
             np.empty(kernel.scratch_bytes(length) + 64, np.uint8),
             sequences,
         )
-        program.keep = (library, data)  # type: ignore[attr-defined]
+        program.held = (library, data)
         made.append(program)
     return made[0], made[1]
 
@@ -151,26 +152,19 @@ def main() -> None:
     def ceiling() -> float:
         return 2 * CHAINS * target.lanes * steps / best_of(lambda: limit(out.ctypes.data, steps), 0.1)[0] / 1e9
 
-    print(
-        f"{platform.machine()}, {target.cpu}, {target.name}; {llvm.version()}; one thread, {given.heads} heads, {TOKENS} tokens"
-    )
-    print(
-        f"{'size':>4} {'length':>6} {'':>8} {'best ms':>8} {'median':>8} {'GFLOP/s':>8} {'of ceiling':>10} {'torch ms':>9}"
-    )
+    print(f"{platform.machine()}, {target.cpu}, {target.name}; {llvm.version()}")
+    print(f"one thread, {given.heads} heads, about {TOKENS} tokens, dropout {given.dropout}")
+    heading = ("size", "length", "", "best ms", "median", "GFLOP/s", "of ceiling", "torch ms")
+    print("{:>4} {:>6} {:>8} {:>8} {:>8} {:>8} {:>10} {:>8}".format(*heading))
     for size in given.sizes:
         for length in given.lengths:
-            torch_times = (
-                torch_seconds(given.heads, size, length, given.dropout, given.causal) if given.torch else (0.0, 0.0)
-            )
-            for program, peer in zip(
-                programs(target, given.heads, size, length, given.dropout, given.causal), torch_times, strict=True
-            ):
+            problem = (given.heads, size, length, given.dropout, given.causal)
+            peers = torch_seconds(*problem) if given.torch else (None, None)
+            for program, peer in zip(programs(target, *problem), peers, strict=True):
                 best, median = best_of(program.run)
                 rate = program.kernel.flops([(length, length)] * program.sequences) / best / 1e9
-                name = program.kernel.name
-                print(
-                    f"{size:4} {length:6} {name:>8} {best * 1e3:8.2f} {median * 1e3:8.2f} {rate:8.1f} {rate / ceiling():10.2f} {peer * 1e3:9.2f}"
-                )
+                line = f"{size:4} {length:6} {program.kernel.name:>8} {best * 1e3:8.2f} {median * 1e3:8.2f} {rate:8.1f}"
+                print(f"{line} {rate / ceiling():10.2f} {f'{peer * 1e3:.2f}' if peer else '-':>8}")
 
 
 if __name__ == "__main__":

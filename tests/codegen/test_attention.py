@@ -93,7 +93,9 @@ def run(
     held = {n: Guarded(a, 0 if n == "log_sum" else gap) for n, a in arrays.items() if a.dtype == np.float32}
     slots = []
     for name in kernel.slots:
-        if name.endswith("_stride"):
+        if name == "site":
+            slots.append(kernel.options.site)
+        elif name.endswith("_stride"):
             slots.append(held[name.removesuffix("_stride")].stride)
         else:
             slots.append(held[name].view.ctypes.data if name in held else arrays[name].ctypes.data)

@@ -162,8 +162,8 @@ def tile_range(
 ) -> tuple[Value, Value, Value]:
     """(first, high, last) of the keys that rows from `start` see.
 
-    `first` is a multiple of 64, so that it begins a panel and a block of random numbers; `high` is one past the last key
-    and `last` the same in whole vectors.
+    `first` is a multiple of 64, so that it begins a panel and a block of random numbers; `high` is one past the last
+    key and `last` the same in whole vectors.
     """
     low = visible(f, options, extent, start)[1]
     high = visible(f, options, extent, f.add(start, f.sub(rows, 1)))[2]
