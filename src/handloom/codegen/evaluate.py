@@ -29,17 +29,16 @@ class Pointer:
 
 
 @dataclass(frozen=True)
-class Number:
-    """A known number that is an argument all the same, so that kernels which differ only in it are one."""
+class Site:
+    """The site of a random node or of attention: an argument, so that kernels which differ only in it are one."""
 
-    number: int
-    label: str
+    node: Node
 
     def value(self, env: dict[str, int]) -> int:
-        return self.number
+        return int(self.node.attrs.site)
 
 
-Argument = Pointer | Number | Dimension
+Argument = Pointer | Site | Dimension
 
 
 @dataclass
@@ -106,7 +105,7 @@ class Evaluator:
                 rows = node.inputs[0].shape[0]
                 self.slot(rows)
             if node.op == "random_uniform":
-                self.sites[node] = self.f.cast("trunc", self.slot(Number(node.attrs.site, "site")), "i32")
+                self.sites[node] = self.f.cast("trunc", self.slot(Site(node)), "i32")
                 if node.inputs[0] not in self.states:
                     self.states[node.inputs[0]] = philox.load_state(self.f, self.slot(Pointer(node.inputs[0])))
         for root in roots:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from handloom.codegen.attention import emit_attention
 from handloom.codegen.attention_backward import emit_attention_backward
 from handloom.codegen.attention_parts import AttentionKernel
 from handloom.codegen.emit import Module
 from handloom.codegen.epilogue import UnitEpilogue
-from handloom.codegen.evaluate import Argument, Number, Pointer
-from handloom.codegen.matmul import Product, StoreEpilogue, emit_product
+from handloom.codegen.evaluate import Argument, Pointer, Site
+from handloom.codegen.matmul import Product, ProductKernel, StoreEpilogue, emit_product
 from handloom.codegen.moves import (
     COPY_ROWS,
     SCATTER_PARTS,
@@ -25,8 +26,9 @@ from handloom.codegen.moves import (
     emit_scatter_add,
     emit_zero,
 )
-from handloom.codegen.rows import FINISH_COLUMNS, _Graph, emit_finish, emit_loop
+from handloom.codegen.rows import FINISH_COLUMNS, LoopKernel, _Graph, emit_finish, emit_loop
 from handloom.codegen.scalars import MEMORY
+from handloom.codegen.signature import Signature
 from handloom.codegen.target import Target
 from handloom.graph.access import Access, access_of, base_of, dense_strides
 from handloom.graph.build import project
@@ -60,6 +62,7 @@ class Lowering:
         self.materialised = materialised
         self.module = Module()
         self._names: dict[str, str] = {}
+        self._known: dict[Any, tuple[str, Any, Any]] = {}
         self.aliases: dict[Node, tuple[Node, Dimension]] = {}
         self.sizes: dict[Pointer, Count] = {}  # bytes of buffers that are no node's: partial sums, stacks
 
@@ -77,6 +80,25 @@ class Lowering:
             functions.extend(text.replace(f"@{PENDING}", f"@{name}") for text in own)
         return name, result
 
+    def named(self, key: Any, label: str, emit: Callable[[str], object]) -> tuple[str, Any]:
+        """The kernel known by `key`, emitted if it is new."""
+        if key not in self._known:
+            self._known[key] = (*self.kernel(label, emit), None)
+        return self._known[key][:2]
+
+    def unit_kernel(
+        self, unit: Unit, nodes: Sequence[Node], emit: Callable[[str], tuple[object, Sequence[Argument]]]
+    ) -> tuple[str, Any, tuple[Argument, ...]]:
+        """(name, what `emit` gave, arguments) of the unit's kernel: emitted, or that of a unit with the same signature."""
+        outside = lambda x: self.materialised(x) and x not in unit.members  # noqa: E731
+        signature = Signature(unit, nodes, lambda x: outside(x) or x.op == "input")
+        if signature.key not in self._known:
+            name, result = self.kernel(unit.kind, emit)
+            kernel, arguments = result  # type: ignore[misc]
+            self._known[signature.key] = name, kernel, signature.template(arguments)
+        name, kernel, template = self._known[signature.key]
+        return name, kernel, signature.arguments(template)
+
     def lower(self, unit: Unit) -> list[Step]:
         return LOWERINGS[unit.kind](self, unit)
 
@@ -85,16 +107,19 @@ class Lowering:
 
 
 def _loop(low: Lowering, unit: Unit) -> list[Step]:
-    name, kernel = low.kernel("loop", lambda name: emit_loop(low.module, name, unit, low.target, low.materialised))
-    from handloom.codegen.rows import LoopKernel
+    def emit(name: str) -> tuple[LoopKernel, tuple[Argument, ...]]:
+        kernel = emit_loop(low.module, name, unit, low.target, low.materialised)
+        return kernel, kernel.arguments
 
+    nodes = _Graph(unit, low.materialised).nodes
+    name, kernel, arguments = low.unit_kernel(unit, nodes, emit)
     assert isinstance(kernel, LoopKernel)
-    pointers = [a for a in kernel.arguments if isinstance(a, Pointer)]
+    pointers = [a for a in arguments if isinstance(a, Pointer)]
     writes = tuple(p for p in pointers if p.role == "partial" or (p.node in unit.roots and p.offset == 0))
     reads = tuple(p for p in pointers if p not in writes)
     tasks: Count = kernel.tasks
-    steps = [Step(name, kernel.arguments, tasks, reads, writes, kernel.scratch, "loop")]
-    for width, sums in _by_width(kernel.partials).items():
+    steps = [Step(name, arguments, tasks, reads, writes, kernel.scratch, "loop")]
+    for width, sums in _by_width([p.node for p in pointers if p.role == "partial"]).items():
         partials = [Pointer(s, role="partial") for s in sums]
         for partial in partials:
             size = DTYPES[partial.node.dtype]
@@ -102,9 +127,9 @@ def _loop(low: Lowering, unit: Unit) -> list[Step]:
         element = MEMORY[sums[0].dtype]
         finish, _ = low.kernel("finish", lambda name, c=len(sums), e=element: emit_finish(low.module, name, c, low.target, e))  # type: ignore[misc]
         results = tuple(Pointer(s) for s in sums)
-        arguments = (*partials, *results, _Tasks(tasks), width)
+        sizes = (*partials, *results, _Tasks(tasks), width)
         steps.append(
-            Step(finish, arguments, lambda env, w=width: -(-size_value(w, env) // FINISH_COLUMNS), tuple(partials), results, kind="finish")  # type: ignore[misc]
+            Step(finish, sizes, lambda env, w=width: -(-size_value(w, env) // FINISH_COLUMNS), tuple(partials), results, kind="finish")  # type: ignore[misc]
         )
     return steps
 
@@ -164,12 +189,13 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
         roots = (Pointer(dot),)
     else:
         nodes = [x for x in _Graph(unit, low.materialised).nodes if x is not unit.row_sums]
-        epilogue = UnitEpilogue(unit, nodes, low.target, outside)
-        name, kernel = low.kernel("dot", lambda name: emit_product(low.module, name, product, low.target, epilogue))
-        tail = tuple(epilogue.arguments)
-        roots = tuple(Pointer(root) for root in epilogue.roots)
-    from handloom.codegen.matmul import ProductKernel
 
+        def emit(name: str) -> tuple[ProductKernel, list[Argument]]:
+            epilogue = UnitEpilogue(unit, nodes, low.target, outside)
+            return emit_product(low.module, name, product, low.target, epilogue), epilogue.arguments
+
+        name, kernel, tail = low.unit_kernel(unit, nodes, emit)
+        roots = tuple(Pointer(root) for root in unit.roots if root is not unit.row_sums)
     assert isinstance(kernel, ProductKernel)
     strides = [_times(x.shape[-2], x.shape[-1]) if batched else 0 for x in dot.inputs]
     sums: Argument = Pointer(unit.row_sums) if unit.row_sums is not None else 0
@@ -265,9 +291,9 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     backward = node.op == "attention_backward"
     emit, given, made = (emit_attention_backward, BACKWARD_READS, BACKWARD_WRITES) if backward else (emit_attention, FORWARD_READS, FORWARD_WRITES)
     options = replace(node.attrs, site=0)  # the site is an argument
-    name, kernel = low.kernel(node.op, lambda name: emit(low.module, name, options, low.target))
+    name, kernel = low.named((node.op, options), node.op, lambda name: emit(low.module, name, options, low.target))
     assert isinstance(kernel, AttentionKernel)
-    values: dict[str, Argument] = {"site": Number(node.attrs.site, "site")}
+    values: dict[str, Argument] = {"site": Site(node)}
     reads, writes = [], []
     for label, x in zip(given, node.inputs, strict=False):
         access = access_of(x)

@@ -31,7 +31,7 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
     outputs, parts = units(attrs.body.outputs)
     roots = {root for part in parts for root in part.roots} | {project(p.anchor, i) for p in parts if p.anchor is not None and isinstance(p.anchor.spec, tuple) for i in range(len(p.anchor.spec))}
     inner = Lowering(low.target, lambda x: x in roots or x.op == "input")
-    inner.module, inner._names = low.module, low._names
+    inner.module, inner._names, inner._known = low.module, low._names, low._known
     body = [step for part in parts for step in (lower_scan(inner, part, units, capacity) if part.kind == "scan" else inner.lower(part))]
     low.sizes.update(inner.sizes)
 
