@@ -90,7 +90,7 @@ def pack_panels(module: Module, layout: Layout) -> str:
                 f.store(value, f.at(place, j * lanes, SCALAR))
 
         def row(k: Value, _: list[Value]) -> None:
-            f.loop(0, full, 1, lambda panel, _: copy(k, panel, [None] * vectors))
+            f.loop(0, full, 1, lambda panel, _: copy(k, panel, [None] * vectors), unroll=False)
 
         f.loop(0, depth, 1, row, nonempty=True, unroll=False)
 
@@ -116,6 +116,7 @@ def pack_panels_transposed(module: Module, layout: Layout) -> str:
         b, stride, depth, width, panels, to = f.parameters
         whole = f.mul(f.udiv(depth, lanes), lanes)
         left = f.below(f.sub(depth, whole), lanes)
+        starts = f.op(f"alloca [{lanes} x ptr], align 8", "ptr")
 
         def strip(number: Value, _: list[Value]) -> None:
             first = f.smin(f.mul(number, lanes), f.sub(width, 1))
@@ -123,14 +124,15 @@ def pack_panels_transposed(module: Module, layout: Layout) -> str:
             place = f.at(to, f.mul(f.udiv(number, vectors), layout.panel), SCALAR)
             place = f.at(place, f.mul(f.urem(number, vectors), lanes), SCALAR)
             at = f.at(b, f.mul(first, stride), SCALAR)
-            starts = [at]  # a row beyond the last repeats the last
-            for i in range(1, lanes):
-                step = f.select(f.compare("icmp sgt", rows, integer(i)), stride, integer(0))
-                at = f.at(at, step, SCALAR)
-                starts.append(at)
+            for i in range(lanes):
+                f.store(at, f.at(starts, i, "ptr"))
+                more = f.compare("icmp sgt", rows, integer(i + 1))  # a row beyond the last repeats the last
+                at = f.at(at, f.select(more, stride, integer(0)), SCALAR)
 
             def square(k: Value, mask: Value | None) -> None:
-                addresses = [f.at(start, k, SCALAR) for start in starts]
+                # volatile: LLVM takes longer than for the rest of a kernel to find out how best to step so many pointers
+                rows = [f.op(f"load volatile ptr, {f.at(starts, i, 'ptr')}, align 8", "ptr") for i in range(lanes)]
+                addresses = [f.at(row, k, SCALAR) for row in rows]
                 values = [f.masked_load(type, p, mask) if mask else f.load(type, p) for p in addresses]
                 for i, value in enumerate(transposed(f, values)):
                     f.store(value, f.at(place, f.mul(f.add(k, i), columns), SCALAR))
@@ -167,7 +169,7 @@ def pack_rows(module: Module, layout: Layout) -> str:
                 value = f.masked_load(type, address, mask) if mask else f.load(type, address)
                 f.store(value, f.at(place, k, SCALAR))
 
-            f.loop(0, whole, lanes, lambda k, _: copy(k, None))
+            f.loop(0, whole, lanes, lambda k, _: copy(k, None), unroll=False)
             f.when(f.compare("icmp slt", whole, depth), lambda: copy(whole, left))
 
         f.loop(0, rows, 1, row, nonempty=True, unroll=False)
