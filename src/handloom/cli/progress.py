@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from handloom.train import progress
 from handloom.train.progress import duration
@@ -26,7 +27,6 @@ class Bar:
 
     def __call__(self, event: progress.Progress) -> None:
         if event.kind == "step":
-            self.bar.start()
             self.bar.update(
                 self.task,
                 completed=event.step,
@@ -37,12 +37,15 @@ class Bar:
                 speed=f"{event.tokens_per_second:,.0f} tokens/s",
                 left=duration(event.eta),
             )
+            self.bar.start()
+        elif event.kind == "validation":
+            values = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in event.metrics.items())
+            best = ("  best so far", "green") if event.best else ""
+            self.console.print(Text.assemble((f"epoch {event.epoch:5.2f}  ", "dim"), values, best))
+        elif event.kind == "note":
+            self.console.print(Text(event.text, "dim"))
         elif event.kind == "end":
             self.close()
-            self.console.print(progress.line(event), markup=False)
-        elif event.kind != "checkpoint":
-            style = "green" if event.best else None
-            self.console.print(progress.line(event), markup=False, highlight=False, style=style)
 
     def close(self) -> None:
         """Give the terminal back, after an error as well."""

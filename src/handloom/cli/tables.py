@@ -102,7 +102,7 @@ def confusion_table(scores: Scores) -> Table | None:
         return None
     if len(names) > WIDEST_CONFUSION:
         return confused_pairs(scores)
-    table = plain("Confusion: rows are true, columns predicted")
+    table = plain("Confusion (a row is a true label)")
     table.add_column("")
     for name in names:
         table.add_column(Text(name, overflow="fold"), justify="right")
