@@ -82,7 +82,7 @@ def test_changed_data_and_settings_are_refused(tiny: Path, data: Path, tmp_path:
     with pytest.raises(HandloomError, match="train data is not what"):
         estimators.resume(out, listener=silent)
     copy.write_bytes(data.read_bytes())
-    with pytest.raises(HandloomError, match="lr = 0.003, not 0.1"):
+    with pytest.raises(HandloomError, match=r"lr = 0\.003, not 0\.1"):
         TextClassifier.from_pretrained(tiny).fit(
             copy, test=copy, out=out, resume=True, listener=silent, baselines=False, **{**OPTIONS, "lr": 0.1}
         )

@@ -24,9 +24,9 @@ class Feature:
     """One sequence for the model: a text, or one window of a long one.
 
     encoding: its tokens. example: index of the example that it is of. label: i32 or f32 array, `()` for one class a
-    sequence, [rows] for one a row; None if unknown. kept: the indices of its tokens in the whole text. length: tokens of
-    the whole text. rows: indices of the tokens that get logits, None where the sequence as a whole gets them; words: the
-    word that each of these rows speaks for.
+    sequence, [rows] for one a row; None if unknown. kept: the indices of its tokens in the whole text. length: tokens
+    of the whole text. rows: indices of the tokens that get logits, None where the sequence as a whole gets them; words:
+    the word that each of these rows speaks for.
     """
 
     encoding: Encoding
@@ -58,8 +58,9 @@ class Task:
     """encode · head · loss · decode · score.
 
     name: as in Hugging Face pipelines. labels: the classes that a head distinguishes, in the order of its outputs.
-    metric: the one that chooses the best weights. rows: what a row of logits stands for: "sequences", "tokens", or "rows",
-    those that the features name (batch["rows"]). label_shape, label_dtype: shape of one row's label and its dtype.
+    metric: the one that chooses the best weights. rows: what a row of logits stands for: "sequences", "tokens", or
+    "rows", those that the features name (batch["rows"]). label_shape, label_dtype: shape of one row's label and its
+    dtype.
     """
 
     name = "custom"
@@ -76,7 +77,8 @@ class Task:
     def head(self, width: int, rng: np.random.Generator) -> Module | None:
         """The layers between the encoder and the logits; None takes the family's own head for `name`.
 
-        A head is called with (hidden f32 [tokens, width], batch) and returns logits [sequences, tokens or rows, classes].
+        A head is called with (hidden f32 [tokens, width], batch) and returns logits [sequences, tokens or rows,
+        classes].
         """
         return None
 

@@ -32,8 +32,8 @@ class Prediction:
 
 
 class TextClassification(Task):
-    """labels: in the order of the head's outputs. class_weights: a factor for each label's loss. smoothing: the share of
-    a label that is spread over all labels."""
+    """labels: in the order of the head's outputs. class_weights: a factor for each label's loss. smoothing: the share
+    of a label that is spread over all labels."""
 
     name = TEXT
     metric = "macro_f1"

@@ -131,9 +131,7 @@ class TokenClassification(Task):
                 tags[word], sure[word] = self.labels[best[row]], float(shares[row, best[row]])
         return self.tagged(example.text, words, tags, sure)
 
-    def tagged(
-        self, text: str, words: Sequence[Word], tags: Sequence[str | None], sure: Sequence[float]
-    ) -> Tagged:
+    def tagged(self, text: str, words: Sequence[Word], tags: Sequence[str | None], sure: Sequence[float]) -> Tagged:
         """A prediction from a tag for each word and how sure each is."""
         return Tagged(tuple(words), tuple(tags), tuple(sure), self._spans(text, words, tags, sure))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,10 @@ def word_tags(task: TokenClassification, train: Sequence[TokenExample], test: Se
 def words_of(example: TextExample) -> list[str]:
     """Words and pairs of neighbours, in lower case; CJK by the character. Words of a pair are marked."""
     words: list[str] = _WORD.findall(example.text.lower())
-    found = words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
+    found = words + [f"{a} {b}" for a, b in pairwise(words)]
     if example.pair is not None:
         other = _WORD.findall(example.pair.lower())
-        found += [f"⏐{word}" for word in other + [f"{a} {b}" for a, b in zip(other, other[1:], strict=False)]]
+        found += [f"⏐{word}" for word in other + [f"{a} {b}" for a, b in pairwise(other)]]
     return found
 
 

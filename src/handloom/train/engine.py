@@ -1,9 +1,9 @@
 """A model in training: its state and the compiled programs that move it.
 
-Two functions make a step: `accumulate` (forward and backward of one micro-batch: summed loss, its weight, gradients) and
-`apply` (clip, update; see optimisers.py). With one micro-batch a step, the usual case, they are compiled as one program:
-the gradients then never leave its arena, nothing is zeroed or added. With several they are programs of their own.
-Parameters and moments are donated state; frozen parameters are plain inputs, so that no gradient of theirs is asked for.
+Two functions make a step: `accumulate` (forward and backward of one micro-batch: summed loss, its weight, gradients)
+and `apply` (clip, update; see optimisers.py). With one micro-batch a step, the usual case, they are compiled as one
+program: the gradients then never leave its arena, nothing is zeroed or added. With several they are programs of their own.
+Parameters and moments are donated state; frozen parameters are plain inputs: no gradient of theirs is asked for.
 """
 
 from __future__ import annotations

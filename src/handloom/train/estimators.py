@@ -168,8 +168,8 @@ class Estimator:
     # -- use
 
     def evaluate(self, data: Any, *, before: bool = True, seed: int = 0, **reading: Any) -> Scores:
-        """Scores on labelled data; `.before` holds those of the model as it was before training, where it is at hand."""
-        model, task = self._ready()
+        """Scores on labelled data; `.before` holds those of the model before training, where it is at hand."""
+        _, task = self._ready()
         dataset = read(data, self.task_name, **_only_reading(reading))
         self.check_known(dataset, task)
         scores, _ = self.judge(self.engine(), task, dataset.examples, seed)

@@ -22,8 +22,8 @@ from handloom.train.progress import Console, Listener, Progress
 from handloom.train.report import Report, render
 from handloom.train.run import RunFolder, versions
 from handloom.train.settings import Settings
-from handloom.train.storage import publish_text
 from handloom.train.stopping import Diverged
+from handloom.train.storage import publish_text
 
 if TYPE_CHECKING:
     from handloom.train.estimators import Estimator

@@ -39,7 +39,7 @@ class WithHead(Module):
         return found
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.head(self.encoder_part(batch), batch)  # type: ignore[no-any-return]
+        return self.head(self.encoder_part(batch), batch)
 
 
 def build(

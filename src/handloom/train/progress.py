@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 class Progress:
     """One thing that happened.
 
-    kind: "note" (see text), "step", "validation" (see metrics; best: whether it is the best so far), "checkpoint", "end".
+    kind: "note" (see text), "step", "validation" (see metrics; best: the best so far), "checkpoint", "end".
     step counts from 1; epoch is the share of epochs done, of `epochs`. loss: mean since the last report. eta: seconds.
     """
 

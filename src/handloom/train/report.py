@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from handloom.tasks.scores import Mistake, Scores
+from handloom.tasks.scores import Scores
 from handloom.train import svg
 
 
@@ -200,5 +200,6 @@ def render(report: Report) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width,initial-scale=1"><title>{escape(report.title)}</title><style>{style}</style></head>'
-        f'<body><main><h1>{escape(report.title)}</h1><p class="lead">{escape(report.summary)}</p>{body}</main></body></html>\n'
+        f'<body><main><h1>{escape(report.title)}</h1><p class="lead">{escape(report.summary)}</p>'
+        f"{body}</main></body></html>\n"
     )

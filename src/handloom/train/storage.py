@@ -64,7 +64,7 @@ def safetensors_blocks(tensors: Mapping[str, Array], metadata: Mapping[str, str]
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for array in arrays.values():
-        data = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
+        data = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")  # type: ignore[arg-type]
         for start in range(0, len(data), _BLOCK):
             yield data[start : start + _BLOCK]  # type: ignore[misc]
 

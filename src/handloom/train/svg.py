@@ -64,7 +64,8 @@ def lines(title: str, series: Sequence[Line], width: int = 560, height: int = 24
             ]
     parts.append("</svg>")
     legend = "".join(f'<span><i class="key c{i % 4}"></i>{escape(name)}</span>' for i, (name, _) in enumerate(kept))
-    return f'<figure><figcaption>{escape(title)} <span class="legend">{legend}</span></figcaption>{"".join(parts)}</figure>'
+    caption = f'<figcaption>{escape(title)} <span class="legend">{legend}</span></figcaption>'
+    return f"<figure>{caption}{''.join(parts)}</figure>"
 
 
 def confusion(matrix: Counts, labels: Sequence[str]) -> str:
@@ -86,15 +87,16 @@ def confusion(matrix: Counts, labels: Sequence[str]) -> str:
             middle, short = i * cell + cell / 2, escape(label if len(label) <= 24 else label[:23] + "…")
             parts.append(
                 f'<text class="tick" x="{left - 6}" y="{top + middle + 4:.0f}" text-anchor="end">{short}</text>'
-                f'<text class="tick" transform="translate({left + middle + 4:.0f},{top - 6}) rotate(-90)">{short}</text>'
+                f'<text class="tick" transform="translate({left + middle + 4:.0f},{top - 6}) rotate(-90)">'
+                f"{short}</text>"
             )
         for j, other in enumerate(labels):
+            box = f'x="{left + j * cell}" y="{top + i * cell}" width="{cell - 1}" height="{cell - 1}"/>'
             value = int(matrix[i, j])
             share = value / total if total else 0.0
             kind = "right" if i == j else "wrong"
             parts.append(
-                f"<g><title>{escape(label)} → {escape(other)}: {value} of {total}</title>"
-                f'<rect class="cell" x="{left + j * cell}" y="{top + i * cell}" width="{cell - 1}" height="{cell - 1}"/>'
+                f'<g><title>{escape(label)} → {escape(other)}: {value} of {total}</title><rect class="cell" {box}'
             )
             if value:
                 parts.append(
