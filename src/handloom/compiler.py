@@ -111,6 +111,7 @@ class CompiledProgram:
         materialised = _materialised(self.units)
         self.lowering = Lowering(target(), lambda node: node in materialised or node.op == "input")
         self.reuse = self._donations(donated)
+        self._taken = {Pointer(base_of(self.outputs[j])): Pointer(self.inputs[i]) for j, i in self.reuse.items()}
         self.plan: Plan | None = None
         self.steps: list[Step] = []
         self._kept: list[Array | None] = [None] * len(self.outputs)
@@ -154,7 +155,7 @@ class CompiledProgram:
     def _make_plan(self, env: Env) -> Plan:
         low = self.lowering
         self.steps = [step for unit in self.units for step in self._lower(unit, env)]
-        keys = [([_key(low, p) for p in s.reads], [_key(low, p) for p in s.writes]) for s in self.steps]
+        keys = [([self._key(p) for p in s.reads], [self._key(p) for p in s.writes]) for s in self.steps]
         wave = waves([reads for reads, _ in keys], [writes for _, writes in keys])
         buffers = self._place(keys, wave, env)
         calls = []
@@ -172,6 +173,11 @@ class CompiledProgram:
         if unit.kind == "scan":
             return lower_scan(self.lowering, unit, _prepared, env)
         return self.lowering.lower(unit)
+
+    def _key(self, pointer: Pointer) -> Pointer:
+        """The memory that a pointer points into: an output that takes a donated input's is that input."""
+        key = _resolved(self.lowering, pointer)[0]
+        return self._taken.get(key, key)
 
     def _place(self, keys: Sequence[tuple[list[Pointer], list[Pointer]]], wave: Sequence[int], env: Env) -> dict[Pointer, Buffer]:
         """Every buffer's place: inputs and outputs where they are given, all else in the arena while it lives."""
@@ -264,10 +270,6 @@ def _resolved(low: Lowering, pointer: Pointer) -> tuple[Pointer, Any]:
         node, offset = low.aliases[pointer.node]
         return Pointer(node, 0, "stack"), offset + pointer.offset
     return Pointer(pointer.node, 0, pointer.role), pointer.offset
-
-
-def _key(low: Lowering, pointer: Pointer) -> Pointer:
-    return _resolved(low, pointer)[0]
 
 
 __all__ = ["CompiledProgram", "Executable", "ReferenceProgram", "build", "compile_object", "native_driver", "size_value", "target"]
