@@ -2,7 +2,7 @@
 
 Two functions make a step: `accumulate` (forward and backward of one micro-batch: summed loss, its weight, gradients)
 and `apply` (clip, update; see optimisers.py). With one micro-batch a step, the usual case, they are compiled as one
-program: the gradients then never leave its arena, nothing is zeroed or added. With several they are programs of their own.
+program: the gradients then never leave its arena, nothing is zeroed or added. With several they are two programs.
 Parameters and moments are donated state; frozen parameters are plain inputs: no gradient of theirs is asked for.
 """
 
