@@ -37,7 +37,7 @@ _HOMES = {
 }  # fmt: skip
 _MODULES = {"nn": "handloom.nn", "random": "handloom.tensor.random", "optim": "handloom.train.optimisers"}
 
-__all__ = [*_HOMES, *_MODULES, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, *_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """The compiler on one page: graph in, program out.
 
-    prepare (passes) → partition → lower (codegen) → waves → memory plan → program (runtime)
+prepare (passes) → partition → lower (codegen) → waves → memory plan → program (runtime)
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ GROWTH = 1.25
 
 
 def build(
-    inputs: Sequence[Node], outputs: Sequence[Node], capacity: Mapping[str, int], donated: Sequence[int] = (), threads: int | None = None
+    inputs: Sequence[Node],
+    outputs: Sequence[Node],
+    capacity: Mapping[str, int],
+    donated: Sequence[int] = (),
+    threads: int | None = None,
 ) -> Executable:
     """The program that computes `outputs`; HANDLOOM_BACKEND=reference runs the graph on NumPy instead."""
     if backend() == "reference":
@@ -49,7 +53,7 @@ def build(
 
 
 def backend() -> str:
-    """"compiled" or "reference", by the environment variable HANDLOOM_BACKEND."""
+    """ "compiled" or "reference", by the environment variable HANDLOOM_BACKEND."""
     return os.environ.get("HANDLOOM_BACKEND", "compiled")
 
 
@@ -102,12 +106,19 @@ class CompiledProgram:
     """Kernels, the steps that call them, and a plan of memory that grows where a size was declared without a limit."""
 
     def __init__(
-        self, inputs: Sequence[Node], outputs: Sequence[Node], capacity: Mapping[str, int], donated: Sequence[int], threads: int | None
+        self,
+        inputs: Sequence[Node],
+        outputs: Sequence[Node],
+        capacity: Mapping[str, int],
+        donated: Sequence[int],
+        threads: int | None,
     ) -> None:
         self.inputs, self.capacity, self.threads = list(inputs), dict(capacity), threads
         self.outputs = prepare(outputs)
         self.units = partition(self.outputs)
-        self.symbols = {name for x in self.inputs for size in x.shape if isinstance(size, Size) for name in size.symbols}
+        self.symbols = {
+            name for x in self.inputs for size in x.shape if isinstance(size, Size) for name in size.symbols
+        }
         materialised = _materialised(self.units)
         self.lowering = Lowering(target(), lambda node: node in materialised or node.op == "input")
         self.reuse = self._donations(donated)
@@ -166,7 +177,15 @@ class CompiledProgram:
         scratch = max((step.scratch(env) for step in self.steps), default=0)
         library = llvm.load({"program": compile_object(low.module.text(), low.target)})
         workers = pool.shared(native_driver(), self.threads)
-        program = Program(calls, library, workers, arena=self._bytes, inputs=len(self.inputs), outputs=len(self.outputs), scratch_bytes=scratch)
+        program = Program(
+            calls,
+            library,
+            workers,
+            arena=self._bytes,
+            inputs=len(self.inputs),
+            outputs=len(self.outputs),
+            scratch_bytes=scratch,
+        )
         return Plan(env, program, self._bytes)
 
     def _lower(self, unit: Unit, env: Env) -> list[Step]:
@@ -179,7 +198,9 @@ class CompiledProgram:
         key = _resolved(self.lowering, pointer)[0]
         return self._taken.get(key, key)
 
-    def _place(self, keys: Sequence[tuple[list[Pointer], list[Pointer]]], wave: Sequence[int], env: Env) -> dict[Pointer, Buffer]:
+    def _place(
+        self, keys: Sequence[tuple[list[Pointer], list[Pointer]]], wave: Sequence[int], env: Env
+    ) -> dict[Pointer, Buffer]:
         """Every buffer's place: inputs and outputs where they are given, all else in the arena while it lives."""
         places: dict[Pointer, Buffer] = {Pointer(x): Buffer("input", i) for i, x in enumerate(self.inputs)}
         for i, output in enumerate(self.outputs):
@@ -204,7 +225,7 @@ class CompiledProgram:
 
     def _argument(self, argument: Argument, places: Mapping[Pointer, Buffer]) -> Buffer | Amount:
         if not isinstance(argument, Pointer):
-            return argument
+            return argument  # type: ignore[return-value]
         key, offset = _resolved(self.lowering, argument)
         place = places[key]
         step = DTYPES[argument.node.dtype]
@@ -238,7 +259,11 @@ class CompiledProgram:
                 continue
             for i, x in free.items():
                 reads = readers.get(x, [])
-                if x.spec == output.spec == base.spec and all(at <= maker for at in reads) and (maker not in reads or plain[x]):
+                if (
+                    x.spec == output.spec == base.spec
+                    and all(at <= maker for at in reads)
+                    and (maker not in reads or plain[x])
+                ):
                     found[j] = i
                     del free[i]
                     break
@@ -272,4 +297,13 @@ def _resolved(low: Lowering, pointer: Pointer) -> tuple[Pointer, Any]:
     return Pointer(pointer.node, 0, pointer.role), pointer.offset
 
 
-__all__ = ["CompiledProgram", "Executable", "ReferenceProgram", "build", "compile_object", "native_driver", "size_value", "target"]
+__all__ = [
+    "CompiledProgram",
+    "Executable",
+    "ReferenceProgram",
+    "build",
+    "compile_object",
+    "native_driver",
+    "size_value",
+    "target",
+]

@@ -69,7 +69,16 @@ def iota(lanes: int, element: str = "i32") -> Value:
 
 
 def zero(type: str) -> Value:
-    return Value("zeroinitializer" if type.startswith("<") else "0" if type.startswith("i") else "null" if type == "ptr" else "0.0", type)
+    return Value(
+        "zeroinitializer"
+        if type.startswith("<")
+        else "0"
+        if type.startswith("i")
+        else "null"
+        if type == "ptr"
+        else "0.0",
+        type,
+    )
 
 
 @dataclass
@@ -90,11 +99,20 @@ class Function:
     """One function being written. Close it with `finish()`, which adds it to the module."""
 
     def __init__(
-        self, module: Module, name: str, parameters: Sequence[tuple[str, str]], *, returns: str = "void", attributes: str = "", linkage: str = ""
+        self,
+        module: Module,
+        name: str,
+        parameters: Sequence[tuple[str, str]],
+        *,
+        returns: str = "void",
+        attributes: str = "",
+        linkage: str = "",
     ) -> None:
         """`parameters`: (type with attributes, name), for example ("ptr noalias", "args")."""
         self.module, self.name, self.returns = module, name, returns
-        self.parameters = [Value(f"%{label}", type.split()[0] if not type.startswith("<") else type) for type, label in parameters]
+        self.parameters = [
+            Value(f"%{label}", type.split()[0] if not type.startswith("<") else type) for type, label in parameters
+        ]
         signature = ", ".join(f"{type} %{label}" for type, label in parameters)
         self._head = f"define {linkage + ' ' if linkage else ''}{returns} @{name}({signature}) {attributes} {{"
         self._lines: list[str] = ["entry:"]
@@ -204,7 +222,10 @@ class Function:
                 return x
             if constants[0]:
                 a, b = int(x.text), int(y.text)
-                return integer({"add": a + b, "sub": a - b, "mul": a * b, "udiv": a // max(b, 1), "urem": a % max(b, 1)}[opcode], x.type)
+                return integer(
+                    {"add": a + b, "sub": a - b, "mul": a * b, "udiv": a // max(b, 1), "urem": a % max(b, 1)}[opcode],
+                    x.type,
+                )
         return self.binary(opcode, x, y)
 
     # --- memory -------------------------------------------------------------------------------------------------
@@ -286,14 +307,17 @@ class Function:
         self.line(f"br {again}, label %{head}, label %{after}{'' if unroll else self._rolled()}")
         entries = [(index, start, following), *zip(phis, carried, produced, strict=True)]
         self._lines[position:position] = [
-            f"  {phi.text} = phi {phi.type} [ {initial.text}, %{before} ], [ {final.text}, %{latch} ]" for phi, initial, final in entries
+            f"  {phi.text} = phi {phi.type} [ {initial.text}, %{before} ], [ {final.text}, %{latch} ]"
+            for phi, initial, final in entries
         ]
         self.label(after)
         if nonempty:
             return produced
         results = []
         for value, initial in zip(produced, carried, strict=True):
-            results.append(self.op(f"phi {value.type} [ {initial.text}, %{before} ], [ {value.text}, %{latch} ]", value.type))
+            results.append(
+                self.op(f"phi {value.type} [ {initial.text}, %{before} ], [ {value.text}, %{latch} ]", value.type)
+            )
         return results
 
     def _rolled(self) -> str:

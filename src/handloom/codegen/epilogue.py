@@ -40,7 +40,9 @@ class UnitEpilogue:
         stride = self.e.slot(access.strides[0])
         return f.at(self.e.slot(Pointer(root)), f.add(f.mul(row, stride), column), memory), f.mul(stride, SIZES[memory])
 
-    def store(self, f: Function, row: Value, column: Value, vectors: list[Value], masks: Sequence[Value | None]) -> None:
+    def store(
+        self, f: Function, row: Value, column: Value, vectors: list[Value], masks: Sequence[Value | None]
+    ) -> None:
         assert self.unit.anchor is not None
         e = self.e
         e.begin_row(row)

@@ -38,7 +38,17 @@ class Site:
         return int(self.node.attrs.site)
 
 
-Argument = Pointer | Site | Dimension
+@dataclass(frozen=True)
+class Computed:
+    """An argument that only Python can work out: another step's number of tasks, a count of bytes."""
+
+    count: Callable[[dict[str, int]], int]
+
+    def value(self, env: dict[str, int]) -> int:
+        return self.count(env)
+
+
+Argument = Pointer | Site | Computed | Dimension
 
 
 @dataclass
@@ -65,7 +75,13 @@ def one_a_row(node: Node) -> bool:
 
 class Evaluator:
     def __init__(
-        self, f: Function, args: Value, target: Target, space: tuple[Dimension, ...], materialised: Callable[[Node], bool], first_slot: int = 0
+        self,
+        f: Function,
+        args: Value,
+        target: Target,
+        space: tuple[Dimension, ...],
+        materialised: Callable[[Node], bool],
+        first_slot: int = 0,
     ) -> None:
         self.f, self.args, self.target, self.space = f, args, target, space
         self.materialised = materialised
@@ -160,7 +176,9 @@ class Evaluator:
 
     def _leaf(self, x: Node) -> Access | None:
         access = access_of(x)
-        return access if access is not None and self.materialised(access.base) and access.base not in self.given else None
+        return (
+            access if access is not None and self.materialised(access.base) and access.base not in self.given else None
+        )
 
     def start(self, x: Node) -> Value:
         """The address of this row's first column in the tensor under `x` (or in the row that a `take` takes)."""
@@ -169,7 +187,10 @@ class Evaluator:
             if x.op == "take" and not self.materialised(x):
                 access = access_of(x.inputs[0])
                 assert access is not None
-                offset = f.add(f.mul(self.taken(x), self.slot(access.strides[0])), self.row_offset(access.strides[1:-1], self.axes[1:]))
+                offset = f.add(
+                    f.mul(self.taken(x), self.slot(access.strides[0])),
+                    self.row_offset(access.strides[1:-1], self.axes[1:]),
+                )
             else:
                 access = access_of(x)
                 assert access is not None
@@ -206,19 +227,29 @@ class Evaluator:
         f = self.f
         access = self._leaf(x)
         if access is not None:
-            address = f.at(self.slot(Pointer(access.base, access.offset)), self._number_offset(access), scalars.MEMORY[x.dtype])
+            address = f.at(
+                self.slot(Pointer(access.base, access.offset)), self._number_offset(access), scalars.MEMORY[x.dtype]
+            )
             value = scalars.load(f, x.dtype, 0, address)
         elif x.op == "broadcast":
             value = self.number(x.inputs[0])
         elif x.op == "iota":
-            value = f.cast("trunc", self.axes[x.attrs.axis], "i32") if x.attrs.axis < len(self.axes) else integer(0, "i32")
+            value = (
+                f.cast("trunc", self.axes[x.attrs.axis], "i32") if x.attrs.axis < len(self.axes) else integer(0, "i32")
+            )
         elif x.op == "take":
             table = access_of(x.inputs[0])
             assert table is not None
-            offset = f.add(f.mul(self.taken(x), self.slot(table.strides[0])), self.row_offset(table.strides[1:-1], self.axes[1:]))
-            value = scalars.load(f, x.dtype, 0, f.at(self.slot(Pointer(table.base, table.offset)), offset, scalars.MEMORY[x.dtype]))
+            offset = f.add(
+                f.mul(self.taken(x), self.slot(table.strides[0])), self.row_offset(table.strides[1:-1], self.axes[1:])
+            )
+            value = scalars.load(
+                f, x.dtype, 0, f.at(self.slot(Pointer(table.base, table.offset)), offset, scalars.MEMORY[x.dtype])
+            )
         elif x.op == "random_uniform":
-            words = philox.philox_words(f, self.states[x.inputs[0]], 4, self.sites[x], f.cast("trunc", self.row, "i32"), integer(0, "i32"))
+            words = philox.philox_words(
+                f, self.states[x.inputs[0]], 4, self.sites[x], f.cast("trunc", self.row, "i32"), integer(0, "i32")
+            )
             value = self._uniform(f.extract(words[0], 0))
         elif OPS[x.op].kind == "reduce":
             value = self.reduced(x)
@@ -288,7 +319,9 @@ class Evaluator:
     def _uniform(self, bits: Value) -> Value:
         f = self.f
         high = f.binary("lshr", bits, whole(8, bits.type))
-        return f.binary("fmul", f.cast("uitofp", high, vector("float", bits.lanes)), scalars.constant(2.0**-24, "f32", bits.lanes))
+        return f.binary(
+            "fmul", f.cast("uitofp", high, vector("float", bits.lanes)), scalars.constant(2.0**-24, "f32", bits.lanes)
+        )
 
     def _random(self, x: Node, place: Place) -> Value:
         f, lanes = self.f, self.target.lanes

@@ -16,7 +16,7 @@ from handloom.codegen.attention_backward import emit_attention_backward
 from handloom.codegen.attention_parts import AttentionKernel
 from handloom.codegen.emit import Module
 from handloom.codegen.epilogue import UnitEpilogue
-from handloom.codegen.evaluate import Argument, Pointer, Site
+from handloom.codegen.evaluate import Argument, Computed, Pointer, Site
 from handloom.codegen.matmul import Product, ProductKernel, StoreEpilogue, emit_product
 from handloom.codegen.moves import (
     COPY_ROWS,
@@ -66,7 +66,7 @@ class Lowering:
         self.aliases: dict[Node, tuple[Node, Dimension]] = {}
         self.sizes: dict[Pointer, Count] = {}  # bytes of buffers that are no node's: partial sums, stacks
 
-    def kernel(self, label: str, emit: Callable[[str], object]) -> tuple[str, object]:
+    def kernel(self, label: str, emit: Callable[[str], Any]) -> tuple[str, Any]:
         """Emits a kernel under a name that its text decides; the one that exists, if the text is known."""
         functions = self.module.functions
         before = len(functions)
@@ -90,14 +90,12 @@ class Lowering:
         self, unit: Unit, nodes: Sequence[Node], emit: Callable[[str], tuple[object, Sequence[Argument]]]
     ) -> tuple[str, Any, tuple[Argument, ...]]:
         """(name, what `emit` gave, arguments) of the unit's kernel: emitted, or that of a unit with the same signature."""
-        outside = lambda x: self.materialised(x) and x not in unit.members  # noqa: E731
-        signature = Signature(unit, nodes, lambda x: outside(x) or x.op == "input")
+        signature = Signature(unit, nodes, lambda x: self.materialised(x) and x not in unit.members)
         if signature.key not in self._known:
-            name, result = self.kernel(unit.kind, emit)
-            kernel, arguments = result  # type: ignore[misc]
+            name, (kernel, arguments) = self.kernel(unit.kind, emit)
             self._known[signature.key] = name, kernel, signature.template(arguments)
-        name, kernel, template = self._known[signature.key]
-        return name, kernel, signature.arguments(template)
+        known = self._known[signature.key]
+        return known[0], known[1], signature.arguments(known[2])
 
     def lower(self, unit: Unit) -> list[Step]:
         return LOWERINGS[unit.kind](self, unit)
@@ -125,23 +123,22 @@ def _loop(low: Lowering, unit: Unit) -> list[Step]:
             size = DTYPES[partial.node.dtype]
             low.sizes[partial] = lambda env, width=width, size=size: tasks(env) * size_value(width, env) * size  # type: ignore[misc]
         element = MEMORY[sums[0].dtype]
-        finish, _ = low.kernel("finish", lambda name, c=len(sums), e=element: emit_finish(low.module, name, c, low.target, e))  # type: ignore[misc]
+        finish, _ = low.kernel(
+            "finish", lambda name, c=len(sums), e=element: emit_finish(low.module, name, c, low.target, e)
+        )  # type: ignore[misc]
         results = tuple(Pointer(s) for s in sums)
-        sizes = (*partials, *results, _Tasks(tasks), width)
+        sizes = (*partials, *results, Computed(tasks), width)
         steps.append(
-            Step(finish, sizes, lambda env, w=width: -(-size_value(w, env) // FINISH_COLUMNS), tuple(partials), results, kind="finish")  # type: ignore[misc]
+            Step(
+                finish,
+                sizes,
+                lambda env, w=width: -(-size_value(w, env) // FINISH_COLUMNS),
+                tuple(partials),
+                results,
+                kind="finish",
+            )  # type: ignore[misc]
         )
     return steps
-
-
-@dataclass(frozen=True)
-class _Tasks:
-    """A size that is another step's number of tasks."""
-
-    count: Count
-
-    def value(self, env: Env) -> int:
-        return self.count(env)
 
 
 def _by_width(sums: Sequence[Node]) -> dict[Dimension, list[Node]]:
@@ -182,11 +179,16 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
         batch = size * batch  # type: ignore[operator]
     product = Product(ta, tw, _known(m), _known(n), _known(k), unit.row_sums is not None)
     batched = len(dot.shape) > 2
-    outside = lambda x: low.materialised(x) and x not in unit.members  # noqa: E731
+
+    def outside(x: Node) -> bool:
+        return low.materialised(x) and x not in unit.members
+
     if batched:
-        name, kernel = low.kernel("dot", lambda name: emit_product(low.module, name, product, low.target, StoreEpilogue()))
+        name, kernel = low.kernel(
+            "dot", lambda name: emit_product(low.module, name, product, low.target, StoreEpilogue())
+        )
         tail: tuple[Argument, ...] = (Pointer(dot), n, m * n if isinstance(n, int) else n * m)  # type: ignore[operator]
-        roots = (Pointer(dot),)
+        roots: tuple[Pointer, ...] = (Pointer(dot),)
     else:
         nodes = [x for x in _Graph(unit, low.materialised).nodes if x is not unit.row_sums]
 
@@ -232,7 +234,12 @@ def copy_step(low: Lowering, source: Access, goal: Pointer, to_strides: tuple[Di
     name, _ = low.kernel("copy", lambda name: emit_copy(low.module, name, MEMORY[dtype], len(shape), low.target))
     origin = Pointer(source.base, source.offset)
     return Step(
-        name, (origin, goal, *shape, *strides, *to_strides), lambda env: -(-volume(shape[:-1], env) // COPY_ROWS), (origin,), (goal,), kind="copy"
+        name,
+        (origin, goal, *shape, *strides, *to_strides),
+        lambda env: -(-volume(shape[:-1], env) // COPY_ROWS),
+        (origin,),
+        (goal,),
+        kind="copy",
     )
 
 
@@ -255,7 +262,7 @@ def _concatenate(low: Lowering, unit: Unit) -> list[Step]:
 def zero_step(low: Lowering, goal: Pointer, shape: tuple[Dimension, ...], dtype: str) -> Step:
     name, _ = low.kernel("zero", lambda name: emit_zero(low.module, name, low.target))
     count: Count = lambda env: volume(shape, env) * DTYPES[dtype]  # noqa: E731
-    return Step(name, (goal, _Tasks(count)), lambda env: -(-count(env) // ZERO_BYTES), (), (goal,), kind="zero")
+    return Step(name, (goal, Computed(count)), lambda env: -(-count(env) // ZERO_BYTES), (), (goal,), kind="zero")
 
 
 def _pad(low: Lowering, unit: Unit) -> list[Step]:
@@ -266,7 +273,10 @@ def _pad(low: Lowering, unit: Unit) -> list[Step]:
     strides = dense_strides(node.shape)
     stride = strides[node.attrs.axis]
     offset = _times(node.attrs.low, stride) if stride != 0 else 0
-    return [zero_step(low, Pointer(node), node.shape, node.dtype), copy_step(low, access, Pointer(node, offset), strides, node.dtype)]
+    return [
+        zero_step(low, Pointer(node), node.shape, node.dtype),
+        copy_step(low, access, Pointer(node, offset), strides, node.dtype),
+    ]
 
 
 def _scatter_add(low: Lowering, unit: Unit) -> list[Step]:
@@ -289,7 +299,11 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     node = unit.anchor
     assert node is not None
     backward = node.op == "attention_backward"
-    emit, given, made = (emit_attention_backward, BACKWARD_READS, BACKWARD_WRITES) if backward else (emit_attention, FORWARD_READS, FORWARD_WRITES)
+    emit, given, made = (
+        (emit_attention_backward, BACKWARD_READS, BACKWARD_WRITES)
+        if backward
+        else (emit_attention, FORWARD_READS, FORWARD_WRITES)
+    )
     options = replace(node.attrs, site=0)  # the site is an argument
     name, kernel = low.named((node.op, options), node.op, lambda name: emit(low.module, name, options, low.target))
     assert isinstance(kernel, AttentionKernel)

@@ -59,7 +59,6 @@ class Epilogue(Protocol):
     ) -> None:
         """One row of the panel: `target.vectors` vectors of `target.lanes` sums."""
 
-
     def output(self, f: Function, row: Value, column: Value) -> tuple[Value, Value] | None:
         """Address of the output at (row, column) and bytes from row to row, so that it can be brought near; or None."""
 

@@ -38,7 +38,9 @@ def emit_copy(module: Module, name: str, element: str, rank: int, target: Target
         def vectors() -> None:
             def body(column: Value, _: list[Value]) -> None:
                 mask = f.below(f.sub(sizes[-1], column), target.lanes)
-                f.masked_store(f.masked_load(type, f.at(here, column, element), mask), f.at(there, column, element), mask)
+                f.masked_store(
+                    f.masked_load(type, f.at(here, column, element), mask), f.at(there, column, element), mask
+                )
 
             f.loop(0, sizes[-1], target.lanes, body)
 
@@ -83,7 +85,9 @@ def emit_scatter_add(module: Module, name: str, target: Target) -> None:
     first = f.smin(f.mul(task, share), rows)
     last = f.smin(f.add(first, share), rows)
     size = f.mul(f.mul(f.sub(last, first), columns), 4)
-    f.call("llvm.memset.p0.i64", "void", f.at(out, f.mul(first, columns), "float"), whole(0, "i8"), size, whole(0, "i1"))
+    f.call(
+        "llvm.memset.p0.i64", "void", f.at(out, f.mul(first, columns), "float"), whole(0, "i8"), size, whole(0, "i1")
+    )
     type = vector("float", target.lanes)
 
     def each(i: Value, _: list[Value]) -> None:

@@ -272,4 +272,3 @@ def transposed(f: Function, rows: list[Value]) -> list[Value]:
 def _merge(first: list[int], second: list[int], step: int) -> list[int]:
     """Blocks of `step` from one list and the other in turn."""
     return [e for at in range(0, len(first), step) for part in (first, second) for e in part[at : at + step]]
-

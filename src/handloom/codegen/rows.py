@@ -61,11 +61,15 @@ class _Graph:
 
     def __init__(self, unit: Unit, materialised: Callable[[Node], bool]) -> None:
         self.unit = unit
-        self.outside = lambda x: materialised(x) and x not in unit.members
+        self.materialised = materialised
         self.nodes: list[Node] = []
         self.level: dict[Node, int] = {}
         for member in sorted(unit.roots, key=lambda node: unit.roots.index(node)):
             self._visit(member)
+
+    def outside(self, x: Node) -> bool:
+        """Whether a value is read from memory."""
+        return self.materialised(x) and x not in self.unit.members
 
     def _visit(self, start: Node) -> None:
         stack = [(start, False)]
@@ -104,12 +108,12 @@ def is_flat(unit: Unit, nodes: Sequence[Node], outside: Callable[[Node], bool]) 
                 return False
             if outside(access.base) and access.strides != dense and any(stride != 0 for stride in access.strides):
                 return False
-            if outside(access.base) and access.strides == dense and len(unit.space) > 1 and access.offset != 0 and False:
-                return False
     return True
 
 
-def emit_loop(module: Module, name: str, unit: Unit, target: Target, materialised: Callable[[Node], bool]) -> LoopKernel:
+def emit_loop(
+    module: Module, name: str, unit: Unit, target: Target, materialised: Callable[[Node], bool]
+) -> LoopKernel:
     return _Writer(module, name, unit, target, materialised).write()
 
 
@@ -128,12 +132,16 @@ class _Loop(Evaluator):
                 raw = self.f.load(vector("i8", self.target.lanes), self.f.at(self.saved[x], place.column, "i8"))
                 place.values[x] = scalars.from_memory(self.f, "bool", raw)
             else:
-                place.values[x] = self.f.load(type, self.f.at(self.saved[x], place.column, type.split(" x ")[-1].rstrip(">")))
+                place.values[x] = self.f.load(
+                    type, self.f.at(self.saved[x], place.column, type.split(" x ")[-1].rstrip(">"))
+                )
         return super().vector(x, place)
 
 
 class _Writer:
-    def __init__(self, module: Module, name: str, unit: Unit, target: Target, materialised: Callable[[Node], bool]) -> None:
+    def __init__(
+        self, module: Module, name: str, unit: Unit, target: Target, materialised: Callable[[Node], bool]
+    ) -> None:
         self.module, self.name, self.unit, self.target = module, name, unit, target
         self.graph = _Graph(unit, materialised)
         self.f = Function(module, name, [("ptr noalias", "args"), ("i64", "task"), ("ptr noalias align 64", "scratch")])
@@ -199,7 +207,14 @@ class _Writer:
                 x = stack.pop()
                 while x.op == "broadcast":
                     x = x.inputs[0]
-                if x in seen or not varies(x) or graph.outside(x) or scalar_value(x) is not None or x.op not in OPS or self._view(x):
+                if (
+                    x in seen
+                    or not varies(x)
+                    or graph.outside(x)
+                    or scalar_value(x) is not None
+                    or x.op not in OPS
+                    or self._view(x)
+                ):
                     continue
                 seen.add(x)
                 if x in computed and not self.cheap(x):
@@ -221,9 +236,16 @@ class _Writer:
         """Cheaper to compute again than to keep: one operation on what lies in memory."""
         if x.op == "iota":
             return True
-        return OPS[x.op].kind == "elementwise" and x.op in ("add", "subtract", "multiply", "negative", "stop_gradient") and all(
-            scalar_value(y) is not None or not varies(y) or (y.op == "broadcast" and not varies(y.inputs[0])) or self._in_memory(y)
-            for y in x.inputs
+        return (
+            OPS[x.op].kind == "elementwise"
+            and x.op in ("add", "subtract", "multiply", "negative", "stop_gradient")
+            and all(
+                scalar_value(y) is not None
+                or not varies(y)
+                or (y.op == "broadcast" and not varies(y.inputs[0]))
+                or self._in_memory(y)
+                for y in x.inputs
+            )
         )
 
     def _in_memory(self, y: Node) -> bool:
@@ -242,7 +264,11 @@ class _Writer:
         for root in self.unit.roots:
             if over_rows(root) and not varies(root):
                 address = self.partial[root]
-                total = f.binary("fadd" if root.dtype in ("f32", "f64") else "add", f.load(scalars.MEMORY[root.dtype], address), e.number(root.inputs[0]))
+                total = f.binary(
+                    "fadd" if root.dtype in ("f32", "f64") else "add",
+                    f.load(scalars.MEMORY[root.dtype], address),
+                    e.number(root.inputs[0]),
+                )
                 f.store(total, address)
             elif not over_rows(root) and not varies(root):
                 scalars.store(f, root.dtype, e.number(root), e.goal(root))
@@ -273,7 +299,9 @@ class _Writer:
         type = {t: scalars.type_of(t.dtype, lanes) for t in reductions}
         identity = [zero(type[t]) if t.op == "sum" else _lowest(type[t]) for t in reductions for _ in range(unroll)]
 
-        def position(column: Value, mask: Value | None, shift: int | None, place: Place, sum_in: list[Value]) -> list[Value]:
+        def position(
+            column: Value, mask: Value | None, shift: int | None, place: Place, sum_in: list[Value]
+        ) -> list[Value]:
             out = []
             for t, before in zip(reductions, sum_in, strict=True):
                 value = e.vector(t.inputs[0], place)
@@ -300,7 +328,9 @@ class _Writer:
             for u in range(unroll):
                 at = f.add(column, u * lanes)
                 place = Place(at, None, u * lanes, words=words)
-                out.append(position(at, None, u * lanes, place, [totals[i * unroll + u] for i in range(len(reductions))]))
+                out.append(
+                    position(at, None, u * lanes, place, [totals[i * unroll + u] for i in range(len(reductions))])
+                )
             return [out[u][i] for i in range(len(reductions)) for u in range(unroll)]
 
         def tail(column: Value, totals: list[Value]) -> list[Value]:

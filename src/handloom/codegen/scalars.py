@@ -29,7 +29,9 @@ def _floating(node: Node) -> bool:
 def _math(name: str) -> Emit:
     def emit(f: Function, x: Sequence[Value], node: Node) -> Value:
         if x[0].element != "float":
-            raise HandloomError(f"{name} of {node.spec} is computed on the reference backend only (HANDLOOM_BACKEND=reference)")
+            raise HandloomError(
+                f"{name} of {node.spec} is computed on the reference backend only (HANDLOOM_BACKEND=reference)"
+            )
         return mathfuns.UNARY[name](f, x[0])
 
     return emit
@@ -91,7 +93,9 @@ def convert(f: Function, x: Value, source: str, target: str) -> Value:
     if source in real and target in real:
         return x if x.type == type else f.cast("fpext" if target == "f64" else "fptrunc", x, type)
     if target == "bool":
-        return f.compare("fcmp une" if source in real else "icmp ne", x, number(0.0, x.type) if source in real else zero(x.type))
+        return f.compare(
+            "fcmp une" if source in real else "icmp ne", x, number(0.0, x.type) if source in real else zero(x.type)
+        )
     if source in real:
         return f.cast("fptoui" if target == "u32" else "fptosi", x, type)
     if target in real:

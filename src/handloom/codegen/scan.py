@@ -29,10 +29,19 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
     n, s = attrs.carried, attrs.scanned
     rounds = size_value(attrs.length, capacity)
     outputs, parts = units(attrs.body.outputs)
-    roots = {root for part in parts for root in part.roots} | {project(p.anchor, i) for p in parts if p.anchor is not None and isinstance(p.anchor.spec, tuple) for i in range(len(p.anchor.spec))}
+    roots = {root for part in parts for root in part.roots} | {
+        project(p.anchor, i)
+        for p in parts
+        if p.anchor is not None and isinstance(p.anchor.spec, tuple)
+        for i in range(len(p.anchor.spec))
+    }
     inner = Lowering(low.target, lambda x: x in roots or x.op == "input")
     inner.module, inner._names, inner._known = low.module, low._names, low._known
-    body = [step for part in parts for step in (lower_scan(inner, part, units, capacity) if part.kind == "scan" else inner.lower(part))]
+    body = [
+        step
+        for part in parts
+        for step in (lower_scan(inner, part, units, capacity) if part.kind == "scan" else inner.lower(part))
+    ]
     low.sizes.update(inner.sizes)
 
     # where the body's values live: node → (buffer, elements a round, first round's place)
@@ -40,7 +49,9 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
     stacks: list[Node] = []
     for i in range(n):
         spec = node.spec[i]
-        stack = make("input", attrs=InputAttrs(-1 - i, f"stack {id(node)}", (attrs.length + 1, *spec.shape), spec.dtype))
+        stack = make(
+            "input", attrs=InputAttrs(-1 - i, f"stack {id(node)}", (attrs.length + 1, *spec.shape), spec.dtype)
+        )
         stacks.append(stack)
         pointer = Pointer(stack, role="stack")
         low.sizes[pointer] = lambda env, shape=stack.shape, dtype=spec.dtype: volume(shape, env) * DTYPES[dtype]  # type: ignore[misc]
@@ -56,7 +67,9 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
 
     places: dict[Node, Callable[[int], tuple[Node, Dimension, str]]] = {}
 
-    def place(buffer: Node, role: str, step: Dimension, index: Callable[[int], Dimension], offset: Dimension = 0) -> Callable[[int], tuple[Node, Dimension, str]]:
+    def place(
+        buffer: Node, role: str, step: Dimension, index: Callable[[int], Dimension], offset: Dimension = 0
+    ) -> Callable[[int], tuple[Node, Dimension, str]]:
         return lambda r: (buffer, offset + _times(index(r), step), role)
 
     along: Callable[[int], Dimension] = (lambda r: attrs.length - 1 - r) if attrs.reverse else (lambda r: r)
@@ -66,8 +79,8 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
         else:
             access = access_of(node.inputs[i])
             assert access is not None
-            step = elements(x.shape) if i < n + s else 0
-            places[x] = place(access.base, "value", step, along, access.offset)
+            stride = elements(x.shape) if i < n + s else 0
+            places[x] = place(access.base, "value", stride, along, access.offset)
     for i, output in enumerate(outputs):
         base = base_of(output)
         if i < n:
@@ -87,7 +100,9 @@ def _times(a: Dimension, b: Dimension) -> Dimension:
     return a * b if isinstance(b, int) else b * a  # type: ignore[operator]
 
 
-def _at_round(step: Step, r: int, places: dict[Node, Callable[[int], tuple[Node, Dimension, str]]], length: Dimension) -> Step:
+def _at_round(
+    step: Step, r: int, places: dict[Node, Callable[[int], tuple[Node, Dimension, str]]], length: Dimension
+) -> Step:
     def moved(argument: Argument) -> Argument:
         if isinstance(argument, Pointer) and argument.role == "value" and argument.node in places:
             node, offset, role = places[argument.node](r)
@@ -97,5 +112,8 @@ def _at_round(step: Step, r: int, places: dict[Node, Callable[[int], tuple[Node,
     tasks: Count = step.tasks
     if isinstance(length, Size):
         tasks = lambda env: step.tasks(env) if r < length.value(env) else 0  # noqa: E731
-    pointers = lambda items: tuple(moved(p) for p in items)  # noqa: E731
-    return replace(step, arguments=pointers(step.arguments), reads=pointers(step.reads), writes=pointers(step.writes), tasks=tasks)
+    arguments = tuple(moved(a) for a in step.arguments)
+    reads, writes = (
+        tuple(p for p in map(moved, pointers) if isinstance(p, Pointer)) for pointers in (step.reads, step.writes)
+    )
+    return replace(step, arguments=arguments, reads=reads, writes=writes, tasks=tasks)

@@ -35,7 +35,7 @@ class Signature:
 
     def _operand(self, x: Node, outside: Callable[[Node], bool]) -> Hashable:
         if x.op == "constant":
-            return x.attrs
+            return ("constant", x.attrs)
         access = access_of(x)
         if access is not None and outside(access.base):
             return (self._number(access.base), access.base.spec, access.offset, access.shape, access.strides)

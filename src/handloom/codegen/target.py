@@ -43,7 +43,15 @@ class Level:
 
 # best first: the first level whose needs the processor has is taken
 LEVELS = (
-    Level("avx512-bf16", "x86_64", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16", "fma"}), 16, 14, 2, True),
+    Level(
+        "avx512-bf16",
+        "x86_64",
+        frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16", "fma"}),
+        16,
+        14,
+        2,
+        True,
+    ),
     Level("avx512", "x86_64", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"}), 16, 14, 2),
     Level("avx2", "x86_64", frozenset({"avx2", "fma"}), 8, 6, 2),
     Level("neon", "aarch64", frozenset(), 4, 6, 4),
@@ -73,6 +81,15 @@ def choose(triple: str, cpu: str, features: str, level: str | None = None) -> Ta
         if candidate.machine == machine and candidate.needs <= have and level in (None, candidate.name):
             off = _ABOVE[candidate.name] if level else ""
             asked = ",".join(part for part in (features, off) if part)
-            return Target(candidate.name, triple, cpu, asked, candidate.lanes, candidate.rows, candidate.vectors, candidate.bf16_dot)
+            return Target(
+                candidate.name,
+                triple,
+                cpu,
+                asked,
+                candidate.lanes,
+                candidate.rows,
+                candidate.vectors,
+                candidate.bf16_dot,
+            )
     known = ", ".join(dict.fromkeys(c.name for c in LEVELS if c.machine == machine and c.needs <= have))
     raise ValueError(f"no instruction set {level or ''} for {cpu} ({triple}); it has: {known or 'none that is known'}")

@@ -189,7 +189,7 @@ def iota(shape: Sequence[Dimension], axis: int) -> Node:
 
 
 def reduce(op: str, x: Node, axes: Sequence[int]) -> Node:
-    """"sum" or "max" over axes, which stay with size 1."""
+    """ "sum" or "max" over axes, which stay with size 1."""
     kept = tuple(axis for axis in sorted(axes) if x.shape[axis] != 1)
     return make(op, x, attrs=AxesAttrs(kept)) if kept else x
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from handloom.graph import build as b
 from handloom.graph import composites as c
 from handloom.graph.node import FLOATS, Dimension, Node
 from handloom.graph.ops import OPS, AttentionAttrs, Body, InputAttrs, ScanAttrs
 
-Cotangents = Sequence[Optional[Node]]
+Cotangents = Sequence[Node | None]
 Rule = Callable[[Node, Any], Cotangents]
 
 ONE_OVER_SQRT_2_PI = 1 / math.sqrt(2 * math.pi)
@@ -102,7 +102,9 @@ def _layer_norm(node: Node, g: Node) -> Cotangents:
     mean, deviation = c.layer_norm_statistics(x, node.attrs.epsilon)
     normal = b.multiply(b.subtract(x, mean), deviation)
     scaled = b.multiply(g, weight)
-    inner = b.subtract(b.subtract(scaled, c.mean_last(scaled)), b.multiply(normal, c.mean_last(b.multiply(scaled, normal))))
+    inner = b.subtract(
+        b.subtract(scaled, c.mean_last(scaled)), b.multiply(normal, c.mean_last(b.multiply(scaled, normal)))
+    )
     return b.multiply(inner, deviation), b.sum_to(b.multiply(g, normal), weight.shape), b.sum_to(g, bias.shape)
 
 
@@ -172,7 +174,9 @@ def _scan(node: Node, g: Sequence[Node | None]) -> Cotangents:
     d_stacked = {i: fresh(body.outputs[i].shape, body.outputs[i].dtype) for i in stacked_out}
     cotangents = [d_carried.get(i) if i < n else d_stacked.get(i) for i in range(len(body.outputs))]
     found = vjp(body.outputs, cotangents, [body.inputs[i] for i in differentiable])
-    gradient = {i: f if f is not None else b.zeros_like(body.inputs[i]) for i, f in zip(differentiable, found, strict=True)}
+    gradient = {
+        i: f if f is not None else b.zeros_like(body.inputs[i]) for i, f in zip(differentiable, found, strict=True)
+    }
     outputs = [
         *(gradient[i] for i in carried_in),
         *(b.add(d_constant[i], gradient[i]) for i in constant_in),
@@ -190,7 +194,11 @@ def _scan(node: Node, g: Sequence[Node | None]) -> Cotangents:
         *node.inputs[n:],
     ]
     reverse = ScanAttrs(
-        Body(tuple(inputs), tuple(outputs)), len(d_carried) + len(d_constant), len(d_stacked) + n + s, attrs.length, not attrs.reverse
+        Body(tuple(inputs), tuple(outputs)),
+        len(d_carried) + len(d_constant),
+        len(d_stacked) + n + s,
+        attrs.length,
+        not attrs.reverse,
     )
     result = b.make("scan", *[x for x in operands if x is not None], attrs=reverse)
     at = {i: b.project(result, place) for place, i in enumerate([*carried_in, *constant_in, *scanned_in])}

@@ -38,7 +38,11 @@ def _elementwise(op: str) -> Rule:
             if specs[0].dtype != "bool":
                 raise _fail(op, specs, "needs bool")
             return Spec(shape, "bool")
-        if OPS[op].arity == 1 and op not in ("negative", "absolute", "sign", "stop_gradient") and specs[0].dtype not in FLOATS:
+        if (
+            OPS[op].arity == 1
+            and op not in ("negative", "absolute", "sign", "stop_gradient")
+            and specs[0].dtype not in FLOATS
+        ):
             raise _fail(op, specs, "needs a floating-point operand")
         return Spec(shape, specs[0].dtype)
 
@@ -158,7 +162,7 @@ def _attention(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
         raise _fail("attention", specs, f"queries must be [tokens, {attrs.heads}·{attrs.head_size}]")
     if k.shape[1] != attrs.key_value_heads * attrs.head_size or k.shape != v.shape:
         raise _fail("attention", specs, f"keys and values must be [tokens, {attrs.key_value_heads}·{attrs.head_size}]")
-    if starts.dtype != "i32" or starts != key_starts and starts.shape != key_starts.shape:
+    if starts.dtype != "i32" or (starts != key_starts and starts.shape != key_starts.shape):
         raise _fail("attention", specs, "the starts must be i32 [sequences + 1]")
     return Spec(q.shape, q.dtype), Spec((q.shape[0], attrs.heads), "f32")
 

@@ -178,10 +178,16 @@ OPS: dict[str, Op] = {
         Op("input", "leaf", 0, InputAttrs),
         Op("constant", "leaf", 0, ConstantAttrs),
         Op("iota", "leaf", 0, IotaAttrs, False),
-        *(Op(name, "elementwise", 1) for name in ("negative", "exp", "log", "sqrt", "rsqrt", "tanh", "erf", "sigmoid", "absolute", "sin", "cos")),
+        *(
+            Op(name, "elementwise", 1)
+            for name in ("negative", "exp", "log", "sqrt", "rsqrt", "tanh", "erf", "sigmoid", "absolute", "sin", "cos")
+        ),
         *(Op(name, "elementwise", 1, None, False) for name in ("sign", "floor", "is_finite", "logical_not")),
         *(Op(name, "elementwise", 2) for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")),
-        *(Op(name, "elementwise", 2, None, False) for name in ("less", "less_equal", "equal", "logical_and", "logical_or")),
+        *(
+            Op(name, "elementwise", 2, None, False)
+            for name in ("less", "less_equal", "equal", "logical_and", "logical_or")
+        ),
         Op("where", "elementwise", 3),
         Op("cast", "elementwise", 1, DtypeAttrs),
         Op("stop_gradient", "elementwise", 1, None, False),

@@ -179,7 +179,9 @@ REFERENCE: dict[str, Callable[[Sequence[Array], Node, Env, bool], Any]] = {
 }
 
 
-def evaluate(outputs: Sequence[Node], inputs: Mapping[Node, Array], env: Env | None = None, double: bool = False) -> list[Array]:
+def evaluate(
+    outputs: Sequence[Node], inputs: Mapping[Node, Array], env: Env | None = None, double: bool = False
+) -> list[Array]:
     """The values of `outputs`. `inputs` gives every input node's array, `env` the sizes that symbols stand for."""
     env = env or {}
     values: dict[Node, Any] = {
@@ -209,9 +211,7 @@ def _stand_ins(node: Node) -> list[Node]:
     from handloom.graph.build import make
     from handloom.graph.ops import InputAttrs
 
-    return [
-        make("input", attrs=InputAttrs(i, "operand", x.shape, x.dtype)) for i, x in enumerate(node.inputs)
-    ]
+    return [make("input", attrs=InputAttrs(i, "operand", x.shape, x.dtype)) for i, x in enumerate(node.inputs)]
 
 
 def missing() -> set[str]:

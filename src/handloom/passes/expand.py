@@ -13,4 +13,6 @@ from handloom.graph.rewrite import transform
 
 
 def expand(outputs: Sequence[Node]) -> list[Node]:
-    return transform(outputs, lambda node: EXPANSIONS[node.op](node.inputs, node.attrs) if node.op in EXPANSIONS else None)
+    return transform(
+        outputs, lambda node: EXPANSIONS[node.op](node.inputs, node.attrs) if node.op in EXPANSIONS else None
+    )

@@ -69,7 +69,9 @@ class _Partition:
         """Sums over the rows of a tensor that a product reads transposed: sum → product. Bias gradients beside dW."""
         products = {x.inputs[0]: x for x in self.order if x.op == "dot" and x.attrs.transpose_a and len(x.shape) == 2}
         return {
-            x: products[x.inputs[0]] for x in self.order if over_rows(x) and x.inputs[0] in products and len(x.shape) == 2
+            x: products[x.inputs[0]]
+            for x in self.order
+            if over_rows(x) and x.inputs[0] in products and len(x.shape) == 2
         }
 
     # --- what is computed again wherever it is read ---------------------------------------------------------------
@@ -124,7 +126,9 @@ class _Partition:
         self._merge_siblings()
         for unit in self.units:
             read_by_others = [
-                node for node in unit.members if node in self.outputs or any(self.unit.get(u) is not unit for u in self._readers(node))
+                node
+                for node in unit.members
+                if node in self.outputs or any(self.unit.get(u) is not unit for u in self._readers(node))
             ]
             unit.roots = sorted(read_by_others, key=self.position.__getitem__)
         return self._scheduled()
@@ -137,7 +141,13 @@ class _Partition:
                 self.unit[rider] = self.unit[dot]
 
     def _new(self, node: Node, anchor: bool) -> Unit:
-        space = node.inputs[0].shape if OPS[node.op].kind == "reduce" else () if isinstance(node.spec, tuple) else node.shape
+        space = (
+            node.inputs[0].shape
+            if OPS[node.op].kind == "reduce"
+            else ()
+            if isinstance(node.spec, tuple)
+            else node.shape
+        )
         unit = Unit(space, node if anchor else None, set() if anchor else {node})
         if anchor:
             unit.members = {node}
@@ -167,7 +177,11 @@ class _Partition:
         while stack:
             x, user = stack.pop()
             leads = user in self.inline
-            if (leads or self.unit.get(user) is unit) and self._awkward(x, user) and (not leads or self._leads(user, unit)):
+            if (
+                (leads or self.unit.get(user) is unit)
+                and self._awkward(x, user)
+                and (not leads or self._leads(user, unit))
+            ):
                 return False
             if leads and user not in seen:
                 seen.add(user)

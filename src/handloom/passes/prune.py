@@ -24,7 +24,9 @@ def prune(outputs: Sequence[Node]) -> list[Node]:
         if len(kept) == len(attrs.body.outputs):
             continue
         body = Body(attrs.body.inputs, tuple(attrs.body.outputs[i] for i in kept))
-        smaller = b.make("scan", *scan.inputs, attrs=ScanAttrs(body, attrs.carried, attrs.scanned, attrs.length, attrs.reverse))
+        smaller = b.make(
+            "scan", *scan.inputs, attrs=ScanAttrs(body, attrs.carried, attrs.scanned, attrs.length, attrs.reverse)
+        )
         replaced = {b.project(scan, i): b.project(smaller, place) for place, i in enumerate(kept)}
         return prune(substitute(outputs, replaced))
     return list(outputs)

@@ -1,4 +1,4 @@
-"""What the driver needs from a processor and an operating system, as LLVM IR: clock, pause, float mode, sleep and wake.
+"""What the driver needs from a processor and an operating system, as LLVM IR: clock, pause, float mode, sleep, wake, yield.
 
 Two tables, one by architecture and one by operating system; the driver itself is the same text everywhere.
 """
@@ -81,6 +81,10 @@ define internal void @sleep_while(ptr %word, i32 %old, i64 %attempt, i64 %nap) {
   %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 128, i32 %old, ptr %limit, ptr null, i32 0)
   ret void
 }}
+define internal void @yield() {{
+  %r = call i64 (i64, ...) @syscall(i64 {yielding})
+  ret void
+}}
 define internal void @wake(ptr %word, i32 %most) {{
   %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 129, i32 %most, ptr null, ptr null, i32 0)
   ret void
@@ -109,22 +113,31 @@ nap:
   %n = call i32 @nanosleep(ptr %time, ptr null)
   ret void
 }
+define internal void @yield() {
+  %r = call i32 @sched_yield()
+  ret void
+}
 define internal void @wake(ptr %word, i32 %most) {
   ret void
 }
 """
 
 _PROCESSORS = {"x86_64": _X86, "aarch64": _ARM64, "arm64": _ARM64}
-_FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98, "arm64": 98}
+_SYSTEM_CALLS = {  # numbers of futex and sched_yield
+    "x86_64": (202, 24),
+    "aarch64": (98, 124),
+    "arm64": (98, 124),
+}
 
 
 def primitives(triple: str) -> str:
-    """IR of ticks, relax, float_mode_enter/leave, sleep_while and wake for a triple such as "x86_64-unknown-linux-gnu".
+    """IR of ticks, relax, float_mode_enter/leave, sleep_while, wake and yield for a triple such as "x86_64-unknown-linux-gnu".
 
     Raises HandloomError for another processor than x86-64 and 64-bit ARM.
     """
     processor = triple.split("-", 1)[0]
     if processor not in _PROCESSORS:
         raise HandloomError(f"No driver for {triple!r}: Handloom runs on {', '.join(sorted(_PROCESSORS))}.")
-    waiting = _FUTEX.format(number=_FUTEX_NUMBERS[processor]) if "linux" in triple else _POLLING
+    number, yielding = _SYSTEM_CALLS[processor]
+    waiting = _FUTEX.format(number=number, yielding=yielding) if "linux" in triple else _POLLING
     return _PROCESSORS[processor] + waiting

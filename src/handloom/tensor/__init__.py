@@ -7,4 +7,16 @@ from handloom.tensor.math import *  # noqa: F403
 from handloom.tensor.scan import scan
 from handloom.tensor.tensor import Tensor, Trace, TraceError, tensor
 
-__all__ = ["Tensor", "Trace", "TraceError", "binary_cross_entropy", "compile", "cross_entropy", "grad", "mean_squared_error", "scan", "tensor", "value_and_grad"]  # noqa: E501
+__all__ = [
+    "Tensor",
+    "Trace",
+    "TraceError",
+    "binary_cross_entropy",
+    "compile",
+    "cross_entropy",
+    "grad",
+    "mean_squared_error",
+    "scan",
+    "tensor",
+    "value_and_grad",
+]  # noqa: E501

@@ -31,7 +31,9 @@ class CompiledFunction:
         self.signature = inspect.signature(function)
         for name in (*symbols, *donate):
             if name not in self.signature.parameters:
-                raise UsageError(f"{function.__name__} has no argument {name!r}; it has {', '.join(self.signature.parameters)}")
+                raise UsageError(
+                    f"{function.__name__} has no argument {name!r}; it has {', '.join(self.signature.parameters)}"
+                )
         self.symbols, self.capacity, self.donate, self.threads = symbols, dict(capacity), frozenset(donate), threads
         self.program: Executable | None = None
         self._traced: dict[Any, _Traced] = {}
@@ -122,7 +124,9 @@ def compile(
 def _leaf(x: Any) -> Any:
     if isinstance(x, Tensor):
         if x.traced:
-            raise TraceError("a compiled function cannot be called with a traced tensor: call the plain function instead")
+            raise TraceError(
+                "a compiled function cannot be called with a traced tensor: call the plain function instead"
+            )
         return x.numpy()
     if isinstance(x, (bool, str)):
         return x

@@ -8,7 +8,7 @@ from typing import Any
 from handloom.graph import autodiff
 from handloom.graph.node import FLOATS, Node
 from handloom.tensor import tree
-from handloom.tensor.tensor import Tensor, Trace, TraceError, apply, dtype_of, tensor
+from handloom.tensor.tensor import Tensor, Trace, TraceError, apply_all, dtype_of, tensor
 
 
 def value_and_grad(function: Callable[..., Any], argument: int = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -44,7 +44,7 @@ def value_and_grad(function: Callable[..., Any], argument: int = 0, has_aux: boo
             nodes = [x.value if isinstance(x.value, Node) else Trace.stack[-1].capture(x.value) for x in operands]
             found = tuple(map(Tensor, build(*nodes)))
         else:
-            found = apply(build, *operands)
+            found = apply_all(build, *operands)
         count = len(found) - len(chosen)
         gradients: list[Any] = [None] * len(leaves)
         for place, gradient in zip(chosen, found[count:], strict=True):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from handloom.graph import build as b
 from handloom.graph import composites
 from handloom.graph.node import Node
-from handloom.tensor.tensor import Tensor, apply
+from handloom.tensor.tensor import Tensor, apply_all
+
+
+def _pair(build: Callable[..., tuple[Node, ...]], *operands: Tensor) -> tuple[Tensor, Tensor]:
+    total, weight = apply_all(build, *operands)
+    return total, weight
 
 
 def _total(x: Node) -> Node:
@@ -39,7 +45,7 @@ def cross_entropy(
             loss = b.add(b.multiply(loss, 1 - smoothing), b.multiply(even, real))
         return _total(loss), _total(weight)
 
-    return apply(build, logits, labels, *([] if class_weights is None else [class_weights]))  # type: ignore[no-any-return]
+    return _pair(build, logits, labels, *([] if class_weights is None else [class_weights]))
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,7 +59,7 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tenso
         loss = b.add(b.subtract(b.binary("maximum", x, 0.0), b.multiply(x, y)), tail)
         return _total(loss), _rows(x)
 
-    return apply(build, logits, targets)  # type: ignore[no-any-return]
+    return _pair(build, logits, targets)
 
 
 def mean_squared_error(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +69,7 @@ def mean_squared_error(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
         difference = b.subtract(x, y)
         return _total(b.multiply(difference, difference)), _total(b.full(1, x.shape, x.dtype))
 
-    return apply(build, outputs, targets)  # type: ignore[no-any-return]
+    return _pair(build, outputs, targets)
 
 
 def _rows(x: Node) -> Node:

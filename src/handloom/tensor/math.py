@@ -16,7 +16,7 @@ from handloom.tensor.tensor import Operand, Tensor, apply, tensor
 
 
 def _unary(op: str, x: Tensor) -> Tensor:
-    return apply(lambda node: b.unary(op, node), x)  # type: ignore[no-any-return]
+    return apply(lambda node: b.unary(op, node), x)
 
 
 def exp(x: Tensor) -> Tensor:
@@ -72,11 +72,11 @@ def logical_not(x: Tensor) -> Tensor:
 
 
 def logical_and(x: Tensor, y: Tensor) -> Tensor:
-    return apply(lambda p, q: b.binary("logical_and", p, q), x, y)  # type: ignore[no-any-return]
+    return apply(lambda p, q: b.binary("logical_and", p, q), x, y)
 
 
 def logical_or(x: Tensor, y: Tensor) -> Tensor:
-    return apply(lambda p, q: b.binary("logical_or", p, q), x, y)  # type: ignore[no-any-return]
+    return apply(lambda p, q: b.binary("logical_or", p, q), x, y)
 
 
 def stop_gradient(x: Tensor) -> Tensor:
@@ -90,24 +90,24 @@ def relu(x: Tensor) -> Tensor:
 
 def gelu(x: Tensor, approximate: bool = False) -> Tensor:
     """x · Φ(x); `approximate` takes the tanh form."""
-    return apply(lambda node: b.make("gelu_tanh" if approximate else "gelu", node), x)  # type: ignore[no-any-return]
+    return apply(lambda node: b.make("gelu_tanh" if approximate else "gelu", node), x)
 
 
 def silu(x: Tensor) -> Tensor:
-    return apply(lambda node: b.make("silu", node), x)  # type: ignore[no-any-return]
+    return apply(lambda node: b.make("silu", node), x)
 
 
 def maximum(x: Operand, y: Operand) -> Tensor:
-    return apply(lambda p, q: b.binary("maximum", p, q), x, y)  # type: ignore[no-any-return]
+    return apply(lambda p, q: b.binary("maximum", p, q), x, y)
 
 
 def minimum(x: Operand, y: Operand) -> Tensor:
-    return apply(lambda p, q: b.binary("minimum", p, q), x, y)  # type: ignore[no-any-return]
+    return apply(lambda p, q: b.binary("minimum", p, q), x, y)
 
 
 def where(condition: Tensor, x: Operand, y: Operand) -> Tensor:
     """x where the condition (bool) holds, else y."""
-    return apply(b.where, condition, x, y)  # type: ignore[no-any-return]
+    return apply(b.where, condition, x, y)
 
 
 def cast(x: Tensor, dtype: str) -> Tensor:
@@ -116,27 +116,27 @@ def cast(x: Tensor, dtype: str) -> Tensor:
 
 def softmax(x: Tensor) -> Tensor:
     """Over the last axis."""
-    return apply(lambda node: b.make("softmax", node), x)  # type: ignore[no-any-return]
+    return apply(lambda node: b.make("softmax", node), x)
 
 
 def log_softmax(x: Tensor) -> Tensor:
     """Over the last axis."""
-    return apply(lambda node: b.make("log_softmax", node), x)  # type: ignore[no-any-return]
+    return apply(lambda node: b.make("log_softmax", node), x)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float = 1e-12) -> Tensor:
     """x [..., n] normalised over the last axis, weight and bias [n]."""
-    return apply(lambda *n: b.layer_norm(*n, epsilon), x, weight, bias)  # type: ignore[no-any-return]
+    return apply(lambda n, w, c: b.layer_norm(n, w, c, epsilon), x, weight, bias)
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float = 1e-6) -> Tensor:
     """x [..., n] divided by its root mean square over the last axis, weight [n]."""
-    return apply(lambda *n: b.rms_norm(*n, epsilon), x, weight)  # type: ignore[no-any-return]
+    return apply(lambda n, w: b.rms_norm(n, w, epsilon), x, weight)
 
 
 def matmul(a: Tensor, c: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     """Products of the last two axes; the leading axes must be equal."""
-    return apply(lambda x, y: b.dot(x, y, transpose_a, transpose_b), a, c)  # type: ignore[no-any-return]
+    return apply(lambda x, y: b.dot(x, y, transpose_a, transpose_b), a, c)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -151,16 +151,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             flat = b.add(flat, bias[0])
         return b.reshape(flat, (*x.shape[:-1], w.shape[0]))
 
-    return apply(build, x, weight, *([] if bias is None else [bias]))  # type: ignore[no-any-return]
+    return apply(build, x, weight, *([] if bias is None else [bias]))
 
 
 def take(table: Tensor, ids: Tensor) -> Tensor:
     """Rows of `table` [rows, ...] numbered by ids i32 [n]."""
-    return apply(b.take, table, ids)  # type: ignore[no-any-return]
+    return apply(b.take, table, ids)
 
 
 def concatenate(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
-    return apply(lambda *nodes: b.concatenate(nodes, axis % len(nodes[0].shape)), *parts)  # type: ignore[no-any-return]
+    return apply(lambda *nodes: b.concatenate(nodes, axis % len(nodes[0].shape)), *parts)
 
 
 def stack(parts: Sequence[Tensor]) -> Tensor:
@@ -173,7 +173,9 @@ def iota(*shape: Dimension, axis: int = -1) -> Tensor:
     if all(isinstance(size, int) for size in shape):
         sizes = [int(size) for size in shape]  # type: ignore[arg-type]
         line = np.arange(sizes[axis], dtype=np.int32)
-        return tensor(np.broadcast_to(line.reshape([-1 if i == axis % len(sizes) else 1 for i in range(len(sizes))]), sizes))
+        return tensor(
+            np.broadcast_to(line.reshape([-1 if i == axis % len(sizes) else 1 for i in range(len(sizes))]), sizes)
+        )
     return Tensor(b.iota(shape, axis % len(shape)))
 
 
@@ -199,7 +201,7 @@ def dropout(x: Tensor, rate: float) -> Tensor:
         kept = b.binary("less_equal", b.full(rate, node.shape, "f32"), b.random_uniform(state, node.shape, site))
         return b.where(kept, b.multiply(node, 1 / (1 - rate)), b.zeros_like(node))
 
-    return apply(build, x, source.state)  # type: ignore[no-any-return]
+    return apply(build, x, source.state)
 
 
 def attention(
@@ -231,4 +233,4 @@ def attention(
         dropout if source else 0.0, source.site() if source else 0,
     )  # fmt: skip
     operands = [q, k, v, starts, key_starts if key_starts is not None else starts, *([source.state] if source else [])]
-    return apply(lambda *nodes: b.project(b.make("attention", *nodes, attrs=attrs), 0), *operands)  # type: ignore[no-any-return]
+    return apply(lambda *nodes: b.project(b.make("attention", *nodes, attrs=attrs), 0), *operands)

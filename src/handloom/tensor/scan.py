@@ -10,10 +10,12 @@ from handloom.graph.node import Dimension, Node, Spec, walk
 from handloom.graph.ops import Body, ScanAttrs
 from handloom.graph.rewrite import substitute
 from handloom.tensor import tree
-from handloom.tensor.tensor import Tensor, Trace, TraceError, apply, node_of, tensor
+from handloom.tensor.tensor import Tensor, Trace, TraceError, apply_all, node_of, tensor
 
 
-def scan(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: Dimension | None = None) -> tuple[Any, Any]:
+def scan(
+    body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: Dimension | None = None
+) -> tuple[Any, Any]:
     """`carry, y = body(carry, x)` for every x along the first axis of the tree `xs`; (last carry, ys stacked).
 
     `length` is needed only where nothing is scanned. Tensors from outside that the body uses are constants of the
@@ -51,7 +53,7 @@ def scan(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, lengt
 def _apply_open(build: Callable[..., tuple[Node, ...]], operands: list[Tensor]) -> tuple[Tensor, ...]:
     if Trace.stack:
         return tuple(map(Tensor, build(*[node_of(x) for x in operands])))
-    return apply(build, *operands)  # type: ignore[no-any-return]
+    return apply_all(build, *operands)
 
 
 def _close(inputs: list[Node], outputs: list[Node]) -> tuple[list[Node], list[Node], list[Node]]:

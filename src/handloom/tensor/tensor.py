@@ -68,7 +68,9 @@ def dtype_of(array: Array) -> str:
     try:
         return _FROM_NUMPY[array.dtype.name]
     except KeyError:
-        raise HandloomError(f"arrays of {array.dtype.name} are not supported; there are {', '.join(_FROM_NUMPY)}") from None
+        raise HandloomError(
+            f"arrays of {array.dtype.name} are not supported; there are {', '.join(_FROM_NUMPY)}"
+        ) from None
 
 
 class Tensor:
@@ -84,7 +86,9 @@ class Tensor:
 
         Unsigned arrays stay u32. Raises HandloomError for what is no number.
         """
-        if isinstance(values, Node) or (isinstance(values, np.ndarray) and dtype is None and values.dtype.name in _KEPT):
+        if isinstance(values, Node) or (
+            isinstance(values, np.ndarray) and dtype is None and values.dtype.name in _KEPT
+        ):
             self.value = values
         elif isinstance(values, Tensor):
             self.value = values.value if dtype is None else values.astype(dtype).value
@@ -126,7 +130,9 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if isinstance(self.value, Node):
-            raise _untraceable("a traced tensor has no truth value; write hl.where(condition, a, b) instead of branching")
+            raise _untraceable(
+                "a traced tensor has no truth value; write hl.where(condition, a, b) instead of branching"
+            )
         return bool(self.value)
 
     def __len__(self) -> int:
@@ -270,23 +276,22 @@ def node_of(x: Operand | Array) -> Any:
     return x.value if isinstance(x.value, Node) else Trace.stack[-1].capture(x.value)
 
 
-def apply(function: Callable[..., Any], *operands: Any) -> Any:
-    """`function` over nodes, given tensors: recorded if one of them is traced, else run at once on the reference.
+def apply(function: Callable[..., Node], *operands: Any) -> Tensor:
+    """`function` over nodes, given tensors: recorded if one of them is traced, else run at once on the reference."""
+    return apply_all(lambda *nodes: (function(*nodes),), *operands)[0]
 
-    A function that returns a tuple of nodes gives a tuple of tensors.
-    """
+
+def apply_all(function: Callable[..., tuple[Node, ...]], *operands: Any) -> tuple[Tensor, ...]:
+    """The same for a function of several results."""
     if any(isinstance(x, Tensor) and isinstance(x.value, Node) for x in operands):
         if not Trace.stack:
             raise TraceError("a traced tensor is used after its trace has ended: return it from the function instead")
-        result = function(*[node_of(x) for x in operands])
-        return tuple(map(Tensor, result)) if isinstance(result, tuple) else Tensor(result)
+        return tuple(map(Tensor, function(*[node_of(x) for x in operands])))
     trace = Trace()
     with trace.recording():
-        result = function(*[node_of(x) for x in operands])
-    nodes = result if isinstance(result, tuple) else (result,)
+        nodes = function(*[node_of(x) for x in operands])
     values = evaluate(nodes, dict(trace.captured.values()))
-    tensors = tuple(held(np.ascontiguousarray(value).reshape(value.shape)) for value in values)
-    return tensors if isinstance(result, tuple) else tensors[0]
+    return tuple(held(np.ascontiguousarray(value).reshape(value.shape)) for value in values)
 
 
 def _power(x: Node, power: float | int) -> Node:
