@@ -229,6 +229,8 @@ def _wave(f: Function, x: Value, quarters: int) -> Value:
     y = _bits(f, f.select(swapped, even, odd))
     sign = f.binary("shl", f.binary("and", quadrant, two), whole(30, quadrant.type))
     y = _floats(f, f.binary("xor", y, sign))
+    if not quarters:
+        y = f.select(f.compare("fcmp oeq", x, number(0.0, x.type)), x, y)  # −0 stays
     far = f.compare("fcmp ugt", absolute(f, x), number(_LARGEST_ANGLE, x.type))
     return f.select(far, number(float("nan"), x.type), y)
 

@@ -66,7 +66,8 @@ def _rule(node: Node) -> Node | None:
     if node.op == "dot":
         return rebuild(node, [_matrix(x) for x in node.inputs])
     if node.op == "take":
-        return rebuild(node, [_dense(x) for x in node.inputs])
+        table, ids = node.inputs
+        return rebuild(node, [_dense(table), copy(ids) if base_of(ids).op in ("constant", "iota") else ids])
     if node.op in ("attention", "attention_backward"):
         return rebuild(node, [_rows(x) if len(x.shape) == 2 else _dense(x) for x in node.inputs])
     if node.op in DENSE_OPERANDS:

@@ -48,7 +48,7 @@ class _Partition:
             for x, plain in self.reads[node]:
                 if x in self.users:
                     self.users[x].append(node)
-                if not is_loop(node) or not plain or (node.op == "take" and x is base_of(node.inputs[0])):
+                if not is_loop(node) or not plain or node.op == "take":
                     self.forced.add(x)
         self.riders = self._riders()
         self.inline = self._cheap()
@@ -190,7 +190,7 @@ class _Partition:
 
     def _awkward(self, x: Node, user: Node) -> bool:
         """Whether `user` needs x in memory."""
-        if not is_loop(user) or user in self.riders or (user.op == "take" and x is base_of(user.inputs[0])):
+        if not is_loop(user) or user in self.riders or user.op == "take":
             return True
         return any(y is x and not plain for y, plain in self.reads[user])
 
