@@ -1,7 +1,7 @@
 """Handloom trains and fine-tunes language models on the CPU that you already own.
 
-    from handloom import TextClassifier, TokenClassifier     # the five steps of fine-tuning
-    import handloom as hl                                    # the engine: hl.Tensor, hl.nn, hl.value_and_grad, hl.compile
+from handloom import TextClassifier, TokenClassifier  # the five steps of fine-tuning
+import handloom as hl                             # the engine: Tensor, nn, value_and_grad, compile
 """
 
 from __future__ import annotations
@@ -11,15 +11,50 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+_MATH = [
+    "abs",
+    "attention",
+    "concatenate",
+    "cos",
+    "dropout",
+    "erf",
+    "exp",
+    "floor",
+    "gelu",
+    "iota",
+    "is_finite",
+    "layer_norm",
+    "linear",
+    "log",
+    "log_softmax",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "matmul",
+    "maximum",
+    "minimum",
+    "ones",
+    "relu",
+    "rms_norm",
+    "rsqrt",
+    "sigmoid",
+    "silu",
+    "sin",
+    "softmax",
+    "sqrt",
+    "stack",
+    "stop_gradient",
+    "take",
+    "tanh",
+    "where",
+    "zeros",
+    "cast",
+]
+
 # where a public name lives; each module is imported when its first name is asked for
 _HOMES = {
     **dict.fromkeys(
-        (
-            "abs", "attention", "concatenate", "cos", "dropout", "erf", "exp", "floor", "gelu", "iota", "is_finite", "layer_norm",
-            "linear", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "matmul", "maximum", "minimum", "ones",
-            "relu", "rms_norm", "rsqrt", "sigmoid", "silu", "sin", "softmax", "sqrt", "stack", "stop_gradient", "take", "tanh",
-            "where", "zeros", "cast",
-        ),
+        _MATH,
         "handloom.tensor.math",
     ),
     "Tensor": "handloom.tensor.tensor",
@@ -34,7 +69,7 @@ _HOMES = {
     "TokenClassifier": "handloom.train.estimators",
     "HandloomError": "handloom.errors",
     "UsageError": "handloom.errors",
-}  # fmt: skip
+}
 _MODULES = {"nn": "handloom.nn", "random": "handloom.tensor.random", "optim": "handloom.train.optimisers"}
 
 __all__ = [*_HOMES, *_MODULES, "__version__"]

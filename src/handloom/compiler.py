@@ -234,7 +234,7 @@ class CompiledProgram:
         start = place.offset
         if isinstance(offset, int) and isinstance(start, int):
             return Buffer(place.place, place.index, start + offset * step)
-        return Buffer(place.place, place.index, offset * step + start)  # type: ignore[operator]
+        return Buffer(place.place, place.index, offset * step + start)
 
     # --- donated state ----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from handloom.codegen import philox, scalars
-from handloom.codegen.emit import Function, Value, integer, iota, vector, whole
+from handloom.codegen.emit import SIZES, Function, Value, integer, iota, vector, whole, zero
 from handloom.codegen.target import Target
 from handloom.graph.access import VIEWS, Access, access_of
 from handloom.graph.build import scalar_value
@@ -100,7 +100,7 @@ class Evaluator:
     # --- arguments --------------------------------------------------------------------------------------------------
 
     def slot(self, argument: Argument) -> Value:
-        """The loaded argument. Call it where the value dominates its uses: at the start of the kernel, or `declare` it."""
+        """The loaded argument. Call it where it dominates its uses: at the start, or `declare` it."""
         if isinstance(argument, int):
             return integer(argument)
         if argument not in self._slots:
@@ -311,8 +311,8 @@ class Evaluator:
         letter = {"float": "f32", "double": "f64"}.get(memory, memory)
         type = vector(memory, lanes)
         raw = f.call(
-            f"llvm.masked.gather.v{lanes}{letter}.v{lanes}p0", type, pointers, integer(4 if memory in ("float", "i32") else 1, "i32"), mask,
-            Value("zeroinitializer", type),
+            f"llvm.masked.gather.v{lanes}{letter}.v{lanes}p0", type, pointers, integer(SIZES[memory], "i32"), mask,
+            zero(type),
         )  # fmt: skip
         return scalars.from_memory(f, x.dtype, raw)
 
@@ -341,8 +341,8 @@ class Evaluator:
         first = f.cast("trunc", f.add(block, part_start), "i32")
         words = philox.philox_words(f, self.states[x.inputs[0]], lanes, self.sites[x], row, first)
         chosen, which = words[0], f.udiv(inside, 16)
-        for number, word in enumerate(words[1:], 1):
-            chosen = f.select(f.compare("icmp eq", which, integer(number)), word, chosen)
+        for index, word in enumerate(words[1:], 1):
+            chosen = f.select(f.compare("icmp eq", which, integer(index)), word, chosen)
         return self._uniform(chosen)
 
 

@@ -89,7 +89,7 @@ class Lowering:
     def unit_kernel(
         self, unit: Unit, nodes: Sequence[Node], emit: Callable[[str], tuple[object, Sequence[Argument]]]
     ) -> tuple[str, Any, tuple[Argument, ...]]:
-        """(name, what `emit` gave, arguments) of the unit's kernel: emitted, or that of a unit with the same signature."""
+        """(name, what `emit` gave, arguments) of a unit's kernel: emitted, or that of a unit of its signature."""
         signature = Signature(unit, nodes, lambda x: self.materialised(x) and x not in unit.members)
         if signature.key not in self._known:
             name, (kernel, arguments) = self.kernel(unit.kind, emit)
@@ -120,25 +120,29 @@ def _loop(low: Lowering, unit: Unit) -> list[Step]:
     for width, sums in _by_width([p.node for p in pointers if p.role == "partial"]).items():
         partials = [Pointer(s, role="partial") for s in sums]
         for partial in partials:
-            size = DTYPES[partial.node.dtype]
-            low.sizes[partial] = lambda env, width=width, size=size: tasks(env) * size_value(width, env) * size  # type: ignore[misc]
-        element = MEMORY[sums[0].dtype]
-        finish, _ = low.kernel(
-            "finish", lambda name, c=len(sums), e=element: emit_finish(low.module, name, c, low.target, e)
-        )  # type: ignore[misc]
-        results = tuple(Pointer(s) for s in sums)
-        sizes = (*partials, *results, Computed(tasks), width)
-        steps.append(
-            Step(
-                finish,
-                sizes,
-                lambda env, w=width: -(-size_value(w, env) // FINISH_COLUMNS),
-                tuple(partials),
-                results,
-                kind="finish",
-            )  # type: ignore[misc]
-        )
+            low.sizes[partial] = _partial_bytes(tasks, width, DTYPES[partial.node.dtype])
+        steps.append(_finish(low, sums, partials, tasks, width))
     return steps
+
+
+def _partial_bytes(tasks: Count, width: Dimension, size: int) -> Count:
+    return lambda env: tasks(env) * size_value(width, env) * size
+
+
+def _finish(low: Lowering, sums: Sequence[Node], partials: Sequence[Pointer], tasks: Count, width: Dimension) -> Step:
+    """The step that adds up partial sums of one width."""
+    element = MEMORY[sums[0].dtype]
+    name, _ = low.kernel("finish", lambda name: emit_finish(low.module, name, len(sums), low.target, element))
+    results = tuple(Pointer(s) for s in sums)
+    arguments = (*partials, *results, Computed(tasks), width)
+    return Step(
+        name,
+        arguments,
+        lambda env: -(-size_value(width, env) // FINISH_COLUMNS),
+        tuple(partials),
+        results,
+        kind="finish",
+    )
 
 
 def _by_width(sums: Sequence[Node]) -> dict[Dimension, list[Node]]:

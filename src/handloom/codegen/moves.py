@@ -51,7 +51,7 @@ def emit_copy(module: Module, name: str, element: str, rank: int, target: Target
 
             f.loop(0, sizes[-1], 1, body)
 
-        f.when(unit, lambda: vectors() or [], lambda: scalars() or [])
+        f.when(unit, vectors, scalars)
 
     f.loop(first, last, 1, row)
     f.finish()
@@ -108,7 +108,7 @@ def emit_scatter_add(module: Module, name: str, target: Target) -> None:
 
             f.loop(0, columns, target.lanes, body)
 
-        f.when(mine, lambda: add() or [])
+        f.when(mine, add)
 
     f.loop(0, count, 1, each)
     f.finish()

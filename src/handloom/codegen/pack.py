@@ -130,7 +130,7 @@ def pack_panels_transposed(module: Module, layout: Layout) -> str:
                 at = f.at(at, f.select(more, stride, integer(0)), SCALAR)
 
             def square(k: Value, mask: Value | None) -> None:
-                # volatile: LLVM takes longer than for the rest of a kernel to find out how best to step so many pointers
+                # volatile: LLVM takes longer than for all else to find out how best to step so many pointers
                 rows = [f.op(f"load volatile ptr, {f.at(starts, i, 'ptr')}, align 8", "ptr") for i in range(lanes)]
                 addresses = [f.at(row, k, SCALAR) for row in rows]
                 values = [f.masked_load(type, p, mask) if mask else f.load(type, p) for p in addresses]

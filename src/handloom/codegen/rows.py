@@ -291,10 +291,8 @@ class _Writer:
         e.prepare(operands)
         for root in stores:
             e.goal(root)
-        if any(x.op == "random_uniform" for x in work):
-            unroll = 64 // lanes
-        else:
-            unroll = 4 if len(work) <= 12 else 2
+        random = any(x.op == "random_uniform" for x in work)
+        unroll = 64 // lanes if random else 4 if len(work) <= 12 else 2
         step = unroll * lanes
         type = {t: scalars.type_of(t.dtype, lanes) for t in reductions}
         identity = [zero(type[t]) if t.op == "sum" else _lowest(type[t]) for t in reductions for _ in range(unroll)]

@@ -111,7 +111,7 @@ def constant(value: float | int | bool, dtype: str, lanes: int) -> Value:
 
 
 SCALARS: dict[str, Emit] = {
-    **{name: _math(name) for name in ("exp", "log", "sqrt", "rsqrt", "tanh", "erf", "sigmoid") if name in mathfuns.UNARY},
+    **{name: _math(name) for name in ("exp", "log", "sqrt", "rsqrt", "tanh", "erf", "sigmoid")},
     **{name: _math(name) for name in ("sin", "cos") if name in mathfuns.UNARY},
     "negative": _negative,
     "absolute": lambda f, x, node: f.intrinsic("fabs", x[0]) if _floating(node) else f.select(

@@ -6,7 +6,7 @@ Gradient rules, composites and the Tensor API are all written with these functio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
 from handloom.graph.infer import ShapeError, infer
 from handloom.graph.node import FLOATS, Dimension, Node, intern
@@ -27,7 +27,7 @@ from handloom.graph.ops import (
     SliceAttrs,
 )
 
-Operand = Union[Node, float, int, bool]
+Operand = Node | float | int | bool
 
 
 def make(op: str, *inputs: Node, attrs: Any = None) -> Node:

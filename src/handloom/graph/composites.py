@@ -91,8 +91,8 @@ def silu(x: Node) -> Node:
 EXPANSIONS: dict[str, Callable[[Sequence[Node], Any], Node]] = {
     "softmax": lambda inputs, attrs: softmax(*inputs),
     "log_softmax": lambda inputs, attrs: log_softmax(*inputs),
-    "layer_norm": lambda inputs, attrs: layer_norm(*inputs, attrs.epsilon),
-    "rms_norm": lambda inputs, attrs: rms_norm(*inputs, attrs.epsilon),
+    "layer_norm": lambda inputs, attrs: layer_norm(inputs[0], inputs[1], inputs[2], attrs.epsilon),
+    "rms_norm": lambda inputs, attrs: rms_norm(inputs[0], inputs[1], attrs.epsilon),
     "gelu": lambda inputs, attrs: gelu(*inputs),
     "gelu_tanh": lambda inputs, attrs: gelu_tanh(*inputs),
     "silu": lambda inputs, attrs: silu(*inputs),

@@ -30,13 +30,16 @@ def _chain(derivative: Callable[[Node, Node], Node]) -> Rule:
     return lambda node, g: (b.multiply(g, derivative(node.inputs[0], node)),)
 
 
-def _pick(node: Node, g: Node, first_wins: Node) -> Cotangents:
+def _extreme(node: Node, g: Node) -> Cotangents:
+    """To the operand that was taken; half to each where they are equal, which is the derivative from both sides' mean."""
+    x, y = node.inputs
+    half = b.where(b.binary("equal", x, y), b.multiply(g, 0.5), g)
     zero = b.zeros_like(g)
-    return b.where(first_wins, g, zero), b.where(first_wins, zero, g)
+    return tuple(b.where(b.binary("equal", operand, node), half, zero) for operand in (x, y))
 
 
 def _divide(node: Node, g: Node) -> Cotangents:
-    x, y = node.inputs
+    y = node.inputs[1]
     return b.divide(g, y), b.negative(b.divide(b.multiply(g, node), y))
 
 
@@ -224,8 +227,8 @@ GRADIENTS: dict[str, Rule] = {
     "subtract": lambda node, g: (g, b.negative(g)),
     "multiply": lambda node, g: (b.multiply(g, node.inputs[1]), b.multiply(g, node.inputs[0])),
     "divide": _divide,
-    "maximum": lambda node, g: _pick(node, g, b.binary("less_equal", node.inputs[1], node.inputs[0])),
-    "minimum": lambda node, g: _pick(node, g, b.binary("less_equal", node.inputs[0], node.inputs[1])),
+    "maximum": _extreme,
+    "minimum": _extreme,
     "where": _where,
     "cast": _cast,
     "broadcast": lambda node, g: (b.sum_to(g, node.inputs[0].shape),),

@@ -88,7 +88,7 @@ def _at(shape: tuple[Dimension, ...], axis: int, size: Dimension) -> tuple[Dimen
 def _slice(specs: Sequence[Spec], attrs: Any) -> Spec:
     whole = specs[0].shape[attrs.axis]
     known = all(isinstance(x, int) for x in (whole, attrs.start, attrs.size))
-    if known and not 0 <= attrs.start <= attrs.start + attrs.size <= whole:  # type: ignore[operator]
+    if known and not 0 <= attrs.start <= attrs.start + attrs.size <= whole:
         raise _fail("slice", specs, f"axis {attrs.axis} has no elements {attrs.start} … {attrs.start + attrs.size - 1}")
     return Spec(_at(specs[0].shape, attrs.axis, attrs.size), specs[0].dtype)
 

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Union
+from typing import Any
 
 DTYPES = {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "u32": 4, "bool": 1}
 """Bytes of an element."""
@@ -84,7 +84,7 @@ class Size:
     __repr__ = __str__
 
 
-Dimension = Union[int, Size]
+Dimension = int | Size
 
 
 def _refuse(text: str) -> Any:
@@ -129,7 +129,7 @@ class Spec:
 
 
 class Node:
-    """An operation applied to nodes. `spec` is a tuple for operations of several results, which `project` takes apart."""
+    """An operation applied to nodes. `spec` is a tuple for operations of several results (see `project`)."""
 
     __slots__ = ("__weakref__", "attrs", "inputs", "op", "spec")
 

@@ -81,7 +81,8 @@ def _pad(x: Array, node: Node, env: Env) -> Array:
 
 def _slice(x: Array, node: Node, env: Env) -> Array:
     start, size = size_value(node.attrs.start, env), size_value(node.attrs.size, env)
-    return x[(slice(None),) * node.attrs.axis + (slice(start, start + size),)]
+    part: Array = x[(slice(None),) * node.attrs.axis + (slice(start, start + size),)]
+    return part
 
 
 def _take(table: Array, ids: Array) -> Array:
@@ -106,7 +107,8 @@ def _random(state: Array, node: Node, env: Env) -> Array:
     shape = node.spec.concrete(env)
     columns = shape[-1] if shape else 1
     rows = math.prod(shape[:-1])
-    return philox.uniform(state, node.attrs.site, rows, columns).reshape(shape)
+    drawn: Array = philox.uniform(state, node.attrs.site, rows, columns).reshape(shape)
+    return drawn
 
 
 def _iota(node: Node, env: Env) -> Array:
@@ -118,13 +120,15 @@ def _iota(node: Node, env: Env) -> Array:
 def _attention(x: Sequence[Array], node: Node, env: Env, double: bool) -> Any:
     from handloom.graph.attention_reference import attention
 
-    return attention(*x[:5], node.attrs, x[5] if len(x) > 5 else None)
+    q, k, v, starts, key_starts, *state = x
+    return attention(q, k, v, starts, key_starts, node.attrs, *state)
 
 
 def _attention_backward(x: Sequence[Array], node: Node, env: Env, double: bool) -> Any:
     from handloom.graph.attention_reference import attention_backward
 
-    return attention_backward(*x[:8], node.attrs, x[8] if len(x) > 8 else None)
+    q, k, v, out, log_sum, g, starts, key_starts, *state = x
+    return attention_backward(q, k, v, out, log_sum, g, starts, key_starts, node.attrs, *state)
 
 
 # name → f(inputs, node, env, double)

@@ -87,7 +87,8 @@ define internal ptr @{name}(ptr %state) alwaysinline {{
 
 _STATE_FIELDS = {
     "threads": THREADS, "spin": SPIN, "table": TABLE, "count": COUNT, "scratch": SCRATCH, "stride": STRIDE,
-    "timing": TIMING, "exit": EXIT, "turn": TURN, "generation": GENERATION, "parked": PARKED, "active": ACTIVE, "closing": CLOSING,
+    "timing": TIMING, "exit": EXIT, "turn": TURN, "generation": GENERATION, "parked": PARKED,
+    "active": ACTIVE, "closing": CLOSING,
     "position": POSITION, "sleepers": SLEEPERS, "remaining": REMAINING,
 }  # fmt: skip
 _ENTRY_FIELDS = {

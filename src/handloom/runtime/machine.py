@@ -1,4 +1,4 @@
-"""What the driver needs from a processor and an operating system, as LLVM IR: clock, pause, float mode, sleep, wake, yield.
+"""What the driver needs from a processor and an operating system, as LLVM IR: clock, pause, float mode, sleep, wake.
 
 Two tables, one by architecture and one by operating system; the driver itself is the same text everywhere.
 """
@@ -131,7 +131,7 @@ _SYSTEM_CALLS = {  # numbers of futex and sched_yield
 
 
 def primitives(triple: str) -> str:
-    """IR of ticks, relax, float_mode_enter/leave, sleep_while, wake and yield for a triple such as "x86_64-unknown-linux-gnu".
+    """IR of ticks, relax, float_mode_enter/leave, sleep_while, wake and yield for a triple ("x86_64-unknown-linux-gnu").
 
     Raises HandloomError for another processor than x86-64 and 64-bit ARM.
     """

@@ -19,4 +19,4 @@ __all__ = [
     "scan",
     "tensor",
     "value_and_grad",
-]  # noqa: E501
+]

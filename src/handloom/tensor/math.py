@@ -85,7 +85,7 @@ def stop_gradient(x: Tensor) -> Tensor:
 
 
 def relu(x: Tensor) -> Tensor:
-    return maximum(x, 0.0)
+    return where(x > 0.0, x, 0.0)
 
 
 def gelu(x: Tensor, approximate: bool = False) -> Tensor:

@@ -365,7 +365,7 @@ def _index(x: Node, key: Any) -> Node:
             x = b.slice_axis(x, axis, start, 1)
         elif isinstance(k, slice) and k.step in (None, 1):
             start, stop = _bound(k.start, 0, size), _bound(k.stop, size, size)
-            x = b.slice_axis(x, axis, start, stop - start)
+            x = b.slice_axis(x, axis, start, stop + start * -1)
             shape.append(x.shape[axis])
         else:
             raise HandloomError(f"a tensor is indexed by whole numbers, slices of step 1, None and ...; not by {k!r}")
