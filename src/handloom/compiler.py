@@ -210,7 +210,7 @@ class CompiledProgram:
         for (reads, writes), number in zip(keys, wave, strict=True):
             for pointer in (*writes, *reads):
                 if pointer not in places:
-                    if pointer not in first and pointer not in writes:
+                    if pointer not in first and pointer not in writes and self._size(pointer, env):
                         raise AssertionError(f"{pointer} is read before anything writes it")
                     first.setdefault(pointer, number)
                     last[pointer] = number

@@ -341,8 +341,8 @@ class Evaluator:
         first = f.cast("trunc", f.add(block, part_start), "i32")
         words = philox.philox_words(f, self.states[x.inputs[0]], lanes, self.sites[x], row, first)
         chosen, which = words[0], f.udiv(inside, 16)
-        for index, word in enumerate(words[1:], 1):
-            chosen = f.select(f.compare("icmp eq", which, integer(index)), word, chosen)
+        for index, drawn in enumerate(words[1:], 1):
+            chosen = f.select(f.compare("icmp eq", which, integer(index)), drawn, chosen)
         return self._uniform(chosen)
 
 

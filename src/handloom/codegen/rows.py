@@ -156,7 +156,7 @@ class _Writer:
             return self.write_flat()
         f, e, unit = self.f, self.e, self.unit
         columns = unit.space[-1]
-        chunk = max(8, min(MOST_ROWS, TASK_ELEMENTS // columns)) if isinstance(columns, int) else 8
+        chunk = max(8, min(MOST_ROWS, TASK_ELEMENTS // max(columns, 1))) if isinstance(columns, int) else 8
         e.declare(self.graph.nodes, self.stores)
         partials = {root: e.slot(Pointer(root, role="partial")) for root in self.sums}
         rows: Value = integer(1)

@@ -42,7 +42,20 @@ def _arithmetic(floating: str, integer: str) -> Emit:
 
 
 def _divide(f: Function, x: Sequence[Value], node: Node) -> Value:
-    return f.binary("fdiv" if _floating(node) else "udiv" if node.dtype == "u32" else "sdiv", x[0], x[1])
+    """Whole numbers are divided towards minus infinity; by zero they give themselves (hardware would trap)."""
+    if _floating(node):
+        return f.binary("fdiv", x[0], x[1])
+    type = x[0].type
+    divisor = f.select(f.compare("icmp eq", x[1], zero(type)), whole(1, type), x[1])
+    if node.dtype == "u32":
+        return f.binary("udiv", x[0], divisor)
+    lowest = f.compare("icmp eq", x[0], whole(-(2**31), type))
+    minus_one = f.compare("icmp eq", divisor, whole(-1, type))
+    divisor = f.select(f.binary("and", lowest, minus_one), whole(1, type), divisor)
+    quotient = f.binary("sdiv", x[0], divisor)
+    inexact = f.compare("icmp ne", f.binary("mul", quotient, divisor), x[0])
+    apart = f.compare("icmp slt", f.binary("xor", x[0], divisor), zero(type))
+    return f.select(f.binary("and", inexact, apart), f.binary("sub", quotient, whole(1, type)), quotient)
 
 
 def _negative(f: Function, x: Sequence[Value], node: Node) -> Value:
@@ -71,6 +84,9 @@ def _extreme(floating: str, signed: str, unsigned: str) -> Emit:
 
 
 def _sign(f: Function, x: Sequence[Value], node: Node) -> Value:
+    if not _floating(node):
+        below = f.select(f.compare("icmp slt", x[0], zero(x[0].type)), whole(-1, x[0].type), zero(x[0].type))
+        return f.select(f.compare("icmp sgt", x[0], zero(x[0].type)), whole(1, x[0].type), below)
     one = number(1.0, x[0].type)
     signed = mathfuns.copysign(f, one, x[0])
     nothing = f.compare("fcmp oeq", x[0], number(0.0, x[0].type))

@@ -31,7 +31,7 @@ def _chain(derivative: Callable[[Node, Node], Node]) -> Rule:
 
 
 def _extreme(node: Node, g: Node) -> Cotangents:
-    """To the operand that was taken; half to each where they are equal, which is the derivative from both sides' mean."""
+    """To the operand that was taken; half to each where they are equal."""
     x, y = node.inputs
     half = b.where(b.binary("equal", x, y), b.multiply(g, 0.5), g)
     zero = b.zeros_like(g)

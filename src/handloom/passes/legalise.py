@@ -64,9 +64,13 @@ def _rule(node: Node) -> Node | None:
     if node.op in VIEWS:
         return None if access_of(node) is not None else rebuild(node, [copy(node.inputs[0])])
     if node.op == "dot":
+        if node.inputs[0].shape[-2 if node.attrs.transpose_a else -1] == 0:
+            return b.full(0, node.shape, node.dtype)
         return rebuild(node, [_matrix(x) for x in node.inputs])
     if node.op == "take":
         table, ids = node.inputs
+        if len(table.shape) == 1:
+            return b.reshape(b.take(_dense(b.reshape(table, (table.shape[0], 1))), ids), node.shape)
         return rebuild(node, [_dense(table), copy(ids) if base_of(ids).op in ("constant", "iota") else ids])
     if node.op in ("attention", "attention_backward"):
         return rebuild(node, [_rows(x) if len(x.shape) == 2 else _dense(x) for x in node.inputs])

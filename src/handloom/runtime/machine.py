@@ -131,7 +131,7 @@ _SYSTEM_CALLS = {  # numbers of futex and sched_yield
 
 
 def primitives(triple: str) -> str:
-    """IR of ticks, relax, float_mode_enter/leave, sleep_while, wake and yield for a triple ("x86_64-unknown-linux-gnu").
+    """IR of ticks, relax, float_mode_enter/leave, sleep_while, wake and yield for a triple ("x86_64-unknown-linux").
 
     Raises HandloomError for another processor than x86-64 and 64-bit ARM.
     """
