@@ -1,7 +1,10 @@
 """How near do f32 products come to the processor's limit? The three products of BERT's linear layers.
 
-For each layer and number of tokens: GFLOP/s of forward, dX and dW, beside the FMA ceiling (registers only), NumPy's BLAS and
-PyTorch f32, in turns within one run, on all threads.
+For each layer and number of tokens: GFLOP/s of forward, dX and dW (with the bias gradient), beside the FMA ceiling
+(registers only), NumPy's BLAS and PyTorch f32. All cases are measured in rounds, a ceiling before each; peers have the
+second half of a round, because their threads go on spinning for a while. The share is the best round against the best
+ceiling of the whole run: on a disturbed machine it comes out too low, never too high. There, look at the share by CPU
+time, which leaves out what other processes took (and the waiting of threads for one another).
 """
 
 from __future__ import annotations
@@ -11,14 +14,16 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmarks.ceiling import Ceiling, host_driver, host_target, table_of
+from benchmarks.ceiling import Ceiling, host_driver, host_target, rates, table_of
 from benchmarks.report_header import print_header
 from handloom.codegen import llvm
 from handloom.codegen.emit import Module
-from handloom.codegen.matmul import Product, StoreEpilogue, emit_product
+from handloom.codegen.matmul import Product, ProductKernel, StoreEpilogue, emit_product
 from handloom.codegen.target import Target
 from handloom.runtime.arena import empty
 from handloom.runtime.pool import Pool
@@ -28,6 +33,9 @@ LAYERS = {
     "BERT-base": ((768, 768), (768, 3072), (3072, 768)),
 }
 """(inputs, outputs) of the linear layers."""
+
+ENOUGH = 2_000_000_000
+"""FLOPs that take some milliseconds: a measurement repeats smaller products."""
 
 
 @dataclass(frozen=True)
@@ -45,85 +53,118 @@ FORMS = (
 )
 
 
-class Case:
-    """One product with its buffers, ready to run in several ways."""
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled product of one layer and form, for any number of tokens."""
 
-    def __init__(self, form: Form, sizes: tuple[int, int, int], target: Target, pool: Pool, tokens_known: bool) -> None:
-        m, n, k = sizes
-        self.flops = 2 * m * n * k
-        known: list[int | None] = [m, n, k]
-        if not tokens_known:
-            known[2 if form.transpose_a else 0] = None
-        product = Product(form.transpose_a, form.transpose_b, *known, row_sums=form.transpose_a)
-        module = Module()
-        begin = time.perf_counter()
-        self.kernel = emit_product(module, "product", product, target, StoreEpilogue())
-        code = llvm.compile_object(module.text(), target.cpu, target.features)
-        self.compile_seconds = time.perf_counter() - begin
-        self.library = llvm.load({"product": code})
+    made: ProductKernel
+    library: llvm.Library
+    seconds: float
+    """To write and compile it."""
+
+
+def compiled(form: Form, inputs: int, outputs: int, target: Target) -> Kernel:
+    known: list[int | None] = list(form.sizes(0, inputs, outputs))
+    known[2 if form.transpose_a else 0] = None  # tokens
+    module = Module()
+    begin = time.perf_counter()
+    product = Product(form.transpose_a, form.transpose_b, *known, row_sums=form.transpose_a)
+    made = emit_product(module, "product", product, target, StoreEpilogue())
+    code = llvm.compile_object(module.text(), target.cpu, target.features)
+    return Kernel(made, llvm.load({"product": code}), time.perf_counter() - begin)
+
+
+class Memory:
+    """Operands and result, large enough for every case, which are views of them."""
+
+    def __init__(self, elements: tuple[int, int, int]) -> None:
         rng = np.random.default_rng(0)
-        self.a = _matrix(rng, (k, m) if form.transpose_a else (m, k))
-        self.b = _matrix(rng, (n, k) if form.transpose_b else (k, n))
-        self.c = empty((m, n), "float32")
+        self.parts = [empty((count,), "float32") for count in elements]
+        for part in self.parts[:2]:
+            part[:] = rng.standard_normal(part.size, np.float32)
+
+    def view(self, part: int, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+        return self.parts[part][: shape[0] * shape[1]].reshape(shape)
+
+
+class Case:
+    """One product, ready to run in several ways."""
+
+    def __init__(self, model: str, tokens: int, layer: tuple[int, int], form: Form, kernel: Kernel) -> None:
+        self.label = f"{model:10} {tokens:6} {layer[0]:5} {layer[1]:5} {form.name:8}"
+        self.form, self.kernel = form, kernel
+        self.m, self.n, self.k = form.sizes(tokens, *layer)
+        self.flops = 2 * self.m * self.n * self.k
+        self.tasks = kernel.made.tasks(self.m, self.n, self.k)
+        self.rates: dict[str, list[float]] = {}
+
+    @property
+    def elements(self) -> tuple[int, int, int]:
+        return self.m * self.k, self.k * self.n, self.m * self.n
+
+    def place(self, memory: Memory) -> None:
+        """Points the kernel's arguments at the operands."""
+        form, m, n, k = self.form, self.m, self.n, self.k
+        a = memory.view(0, (k, m) if form.transpose_a else (m, k))
+        b = memory.view(1, (n, k) if form.transpose_b else (k, n))
+        self.c = memory.view(2, (m, n))
+        self.a, self.b = a.T if form.transpose_a else a, b.T if form.transpose_b else b
         self.sums = empty((m,), "float32")
-        self.views = (self.a.T if form.transpose_a else self.a, self.b.T if form.transpose_b else self.b)
-        slots = [self.a.ctypes.data, self.b.ctypes.data, m, n, k, self.a.shape[1], self.b.shape[1], 0, 0]
+        slots = [a.ctypes.data, b.ctypes.data, m, n, k, a.shape[1], b.shape[1], 0, 0]
         slots += [self.sums.ctypes.data if form.transpose_a else 0, 1, self.c.ctypes.data, n, 0]
         self.arguments = np.array(slots, np.int64)
-        self.table = table_of(self.library.address("product"), self.arguments, self.kernel.tasks(m, n, k))
-        self.pool = pool
+        self.table = table_of(self.kernel.library.address("product"), self.arguments, self.tasks)
 
-    def ours(self) -> None:
-        self.pool.run(self.table, self.kernel.scratch)
-
-    def check(self) -> None:
+    def check(self, pool: Pool) -> None:
         """A sample of rows against float64."""
-        self.ours()
-        rows = np.linspace(0, len(self.c) - 1, 5).astype(int)
-        expected = self.views[0][rows].astype(np.float64) @ self.views[1]
-        error = np.abs(self.c[rows] - expected).max() / np.abs(expected).max()
+        pool.run(self.table, self.kernel.made.scratch)
+        rows = np.linspace(0, self.m - 1, 3).astype(int)
+        exact = self.a[rows].astype(np.float64) @ self.b
+        error = np.abs(self.c[rows] - exact).max() / np.abs(exact).max()
         if not error < 1e-5:
-            raise AssertionError(f"wrong result: relative error {error:.1e}")
+            raise AssertionError(f"{self.label}: wrong result, relative error {error:.1e}")
 
-    def peers(self, wanted: bool, threads: int) -> dict[str, Callable[[], object]]:
-        if not wanted:
-            return {}
-        a, b = self.views
-        runs: dict[str, Callable[[], object]] = {"numpy": lambda: np.matmul(a, b, out=self.c)}
+    def measure(self, pool: Pool, ceiling: Ceiling) -> None:
+        """One ceiling, and the better of two or more runs of ours."""
+        self.note("ceiling", ceiling.rates())
+        repeats = max(2, ENOUGH // self.flops)
+        self.note(
+            "ours",
+            rates(self.flops, pool.threads, lambda: pool.run(self.table, self.kernel.made.scratch), repeats),
+        )
+
+    def measure_peers(self, threads: int) -> None:
+        for name, run in self.peers.items():
+            self.note(name, rates(self.flops, threads, run))
+
+    def note(self, name: str, measured: tuple[float, float]) -> None:
+        for suffix, value in zip(("", " cpu"), measured, strict=True):
+            self.rates.setdefault(name + suffix, []).append(value)
+
+    @cached_property
+    def peers(self) -> dict[str, Callable[[], object]]:
+        runs: dict[str, Callable[[], object]] = {"numpy": lambda: np.matmul(self.a, self.b, out=self.c)}
         try:
             import torch
         except ImportError:
             return runs
-        torch.set_num_threads(threads)
-        ta, tb, tc = torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(self.c)
-        runs["torch"] = lambda: torch.matmul(ta, tb, out=tc)
+        a, b, c = (torch.from_numpy(x) for x in (self.a, self.b, self.c))
+        runs["torch"] = lambda: torch.matmul(a, b, out=c)
         return runs
 
+    def share(self, cases: list[Case], suffix: str = "") -> float:
+        """On the clock: our best round against the best ceiling of all cases. By CPU time: median against median."""
+        tops = [rate for case in cases for rate in case.rates["ceiling" + suffix]]
+        middle = statistics.median if suffix else max
+        return middle(self.rates["ours" + suffix]) / middle(tops)
 
-def _matrix(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    out = empty(shape, "float32")
-    out[:] = rng.standard_normal(shape, np.float32)
-    return out
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
-
-def measure(case: Case, ceiling: Ceiling, repeats: int, peers: bool) -> tuple[list[float], list[float], dict[str, float]]:
-    """GFLOP/s of every repeat of ours and of the ceiling, in turns, and the best of the peers."""
-    runs = case.peers(peers, ceiling.pool.threads)
-    case.check()
-    ours, tops = [], []
-    best = dict.fromkeys(runs, 0.0)
-    for _ in range(repeats):
-        tops.append(ceiling.rate())
-        ours.append(case.flops / min(_seconds(case.ours) for _ in range(2)) / 1e9)
-        for name, run in runs.items():
-            best[name] = max(best[name], case.flops / _seconds(run) / 1e9)
-    return ours, tops, best
+    def row(self, cases: list[Case]) -> str:
+        """The line of the table."""
+        ratios = sorted(x / y for x, y in zip(self.rates["ours"], self.rates["ceiling"], strict=True))
+        spread = f"{ratios[0]:.2f} – {statistics.median(ratios):.2f} – {ratios[-1]:.2f}"
+        peers = "  ".join(f"{name} {max(self.rates[name]):4.0f}" for name in ("numpy", "torch") if name in self.rates)
+        shares = f"{self.share(cases):.3f}  {self.share(cases, ' cpu'):.3f}"
+        return f"{self.label} {max(self.rates['ours']):7.0f}   {shares}   {spread:20} {self.tasks:4}   {peers}"
 
 
 def main() -> None:
@@ -132,7 +173,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(LAYERS), default=list(LAYERS))
     parser.add_argument("--forms", nargs="+", choices=[form.name for form in FORMS], default=[f.name for f in FORMS])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--level", help="a lower instruction set, such as avx2")
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
@@ -140,32 +181,34 @@ def main() -> None:
     pool = Pool(host_driver(), options.threads)
     ceiling = Ceiling(pool, target)
     print_header("f32 products against the FMA ceiling", options.threads)
-    print("share: best of ours / best ceiling of the same minute; spread: worst, median, best share of single repeats")
-    print(f"{'':10} {'tokens':>6} {'in':>5} {'out':>5} {'':8} GFLOP/s share  spread             tasks   others")
-    shares, medians, tops_all, slowest = [], [], [], 0.0
+    print(f"target {target.name}: tile {target.rows} × {target.columns}; {options.rounds} rounds")
+    cases = []
     for model in options.models:
-        for tokens in options.tokens:
-            for inputs, outputs in LAYERS[model]:
-                for form in FORMS:
-                    if form.name not in options.forms:
-                        continue
-                    case = Case(form, form.sizes(tokens, inputs, outputs), target, pool, tokens_known=False)
-                    slowest = max(slowest, case.compile_seconds)
-                    ours, tops, peers = measure(case, ceiling, options.repeats, not options.no_peers)
-                    share = max(ours) / max(tops)
-                    ratios = sorted(o / t for o, t in zip(ours, tops, strict=True))
-                    shares.append(share)
-                    medians.append(statistics.median(ratios))
-                    tops_all += tops
-                    others = "  ".join(f"{name} {rate:.0f}" for name, rate in peers.items())
-                    print(
-                        f"{model:10} {tokens:6} {inputs:5} {outputs:5} {form.name:8} {max(ours):7.0f} {share:5.3f}  "
-                        f"{ratios[0]:.3f} {medians[-1]:.3f} {ratios[-1]:.3f}  {case.table[0, 2]:5}   {others}",
-                        flush=True,
-                    )
-    print(f"ceiling: {min(tops_all):.0f} – {statistics.median(tops_all):.0f} – {max(tops_all):.0f} GFLOP/s")
-    print(f"geometric mean of shares: {statistics.geometric_mean(shares):.3f}; of medians: {statistics.geometric_mean(medians):.3f}")
-    print(f"slowest kernel to write and compile: {slowest:.2f} s")
+        for layer in LAYERS[model]:
+            for form in (form for form in FORMS if form.name in options.forms):
+                kernel = compiled(form, *layer, target)
+                cases += [Case(model, tokens, layer, form, kernel) for tokens in options.tokens]
+    memory = Memory(tuple(max(case.elements[i] for case in cases) for i in range(3)))  # type: ignore[arg-type]
+    for case in cases:
+        case.place(memory)
+        case.check(pool)
+    for _ in range(options.rounds):
+        for case in cases:
+            case.measure(pool, ceiling)
+        if not options.no_peers:
+            for case in cases:
+                case.measure_peers(options.threads)
+    print(f"{'':10} {'tokens':>6} {'in':>5} {'out':>5} {'':8} GFLOP/s   share  by CPU  single rounds", end="")
+    print("        tasks  peers, GFLOP/s")
+    for case in sorted(cases, key=lambda case: case.label):
+        print(case.row(cases))
+    for suffix in ("", " cpu"):
+        tops = sorted(rate for case in cases for rate in case.rates["ceiling" + suffix])
+        print(f"ceiling{suffix}: {tops[0]:.0f} – {statistics.median(tops):.0f} – {tops[-1]:.0f} GFLOP/s")
+        for name in [*options.forms, "all"]:
+            shares = [case.share(cases, suffix) for case in cases if name in ("all", case.form.name)]
+            print(f"geometric mean of shares{suffix}, {name}: {statistics.geometric_mean(shares):.3f}")
+    print(f"slowest kernel to write and compile: {max(case.kernel.seconds for case in cases):.2f} s")
     pool.close()
 
 

@@ -40,5 +40,7 @@ def print_header(title: str, threads: int) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(title)
     print(f"machine: {processor()} ({cpu}), {cores} CPUs usable, {platform.system()} {platform.machine()}")
+    if hasattr(os, "getloadavg"):
+        print(f"load before: {os.getloadavg()[0]:.1f}")
     print(f"target: {choose(triple, cpu, features).name}, {threads} threads")
     print("versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()), flush=True)
