@@ -1,0 +1,154 @@
+"""How fast is a full f32 training step, against the processor's limit and beside PyTorch?
+
+Forward, backward, global-norm clipping and AdamW, dropout 0.1, all sequences of one length: no padding on either side.
+Ours are the programs that `handloom train` runs; PyTorch's is transformers' BertForSequenceClassification, eager, with
+SDPA and fused AdamW. Each side has a process of its own; they step in turns, with a ceiling (multiply-adds on registers
+alone) before each of ours, so that whatever else the machine does falls on all of them.
+
+    python -m benchmarks.step [--workloads MiniLM-L6:32x32 BERT-base:16x128] [--steps 15] [--no-torch]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.ceiling import Ceiling, host_target
+from benchmarks.encoders import Workload, our_step, torch_step
+from benchmarks.figures import begin, environment, keep, options, peak_bytes, shown, spread
+from handloom.compiler import native_driver
+from handloom.runtime import pool
+
+WORKLOADS = ("MiniLM-L6:32x32", "MiniLM-L6:8x128", "BERT-base:16x128")
+REST = 0.1
+"""Seconds between turns: the threads of the other side go on spinning for a while."""
+WARM = 2
+"""Steps of each side that do not count."""
+
+
+def work(side: str, workload: Workload, threads: int) -> None:
+    """Answers each line on standard input with one measurement: seconds of a step, GFLOP/s, or bytes."""
+    if side == "ours":
+        step = our_step(workload, threads)[1]
+        ceiling = Ceiling(pool.shared(native_driver(), threads), host_target())
+        commands: dict[str, Callable[[], float]] = {"ceiling": lambda: ceiling.rates()[0]}
+    else:
+        step, commands = torch_step(workload, threads), {}
+    losses: list[float] = []
+
+    def timed() -> float:
+        start = time.perf_counter()
+        losses.append(step())
+        return time.perf_counter() - start
+
+    commands |= {"step": timed, "loss": lambda: losses[-1], "peak": lambda: float(peak_bytes())}
+    for line in sys.stdin:
+        print(repr(commands[line.strip()]()), flush=True)
+
+
+class Side:
+    """A process that steps when it is asked to."""
+
+    def __init__(self, side: str, workload: Workload, threads: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.step", "--side", side, "--workloads", str(workload)]
+        command += ["--threads", str(threads)]
+        variables = environment(OMP_NUM_THREADS=str(threads))
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
+        )
+
+    def ask(self, command: str) -> float:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"the process that steps has ended with {self.process.wait()}")
+        return float(answer)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(workload: Workload, steps: int, threads: int, torch: bool) -> dict[str, Any]:
+    sides = {name: Side(name, workload, threads) for name in (("ours", "torch") if torch else ("ours",))}
+    firsts = {name: side.ask("step") for name, side in sides.items()}
+    for side in sides.values():
+        for _ in range(WARM - 1):
+            side.ask("step")
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    ceilings: list[float] = []
+    for _ in range(steps):
+        time.sleep(REST)
+        ceilings.append(sides["ours"].ask("ceiling"))
+        for name, side in sides.items():
+            seconds[name].append(side.ask("step"))
+            time.sleep(REST if torch else 0)
+    found: dict[str, Any] = {"workload": str(workload), "label": workload.label, "flops": workload.flops}
+    found["ceiling"] = spread(ceilings)
+    for name, side in sides.items():
+        rates = [workload.flops / s / 1e9 for s in seconds[name]]
+        found[name] = {
+            "seconds": spread(seconds[name]),
+            "first_step": firsts[name],
+            "gflops": spread(rates),
+            "tokens_per_second": workload.tokens / spread(seconds[name])["median"],
+            "share": spread([rate / top for rate, top in zip(rates, ceilings, strict=True)]),
+            "share_of_best": max(rates) / max(ceilings),
+            "peak_bytes": side.ask("peak"),
+            "loss": side.ask("loss"),
+        }
+        side.close()
+    if torch:
+        found["times_torch"] = spread([t / o for o, t in zip(seconds["ours"], seconds["torch"], strict=True)])
+    return found
+
+
+def show(found: dict[str, Any]) -> None:
+    print(
+        f"\n{found['label']}: {found['flops'] / 1e9:.0f} GFLOP a step; "
+        f"ceiling {shown(found['ceiling'], '{:.0f}'.format)} GFLOP/s"
+    )
+    print(
+        f"  {'':6} {'ms a step':>24} {'tokens/s':>9} {'GFLOP/s':>8} {'of the ceiling':>20} {'best':>6} "
+        f"{'peak MB':>8} {'loss':>7}"
+    )
+    for name in ("ours", "torch"):
+        if name not in found:
+            continue
+        one = found[name]
+        time_ = shown(one["seconds"], lambda s: f"{s * 1e3:.1f}")
+        print(
+            f"  {name:6} {time_:>24} {one['tokens_per_second']:9,.0f} {one['gflops']['median']:8.0f} "
+            f"{shown(one['share']):>20} {one['share_of_best']:6.2f} {one['peak_bytes'] / 1e6:8.0f} {one['loss']:7.3f}"
+        )
+    if "times_torch" in found:
+        print(f"  {shown(found['times_torch'])} × PyTorch")
+
+
+def main() -> None:
+    parser = options(__doc__ or "")
+    parser.add_argument("--workloads", nargs="+", type=Workload.parse, metavar="MODEL:SEQUENCESxLENGTH")
+    parser.add_argument("--steps", type=int, default=15, help="of each side, after two that do not count")
+    parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--side", choices=("ours", "torch"), help="be one of the two processes")
+    given = parser.parse_args()
+    chosen = given.workloads or [Workload.parse(text) for text in (WORKLOADS[:1] if given.quick else WORKLOADS)]
+    if given.side:
+        work(given.side, chosen[0], given.threads)
+        return
+    figures = begin("A full f32 training step: forward, backward, clip, AdamW; dropout 0.1", given.threads)
+    figures["rows"] = []
+    for workload in chosen:
+        figures["rows"].append(measure(workload, 2 if given.quick else given.steps, given.threads, not given.no_torch))
+        show(figures["rows"][-1])
+    keep(figures, given.json)
+
+
+if __name__ == "__main__":
+    main()
