@@ -35,7 +35,7 @@ SERIAL = 2
 """Flag: so little work that one thread does all of it; ignored in a wave with entries that are not SERIAL."""
 
 # The state of a pool, in 64-bit words; groups written by different threads lie 128 bytes apart.
-THREADS, SPIN, TABLE, COUNT, SCRATCH, STRIDE, TIMING, EXIT, TURN = range(9)
+THREADS, SPIN, TABLE, COUNT, SCRATCH, STRIDE, TIMING, EXIT = range(8)
 GENERATION, PARKED = 16, 17
 ACTIVE, CLOSING = 32, 33
 POSITION, SLEEPERS = 48, 49
@@ -87,7 +87,7 @@ define internal ptr @{name}(ptr %state) alwaysinline {{
 
 _STATE_FIELDS = {
     "threads": THREADS, "spin": SPIN, "table": TABLE, "count": COUNT, "scratch": SCRATCH, "stride": STRIDE,
-    "timing": TIMING, "exit": EXIT, "turn": TURN, "generation": GENERATION, "parked": PARKED,
+    "timing": TIMING, "exit": EXIT, "generation": GENERATION, "parked": PARKED,
     "active": ACTIVE, "closing": CLOSING,
     "position": POSITION, "sleepers": SLEEPERS, "remaining": REMAINING,
 }  # fmt: skip
@@ -211,9 +211,8 @@ out:
   ret void
 }}
 
-; claims and runs tasks of one entry until none is left; gives how many it ran. Yields when its turn (counted from the
-; time in %since) is over: between two tasks, rather than be put aside within one
-define internal i64 @run_claimed(ptr %state, ptr %e, ptr %scratch, ptr %since) {{
+; claims and runs tasks of one entry until none is left; gives how many it ran
+define internal i64 @run_claimed(ptr %state, ptr %e, ptr %scratch) {{
 entry:
   %kp = call ptr @e.kernel(ptr %e)
   %kernel = load ptr, ptr %kp, align 8
@@ -225,27 +224,16 @@ entry:
   %tp = call ptr @s.timing(ptr %state)
   %timing = call i64 @word(ptr %tp)
   %timed = icmp ne i64 %timing, 0
-  %up = call ptr @s.turn(ptr %state)
-  %turn = call i64 @word(ptr %up)
   %t0 = call i64 @ticks()
   br label %claim
 claim:
-  %done = phi i64 [0, %entry], [%done1, %run], [%done1, %over]
+  %done = phi i64 [0, %entry], [%done1, %run]
   %k = atomicrmw add ptr %cp, i64 1 monotonic, align 8
   %left = icmp slt i64 %k, %tasks
   br i1 %left, label %run, label %finished
 run:
   call void %kernel(ptr %args, i64 %k, ptr %scratch)
   %done1 = add i64 %done, 1
-  %now = call i64 @ticks()
-  %began = load i64, ptr %since, align 8
-  %gone = sub i64 %now, %began
-  %long = icmp ugt i64 %gone, %turn
-  br i1 %long, label %over, label %claim
-over:
-  call void @yield()
-  %fresh = call i64 @ticks()
-  store i64 %fresh, ptr %since, align 8
   br label %claim
 finished:
   %some = icmp ne i64 %done, 0
@@ -322,9 +310,6 @@ finish:
 ; takes part in the run from position on, to its end
 define internal void @walk(ptr %state, i32 %first, ptr %scratch) {{
 entry:
-  %since = alloca i64, align 8
-  %start = call i64 @ticks()
-  store i64 %start, ptr %since, align 8
   %np = call ptr @s.count(ptr %state)
   %count = call i64 @word(ptr %np)
   %pp = call ptr @s.position(ptr %state)
@@ -343,7 +328,7 @@ entries:
   %j = phi i64 [%pos, %enter], [%j1, %entries]
   %mine = phi i64 [0, %enter], [%mine1, %entries]
   %e = call ptr @entry_at(ptr %state, i64 %j)
-  %did = call i64 @run_claimed(ptr %state, ptr %e, ptr %scratch, ptr %since)
+  %did = call i64 @run_claimed(ptr %state, ptr %e, ptr %scratch)
   %mine1 = add i64 %mine, %did
   %j1 = add i64 %j, 1
   %walked = icmp eq i64 %j1, %end

@@ -81,10 +81,6 @@ define internal void @sleep_while(ptr %word, i32 %old, i64 %attempt, i64 %nap) {
   %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 128, i32 %old, ptr %limit, ptr null, i32 0)
   ret void
 }}
-define internal void @yield() {{
-  %r = call i64 (i64, ...) @syscall(i64 {yielding})
-  ret void
-}}
 define internal void @wake(ptr %word, i32 %most) {{
   %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 129, i32 %most, ptr null, ptr null, i32 0)
   ret void
@@ -113,31 +109,22 @@ nap:
   %n = call i32 @nanosleep(ptr %time, ptr null)
   ret void
 }
-define internal void @yield() {
-  %r = call i32 @sched_yield()
-  ret void
-}
 define internal void @wake(ptr %word, i32 %most) {
   ret void
 }
 """
 
 _PROCESSORS = {"x86_64": _X86, "aarch64": _ARM64, "arm64": _ARM64}
-_SYSTEM_CALLS = {  # numbers of futex and sched_yield
-    "x86_64": (202, 24),
-    "aarch64": (98, 124),
-    "arm64": (98, 124),
-}
+_FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98, "arm64": 98}
 
 
 def primitives(triple: str) -> str:
-    """IR of ticks, relax, float_mode_enter/leave, sleep_while, wake and yield for a triple ("x86_64-unknown-linux").
+    """IR of ticks, relax, float_mode_enter/leave, sleep_while and wake for a triple ("x86_64-unknown-linux").
 
     Raises HandloomError for another processor than x86-64 and 64-bit ARM.
     """
     processor = triple.split("-", 1)[0]
     if processor not in _PROCESSORS:
         raise HandloomError(f"No driver for {triple!r}: Handloom runs on {', '.join(sorted(_PROCESSORS))}.")
-    number, yielding = _SYSTEM_CALLS[processor]
-    waiting = _FUTEX.format(number=number, yielding=yielding) if "linux" in triple else _POLLING
+    waiting = _FUTEX.format(number=_FUTEX_NUMBERS[processor]) if "linux" in triple else _POLLING
     return _PROCESSORS[processor] + waiting

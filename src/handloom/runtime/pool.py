@@ -23,9 +23,6 @@ from handloom.runtime.forks import renew_after_fork
 
 SPIN_SECONDS = 20e-6
 """How long a thread without work looks for more before it sleeps."""
-TURN_SECONDS = 1e-3
-"""After how long a thread offers its processor to others, between two tasks. The system would put it aside sooner or
-later, and then within a task, for which all the other threads would wait."""
 _PAGE = 4096
 
 
@@ -42,7 +39,6 @@ class Crew:
         self._state[native.THREADS] = threads
         self._state[native.ACTIVE] = native.CLOSED
         self._state[native.SPIN] = int(SPIN_SECONDS * ticks_per_second(driver))
-        self._state[native.TURN] = int(TURN_SECONDS * ticks_per_second(driver))
 
     def run(self, table: npt.NDArray[np.int64], scratch_bytes: int, timing: bool) -> None:
         """As Pool.run. Workers start with the first run."""
