@@ -1,10 +1,13 @@
-"""When a pool takes twice as many threads, and when it goes back."""
+"""When a pool takes a crowd of threads, and when it goes back."""
 
 from __future__ import annotations
 
-import numpy as np
+import os
 
-from handloom.runtime.disturbance import Disturbance, processors, switches
+import numpy as np
+import pytest
+
+from handloom.runtime.disturbance import CROWD, Disturbance, processors, seated, switches
 from handloom.runtime.pool import Pool
 from handloom.runtime.program import Buffer, Call, Program
 
@@ -42,7 +45,20 @@ def test_a_disturbed_machine_gets_a_crowd_and_a_second_look():
 
 
 def test_the_system_counts():
-    assert processors() >= 1 and switches() >= 0
+    assert len(processors()) >= 1 and switches() >= 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not pin threads")
+def test_a_seat_is_kept_for_the_block_only():
+    everywhere = os.sched_getaffinity(0)
+    seats = processors()
+    with seated(seats, 1 + len(seats)):
+        assert os.sched_getaffinity(0) == {seats[1 % len(seats)]}
+    with seated([10**6], 0):  # there is no such processor
+        assert os.sched_getaffinity(0) == everywhere
+    with seated([], 0):
+        assert os.sched_getaffinity(0) == everywhere
+    assert os.sched_getaffinity(0) == everywhere
 
 
 def test_a_crowd_gives_the_same_result(driver, kernels):
@@ -57,5 +73,5 @@ def test_a_crowd_gives_the_same_result(driver, kernels):
         values = np.arange(n)
         program.run([values], [np.zeros(n, np.int64)])
         np.testing.assert_array_equal(values, np.roll(np.arange(n), -40) + 40)
-    assert [crew.threads for crew in pool._crews.values()] == [2, 4]
+    assert [crew.threads for crew in pool._crews.values()] == [2, 2 * CROWD]
     pool.close()

@@ -47,6 +47,7 @@ NAP = 50_000
 """Nanoseconds that a thread sleeps at most within a run. Each time that a processor falls idle, Linux looks for a
 thread that queues elsewhere: where one of ours was put aside with a task in its hands, this fetches it."""
 
+
 class Linked(Protocol):
     """Loaded code, as codegen.llvm.load gives it."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from handloom.runtime import driver as native
 from handloom.runtime.arena import empty
 from handloom.runtime.cores import checked_threads, default_threads
-from handloom.runtime.disturbance import Disturbance, processors, switches
+from handloom.runtime.disturbance import CROWD, Disturbance, processors, seated, switches
 from handloom.runtime.driver import Driver
 from handloom.runtime.forks import renew_after_fork
 
@@ -29,9 +30,11 @@ _PAGE = 4096
 class Crew:
     """Threads with a state of their own. Not safe from several Python threads: a Pool sees to that."""
 
-    def __init__(self, driver: Driver, threads: int) -> None:
+    def __init__(self, driver: Driver, threads: int, seats: Sequence[int] = ()) -> None:
+        """seats: processors that the threads keep to in turn while they run; none: wherever the system puts them."""
         self.driver = driver
         self.threads = threads
+        self.seats = seats
         self.workers: list[threading.Thread] = []
         self._scratch = empty((0,), "uint8")
         self._state = empty((native.STATE_WORDS,), "int64", alignment=128)
@@ -43,14 +46,9 @@ class Crew:
     def run(self, table: npt.NDArray[np.int64], scratch_bytes: int, timing: bool) -> None:
         """As Pool.run. Workers start with the first run."""
         for index in range(1 + len(self.workers), self.threads):
-            work = threading.Thread(
-                target=self.driver.work,
-                args=(self._state.ctypes.data, index),
-                name=f"handloom-{index}",
-                daemon=True,
-            )
-            work.start()
-            self.workers.append(work)
+            worker = threading.Thread(target=self._work, args=(index,), name=f"handloom-{index}", daemon=True)
+            worker.start()
+            self.workers.append(worker)
         stride = -(-max(scratch_bytes, 64) // _PAGE) * _PAGE
         if self._scratch.nbytes < stride * self.threads:
             self._scratch = empty((stride * self.threads,), "uint8", alignment=_PAGE)
@@ -60,7 +58,12 @@ class Crew:
         state[native.SCRATCH] = self._scratch.ctypes.data
         state[native.STRIDE] = stride
         state[native.TIMING] = timing
-        self.driver.run(state.ctypes.data)
+        with seated(self.seats, 0):
+            self.driver.run(state.ctypes.data)
+
+    def _work(self, index: int) -> None:
+        with seated(self.seats, index):
+            self.driver.work(self._state.ctypes.data, index)
 
     def close(self) -> None:
         """Ends the workers and waits for them; the crew is of no use afterwards."""
@@ -74,13 +77,13 @@ class Pool:
     """A number of threads, the caller's included, that walk a program's table together.
 
     One run at a time: a second Python thread waits for the first. Where the pool has a thread for each processor, and
-    others turn out to use the processors too, it works with twice as many for a while (see `disturbance`).
+    others turn out to use the processors too, it works with a crowd for a while (see `disturbance`).
     """
 
     def __init__(self, driver: Driver, threads: int) -> None:
         self.driver = driver
         self.threads = checked_threads(threads)
-        self._may_crowd = 2 <= self.threads == processors()
+        self._may_crowd = 2 <= self.threads == len(processors())
         self._crews: dict[bool, Crew] = {}
         weakref.finalize(self, _close, self._crews)  # when the pool goes, and before the interpreter does
         self.renew()
@@ -101,10 +104,13 @@ class Pool:
         with self._lock:
             crowded = self._may_crowd and self.disturbance.crowded
             if crowded not in self._crews:
-                self._crews[crowded] = Crew(self.driver, self.threads * (2 if crowded else 1))
+                self._crews[crowded] = self._crowd() if crowded else Crew(self.driver, self.threads)
             before, start = switches(), time.perf_counter()
             self._crews[crowded].run(table, scratch_bytes, timing)
             self.disturbance.note(time.perf_counter() - start, switches() - before)
+
+    def _crowd(self) -> Crew:
+        return Crew(self.driver, CROWD * self.threads, processors())
 
     def close(self) -> None:
         """Ends the workers and waits for them. A later run starts new ones."""
