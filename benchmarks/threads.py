@@ -21,12 +21,10 @@ import numpy as np
 from benchmarks.report_header import print_header
 from handloom.codegen import llvm
 from handloom.runtime import driver, pool
+from handloom.runtime.disturbance import processors
 from handloom.runtime.program import Call, Program
 
 KERNELS = """
-define void @nothing(ptr %args, i64 %task, ptr %scratch) {
-  ret void
-}
 ; argument n: n rounds of a chain of multiplications
 define void @work(ptr %args, i64 %task, ptr %scratch) {
 entry:
@@ -90,13 +88,16 @@ def main() -> None:
     kernels = llvm.load({"kernels": llvm.compile_object(KERNELS, cpu, features)})
     print_header("What do threads cost?", pool.shared(native).threads)
     print(f"load of the machine before: {os.getloadavg()[0]:.1f}\n")
-    print("µs between two kernels of as many empty tasks as threads (1,000 kernels)")
-    for threads in (1, 2, 3, 4):
-        program = Program([Call("nothing", (), tasks=threads)] * 1000, kernels, pool.shared(native, threads))
-        print(f"  {threads} threads {spread(seconds(program.run, repeats) / 1000, 1e-6)}")
-
     one = Program([Call("work", (), (10**6,))], kernels, pool.shared(native, 1), scratch_bytes=64)
     rounds = int(1e6 * TASK_SECONDS / np.median(seconds(one.run, 9)))
+    cores = len(processors())
+    print("µs that a kernel of as many 5 µs tasks as threads takes beyond its work (1,000 kernels)")
+    for threads in (1, 2, 3, 4):
+        calls = [Call("work", (), (rounds // 4,), tasks=threads)] * 1000
+        program = Program(calls, kernels, pool.shared(native, threads), scratch_bytes=64)
+        work = TASK_SECONDS / 4 * max(1.0, threads / cores)
+        print(f"  {threads} threads {spread(seconds(program.run, repeats) / 1000 - work, 1e-6)}")
+
     step = [Call("work", (), (rounds,), tasks=TASKS)] * ENTRIES
     ideal = ENTRIES * TASKS * TASK_SECONDS * 1e3
     print(f"\nms a step of {ENTRIES} kernels, {TASKS} tasks each ({ideal:.0f} ms of work)")
