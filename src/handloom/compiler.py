@@ -1,6 +1,6 @@
 """The compiler on one page: graph in, program out.
 
-prepare (passes) → partition → lower (codegen) → waves → memory plan → program (runtime)
+prepare (passes) → partition → lower (codegen) → waves → memory plan → groups of calls → program (runtime)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from handloom.codegen import llvm
 from handloom.codegen.evaluate import Argument, Pointer
+from handloom.codegen.group import grouped
 from handloom.codegen.lower import Lowering, Step
 from handloom.codegen.scan import lower_scan
 from handloom.codegen.target import Target, choose
@@ -167,8 +168,11 @@ class CompiledProgram:
         low = self.lowering
         self.steps = [step for unit in self.units for step in self._lower(unit, env)]
         keys = [([self._key(p) for p in s.reads], [self._key(p) for p in s.writes]) for s in self.steps]
-        wave = waves([reads for reads, _ in keys], [writes for _, writes in keys])
+        numbers = waves([reads for reads, _ in keys], [writes for _, writes in keys])
+        order = sorted(range(len(numbers)), key=numbers.__getitem__)
+        self.steps, keys, wave = ([found[i] for i in order] for found in (self.steps, keys, numbers))
         buffers = self._place(keys, wave, env)
+        self.steps, wave = grouped(low.module, self.steps, wave)
         calls = []
         for i, step in enumerate(self.steps):
             together = i + 1 < len(wave) and wave[i + 1] == wave[i]
@@ -245,13 +249,14 @@ class CompiledProgram:
 
         position = {root: i for i, unit in enumerate(self.units) for root in unit.roots}
         readers: dict[Node, list[int]] = {}
-        plain: dict[Node, bool] = {}
+        askew: set[tuple[Node, int]] = set()  # an input that a unit reads at other places than it writes
         for i, unit in enumerate(self.units):
             for member in unit.members:
                 for x, direct in operands(member, self.lowering.materialised):
                     if x.op == "input":
                         readers.setdefault(x, []).append(i)
-                        plain[x] = plain.get(x, True) and (direct or i < 0)
+                        if not direct:
+                            askew.add((x, i))
         free = {i: self.inputs[i] for i in donated}
         found: dict[int, int] = {}
         for j, output in enumerate(self.outputs):
@@ -261,11 +266,7 @@ class CompiledProgram:
                 continue
             for i, x in free.items():
                 reads = readers.get(x, [])
-                if (
-                    x.spec == output.spec == base.spec
-                    and all(at <= maker for at in reads)
-                    and (maker not in reads or plain[x])
-                ):
+                if x.spec == output.spec == base.spec and all(at <= maker for at in reads) and (x, maker) not in askew:
                     found[j] = i
                     del free[i]
                     break

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from handloom.graph import build as b
 from handloom.graph.access import VIEWS, Access, access_of, base_of
 from handloom.graph.node import Dimension, Node, same_volume
+from handloom.graph.ops import OPS
 from handloom.graph.rewrite import rebuild, transform
 
 NOT_OUTPUTS = frozenset({"input", "constant", "iota", "random_uniform"})
@@ -116,7 +117,7 @@ def _reduction(node: Node) -> Node | None:
     if rank == 1:
         columns = _divisor(x.shape[0])
         rows = x.shape[0] // columns
-        return b.reshape(_both(node.op, b.reshape(x, (rows, columns))), (1,))
+        return b.reshape(_both(node.op, _reshaped(x, (rows, columns))), (1,))
     if len(axes) == rank:
         return b.reshape(_both(node.op, x), (1,) * rank)
     order = [*(i for i in range(rank) if i not in axes), *axes]
@@ -127,6 +128,15 @@ def _reduction(node: Node) -> Node | None:
         columns_of = columns_of * size  # type: ignore[operator]
     flat = b.reshape(moved, (*moved.shape[:kept], columns_of))
     return b.reshape(b.reduce(node.op, flat, (kept,)), node.shape)
+
+
+def _reshaped(x: Node, shape: tuple[Dimension, ...]) -> Node:
+    """The vector in another shape, computed in that shape where it is element-wise: a view would be read from memory."""
+    if x.op == "broadcast" and same_volume(x.inputs[0].shape, ()):
+        return b.broadcast(b.reshape(x.inputs[0], (1,) * len(shape)), shape)
+    if OPS[x.op].kind == "elementwise" and x.inputs and all(y.shape == x.shape for y in x.inputs):
+        return rebuild(x, [_reshaped(y, shape) for y in x.inputs])
+    return b.reshape(x, shape)
 
 
 def _both(op: str, x: Node) -> Node:

@@ -332,7 +332,7 @@ class _Partition:
                     self._merge(first, unit)
 
     def _tensors(self, unit: Unit) -> set[Node]:
-        """Whole tensors that a loop reads from memory."""
+        """Whole tensors that a loop reads from memory; vectors, for a loop over a vector."""
         found: set[Node] = set()
         stack, seen = list(unit.members), set(unit.members)
         while stack:
@@ -342,7 +342,7 @@ class _Partition:
                         seen.add(x)
                         stack.append(x)
                 else:
-                    found |= self._as_source(x)
+                    found |= {x} if x.shape == unit.space else self._as_source(x)
         return found
 
     def _scheduled(self) -> list[Unit]:
