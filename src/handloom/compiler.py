@@ -170,7 +170,9 @@ class CompiledProgram:
         keys = [([self._key(p) for p in s.reads], [self._key(p) for p in s.writes]) for s in self.steps]
         numbers = waves([reads for reads, _ in keys], [writes for _, writes in keys])
         order = sorted(range(len(numbers)), key=numbers.__getitem__)
-        self.steps, keys, wave = ([found[i] for i in order] for found in (self.steps, keys, numbers))
+        wave = [numbers[i] for i in order]
+        keys = [keys[i] for i in order]
+        self.steps = [self.steps[i] for i in order]
         buffers = self._place(keys, wave, env)
         self.steps, wave = grouped(low.module, self.steps, wave)
         calls = []

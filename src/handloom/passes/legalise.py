@@ -131,7 +131,7 @@ def _reduction(node: Node) -> Node | None:
 
 
 def _reshaped(x: Node, shape: tuple[Dimension, ...]) -> Node:
-    """The vector in another shape, computed in that shape where it is element-wise: a view would be read from memory."""
+    """The vector in another shape, computed in it where it is element-wise: a view would be read from memory."""
     if x.op == "broadcast" and same_volume(x.inputs[0].shape, ()):
         return b.broadcast(b.reshape(x.inputs[0], (1,) * len(shape)), shape)
     if OPS[x.op].kind == "elementwise" and x.inputs and all(y.shape == x.shape for y in x.inputs):
