@@ -302,9 +302,10 @@ class _Partition:
     def _found_from(self, nodes: Sequence[Node], goal: Unit, visited: set[int]) -> bool:
         stack = [user for node in nodes for user in self.users[node]]
         seen: set[Node] = set()
+        end = self._last(goal)
         while stack:
             node = stack.pop()
-            if node in seen:
+            if node in seen or self.position[node] > end:  # users stand behind: from there no way leads back
                 continue
             seen.add(node)
             unit = self.unit.get(node)
