@@ -96,3 +96,11 @@ def test_squares_of_a_vector_are_summed_without_being_stored():
     x = np.arange(100, dtype=F32)
     assert float(norm(x).numpy()) == float((x * x).sum())
     assert norm.program.plan.bytes <= 4096  # partial sums only
+
+
+def test_arrays_of_the_other_byte_order_are_turned():
+    double = hl.compile(lambda x: x + x)
+    for kind in (">f4", ">i4", ">u4"):
+        x = np.arange(5).astype(kind)
+        np.testing.assert_array_equal(double(x).numpy(), 2 * np.arange(5))
+        np.testing.assert_array_equal((hl.Tensor(x) + 1).numpy(), np.arange(5) + 1)

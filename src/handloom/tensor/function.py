@@ -13,7 +13,7 @@ from handloom.compiler import Executable, build
 from handloom.errors import HandloomError, UsageError
 from handloom.graph.node import Dimension, Size, Spec
 from handloom.tensor import tree
-from handloom.tensor.tensor import Array, Tensor, Trace, TraceError, dtype_of, node_of, tensor
+from handloom.tensor.tensor import KEPT, Array, Tensor, Trace, TraceError, dtype_of, node_of, tensor
 
 
 class CompiledFunction:
@@ -49,7 +49,7 @@ class CompiledFunction:
         for leaf, shape in zip(leaves, dims, strict=True):
             if isinstance(leaf, np.ndarray):
                 _match(leaf, shape, env)
-                forms.append((shape or leaf.shape, leaf.dtype.name))
+                forms.append((shape or leaf.shape, leaf.dtype))
             else:
                 forms.append(leaf)
         for name, size in env.items():
@@ -129,8 +129,8 @@ def _leaf(x: Any) -> Any:
             )
         return x.numpy()
     if isinstance(x, (bool, str)):
-        return x
-    return x if isinstance(x, np.ndarray) and x.dtype != np.int64 and x.dtype != np.float64 else tensor(x).numpy()
+        return x  # part of what is compiled
+    return x if isinstance(x, np.ndarray) and x.dtype in KEPT else tensor(x).numpy()
 
 
 def _pair(value: Any, shapes: Any, found: list[tuple[Dimension, ...] | None], where: str) -> None:

@@ -22,8 +22,14 @@ from handloom.graph.reference import NUMPY, evaluate
 Array = np.ndarray[Any, Any]
 Operand = Union["Tensor", float, int, bool]
 
-_KEPT = frozenset({"float32", "int32", "uint32", "bool"})
-_FROM_NUMPY = {"float32": "f32", "float64": "f64", "int32": "i32", "uint32": "u32", "bool": "bool", "int64": "i32"}
+# keyed by dtypes themselves: their names take a microsecond each to put together, and say nothing of the byte order
+_FROM_NUMPY = {
+    np.dtype(name): own
+    for name, own in {
+        "float32": "f32", "float64": "f64", "int32": "i32", "uint32": "u32", "bool": "bool", "int64": "i32"
+    }.items()
+}  # fmt: skip
+KEPT = frozenset(map(np.dtype, ("float32", "int32", "uint32", "bool")))
 
 
 class TraceError(HandloomError):
@@ -66,10 +72,10 @@ class Trace:
 
 def dtype_of(array: Array) -> str:
     try:
-        return _FROM_NUMPY[array.dtype.name]
+        return _FROM_NUMPY[array.dtype]
     except KeyError:
         raise HandloomError(
-            f"arrays of {array.dtype.name} are not supported; there are {', '.join(_FROM_NUMPY)}"
+            f"arrays of {array.dtype.name} are not supported; there are {', '.join(map(str, _FROM_NUMPY))}"
         ) from None
 
 
@@ -87,7 +93,7 @@ class Tensor:
         Unsigned arrays stay u32. Raises HandloomError for what is no number.
         """
         if isinstance(values, Node) or (
-            isinstance(values, np.ndarray) and dtype is None and values.dtype.name in _KEPT
+            isinstance(values, np.ndarray) and dtype is None and values.dtype in KEPT
         ):
             self.value = values
         elif isinstance(values, Tensor):
