@@ -165,11 +165,23 @@ def test_early_stopping_and_the_best_weights(tiny: Path) -> None:
     model.fit(data, valid=flipped, patience=2, metric="loss", before=False, **options)
     validations = [event for event in events if event.kind == "validation"]
     losses = [event.metrics["loss"] for event in validations]
-    assert len(losses) < 30 and len(losses) == int(np.argmin(losses)) + 4
+    assert len(losses) < 30 and len(losses) == int(np.argmin(losses)) + 1 + 2
     assert model.scores["loss"] == pytest.approx(min(losses), abs=1e-6)
     assert events[-1].kind == "end" and events[-1].text == "stopped early"
     assert all(line(event) for event in events)
     assert events[-1].steps == 30 * 5 and 0 < events[-1].step < events[-1].steps
+
+
+def test_a_metric_that_there_is_not_is_refused_before_anything_is_done(tiny: Path, tmp_path: Path) -> None:
+    model = TextClassifier.from_pretrained(tiny)
+    with pytest.raises(UsageError, match="there is no metric 'macrof1'; there are accuracy, macro_f1"):
+        model.fit(tiny_bert.opinions(60), out=tmp_path / "run", metric="macrof1", **FAST)
+    assert not (tmp_path / "run").exists()
+
+
+def test_metrics_are_those_that_scores_have(trained: tuple[TextClassifier, Path]) -> None:
+    model = trained[0]
+    assert model.task.metrics == tuple(model.evaluate(tiny_bert.opinions(20)).metrics)
 
 
 def test_keep_last(tiny: Path) -> None:

@@ -37,6 +37,7 @@ class TextClassification(Task):
 
     name = TEXT
     metric = "macro_f1"
+    metrics = (*metrics.OF_CONFUSION, "loss")
 
     def __init__(
         self, labels: Sequence[str], class_weights: Mapping[str, float] | None = None, smoothing: float = 0.0

@@ -56,7 +56,10 @@ class TokenClassification(Task):
         smoothing: float = 0.0,
     ) -> None:
         self.labels, self.scheme, self.unit = tuple(labels), scheme or Scheme(), unit
-        self.metric = "accuracy" if self.scheme.name == "plain" else "span_f1"
+        plain = self.scheme.name == "plain"
+        self.metric = "accuracy" if plain else "span_f1"
+        names = metrics.OF_CONFUSION if plain else ("span_f1", "span_precision", "span_recall", "accuracy")
+        self.metrics = (*names, "loss")
         self._ids = {label: i for i, label in enumerate(self.labels)}
         self._smoothing = smoothing
         self._weights = weight_array(self.labels, class_weights)

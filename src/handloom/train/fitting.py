@@ -52,6 +52,9 @@ class Fit:
         known = estimator.task.labels if estimator.task else ()
         sets = read_sets(data["train"], data["valid"], data["test"], estimator.task_name, seed, self.reading, known)
         task = self.own_task or self.estimator.make_task(sets, self.settings)
+        wanted = self.settings.metric
+        if wanted is not None and task.metrics and wanted not in task.metrics:
+            raise UsageError(f"there is no metric {wanted!r}; there are {', '.join(task.metrics)}")
         if out is None:
             if resume or overwrite:
                 raise UsageError("resume and overwrite need out, the run folder")

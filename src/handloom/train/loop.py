@@ -183,14 +183,18 @@ class Loop:
                 if self.run is None and self.settings.keep == "best":
                     self._best = {name: array.copy() for name, array in self.engine.trainable().items()}
             entry["metrics"] = scores.metrics
-            patience = self.settings.patience
-            self._stop = patience is not None and state.waited > patience
+            self._stop = self._waited_enough()
         state.history.append(dict(entry))
         if self._log:
             self._log.write({"event": "validation", **entry, "best": best})
         if self.validate is not None:
             self._tell("validation", metrics=scores.metrics, best=best)
         self._save()
+
+    def _waited_enough(self) -> bool:
+        """Whether so many validations in a row, the patience (at least one), were without gain."""
+        patience = self.settings.patience
+        return patience is not None and self.state.waited >= max(patience, 1)
 
     def _keep(self) -> None:
         """Put the best weights in place, if they are to be kept and are not the last."""
@@ -235,8 +239,7 @@ class Loop:
             _check_same(weights, self.engine.trainable(), place)
             self.engine.restore(weights, checkpoint.load_moments(place))
             self._saved_step = self.state.step
-            patience = self.settings.patience
-            self._stop = patience is not None and self.state.waited > patience
+            self._stop = self._waited_enough()
             if self._stop:
                 self.state.epoch = len(self.plan.counts)
         self._log = Log(self.run.path / "log.jsonl", self.state.log_bytes)
