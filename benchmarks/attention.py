@@ -75,7 +75,8 @@ def emit_ceiling(module: Module, target: Target) -> None:
 def best_of(run: Callable[[], object], seconds: float = 0.4) -> tuple[float, float]:
     """(fastest, median) seconds of a call."""
     run()
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
         start = time.perf_counter()
         run()
@@ -97,7 +98,8 @@ def programs(
     sequences = max(1, TOKENS // length)
     tokens, random = sequences * length, np.random.default_rng(0)
     starts = np.arange(0, tokens + 1, length, dtype=np.int32)
-    data = {name: random.normal(size=(tokens, heads * size)).astype(np.float32) for name in ("q", "k", "v", "dout")}
+    data: dict[str, np.ndarray] = {}
+    data |= {name: random.normal(size=(tokens, heads * size)).astype(np.float32) for name in ("q", "k", "v", "dout")}
     data |= {name: np.zeros((tokens, heads * size), np.float32) for name in ("out", "dq", "dk", "dv")}
     data |= {"log_sum": np.zeros((tokens, heads), np.float32), "state": np.arange(4, dtype=np.uint32)}
     data |= {"starts": starts, "key_starts": starts}

@@ -161,7 +161,8 @@ def torch_step(workload: Workload, threads: int) -> Callable[[], float]:
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    config = BertConfig(**workload.sizes.values(), num_labels=LABELS, attn_implementation="sdpa")
+    more: dict[str, Any] = {"num_labels": LABELS, "attn_implementation": "sdpa"}
+    config = BertConfig(**workload.sizes.values(), **more)
     model = BertForSequenceClassification(config).train()
     named = list(model.named_parameters())
     groups = [

@@ -68,7 +68,7 @@ def compiled(form: Form, inputs: int, outputs: int, target: Target) -> Kernel:
     known[2 if form.transpose_a else 0] = None  # tokens
     module = Module()
     begin = time.perf_counter()
-    product = Product(form.transpose_a, form.transpose_b, *known, row_sums=form.transpose_a)
+    product = Product(form.transpose_a, form.transpose_b, known[0], known[1], known[2], row_sums=form.transpose_a)
     made = emit_product(module, "product", product, target, StoreEpilogue())
     code = llvm.compile_object(module.text(), target.cpu, target.features)
     return Kernel(made, llvm.load({"product": code}), time.perf_counter() - begin)
@@ -84,7 +84,8 @@ class Memory:
             part[:] = rng.standard_normal(part.size, np.float32)
 
     def view(self, part: int, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-        return self.parts[part][: shape[0] * shape[1]].reshape(shape)
+        whole: npt.NDArray[np.float32] = self.parts[part].astype(np.float32, copy=False)
+        return whole[: shape[0] * shape[1]].reshape(shape)
 
 
 class Case:
