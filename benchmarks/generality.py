@@ -2,7 +2,7 @@
 
 The pre-norm encoder of examples/prenorm_encoder.py (RMSNorm, SwiGLU, no biases) beside BERT of the same hidden size,
 layers, heads, tokens and vocabulary, both with a label for every token. SwiGLU's inner width is two thirds of BERT's,
-so that the parameters of a layer are as many. Both make full steps (forward, backward, clipping, AdamW) through the same
+so that the parameters of a layer are as many. Both make full steps (forward, backward, clipping, AdamW) through one
 engine, in turns, with a ceiling before each round. Utilisation: each model's own FLOPs / ceiling. The example has no
 dropout, so BERT has none here.
 
