@@ -1,23 +1,26 @@
 """What do threads cost? The barrier between two kernels, and a step on a machine that is busy with something else.
 
-    python -m benchmarks.threads [--repeats 8]
+    python -m benchmarks.threads [--workload MiniLM-L6:32x32] [--rounds 5] [--repeats 8]
 
-The step stands for a training step: 300 kernels of 40 tasks of some 20 µs each, that touch registers only, so that the
-numbers tell of waiting and waking alone. Prints medians and the spread from the 10th to the 90th percentile.
+The barrier's step is made up: 300 kernels of 40 tasks of some 20 µs each, that touch registers only, so that the
+numbers tell of waiting and waking alone. The real step is a full f32 training step by the programs that `handloom
+train` runs: with 2 threads undisturbed, with a busy Python thread beside it, and with 3 threads where there are 2
+cores. All cases are measured in turns; a ratio is that of a round, so that other disturbance falls on both sides of it.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from benchmarks.report_header import print_header
+from benchmarks.encoders import Workload, our_step
+from benchmarks.figures import begin, keep, options, seconds_of, shown, spread
 from handloom.codegen import llvm
 from handloom.runtime import driver, pool
 from handloom.runtime.disturbance import processors
@@ -42,16 +45,16 @@ out:
 }
 """
 ENTRIES, TASKS, TASK_SECONDS, ROUNDS = 300, 40, 20e-6, 3
+MADE_UP = ((1, False), (2, False), (3, False), (4, False), (2, True))
+"""Threads, and whether a Python thread is busy beside them."""
+REAL = {"2 threads": (2, False), "2 threads, busy Python thread beside": (2, True), "3 threads": (3, False)}
+BASE = "2 threads"
+MOST = {"2 threads, busy Python thread beside": 1.3, "3 threads": 1.6}
 
 
-def seconds(run: Callable[[], None], repeats: int) -> np.ndarray:
+def times_of(run: Callable[[], object], repeats: int) -> list[float]:
     """Wall time of each of `repeats` runs, after two that do not count."""
-    times = []
-    for _ in range(repeats + 2):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return np.array(times[2:])
+    return [seconds_of(run) for _ in range(repeats + 2)][2:]
 
 
 @contextmanager
@@ -73,45 +76,100 @@ def busy_python_thread() -> Iterator[None]:
         thread.join()
 
 
-def spread(times: np.ndarray, unit: float) -> str:
-    low, middle, high = np.percentile(times, [10, 50, 90]) / unit
-    return f"{middle:9.2f}   ({low:.2f} to {high:.2f})"
+def beside(busy: bool) -> Any:
+    return busy_python_thread() if busy else nullcontext()
+
+
+def called(threads: int, busy: bool) -> str:
+    return f"{threads} threads" + (", busy Python thread beside" if busy else "")
+
+
+class MadeUp:
+    """Programs whose kernels take a known time."""
+
+    def __init__(self) -> None:
+        cpu, features, triple = llvm.host()
+        self.native = driver.build(lambda ir: llvm.compile_object(ir, cpu, features), llvm.load, triple)
+        self.kernels = llvm.load({"kernels": llvm.compile_object(KERNELS, cpu, features)})
+        one = self.program([Call("work", (), (10**6,))], 1)
+        self.rounds = int(1e6 * TASK_SECONDS / float(np.median(times_of(one.run, 9))))
+
+    def program(self, calls: list[Call], threads: int) -> Program:
+        return Program(calls, self.kernels, pool.shared(self.native, threads), scratch_bytes=64)
+
+    def barriers(self, repeats: int) -> dict[str, dict[str, float]]:
+        """µs that a kernel of as many 5 µs tasks as threads takes beyond its work."""
+        cores, found = len(processors()), {}
+        for threads in (1, 2, 3, 4):
+            program = self.program([Call("work", (), (self.rounds // 4,), tasks=threads)] * 1000, threads)
+            work = TASK_SECONDS / 4 * max(1.0, threads / cores)
+            found[called(threads, False)] = spread([1e6 * (t / 1000 - work) for t in times_of(program.run, repeats)])
+        return found
+
+    def steps(self, repeats: int) -> dict[str, dict[str, float]]:
+        """ms of a step of 300 kernels."""
+        step = [Call("work", (), (self.rounds,), tasks=TASKS)] * ENTRIES
+        programs = {threads: self.program(step, threads) for threads, _ in MADE_UP}
+        found: dict[str, list[float]] = {called(*case): [] for case in MADE_UP}
+        for _ in range(ROUNDS):
+            for threads, busy in MADE_UP:
+                with beside(busy):
+                    found[called(threads, busy)] += times_of(programs[threads].run, repeats)
+        return {name: spread([1e3 * t for t in times]) for name, times in found.items()}
+
+
+def real_step(workload: Workload, rounds: int, repeats: int) -> dict[str, Any]:
+    """Seconds of a training step by case, the median of a round's repeats, and ratios to the undisturbed one."""
+    steps = {threads: our_step(workload, threads)[1] for threads in sorted({t for t, _ in REAL.values()})}
+    for step in steps.values():
+        step()
+    seconds: dict[str, list[float]] = {name: [] for name in REAL}
+    for _ in range(rounds):
+        for name, (threads, busy) in REAL.items():
+            with beside(busy):
+                once = partial(seconds_of, steps[threads])
+                once()
+                seconds[name].append(float(np.median([once() for _ in range(repeats)])))
+    return {
+        "seconds": {name: spread(times) for name, times in seconds.items()},
+        "ratios": {
+            name: spread([t / base for t, base in zip(seconds[name], seconds[BASE], strict=True)]) for name in MOST
+        },
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=8)
-    repeats = parser.parse_args().repeats
-    cpu, features, triple = llvm.host()
-    native = driver.build(lambda ir: llvm.compile_object(ir, cpu, features), llvm.load, triple)
-    kernels = llvm.load({"kernels": llvm.compile_object(KERNELS, cpu, features)})
-    print_header("What do threads cost?", pool.shared(native).threads)
-    print(f"load of the machine before: {os.getloadavg()[0]:.1f}\n")
-    one = Program([Call("work", (), (10**6,))], kernels, pool.shared(native, 1), scratch_bytes=64)
-    rounds = int(1e6 * TASK_SECONDS / np.median(seconds(one.run, 9)))
-    cores = len(processors())
-    print("µs that a kernel of as many 5 µs tasks as threads takes beyond its work (1,000 kernels)")
-    for threads in (1, 2, 3, 4):
-        calls = [Call("work", (), (rounds // 4,), tasks=threads)] * 1000
-        program = Program(calls, kernels, pool.shared(native, threads), scratch_bytes=64)
-        work = TASK_SECONDS / 4 * max(1.0, threads / cores)
-        print(f"  {threads} threads {spread(seconds(program.run, repeats) / 1000 - work, 1e-6)}")
+    parser = options(__doc__ or "", threads=None)
+    parser.add_argument("--repeats", type=int, default=8, help="runs of a made-up program at a time")
+    parser.add_argument("--workload", type=Workload.parse, metavar="MODEL:SEQUENCESxLENGTH")
+    parser.add_argument("--rounds", type=int, default=5, help="of the real step, each case in turn")
+    parser.add_argument("--steps", type=int, default=5, help="of the real step, in a case of a round")
+    given = parser.parse_args()
+    repeats = 2 if given.quick else given.repeats
+    figures = begin("What do threads cost?", 2)
+    figures["load before"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    made_up = MadeUp()
+    figures["barrier µs"] = made_up.barriers(repeats)
+    print("\nµs that a kernel of as many 5 µs tasks as threads takes beyond its work (1,000 kernels)")
+    for name, one in figures["barrier µs"].items():
+        print(f"  {name:<38} {shown(one)}")
 
-    step = [Call("work", (), (rounds,), tasks=TASKS)] * ENTRIES
+    figures["made-up step ms"] = found = made_up.steps(repeats)
     ideal = ENTRIES * TASKS * TASK_SECONDS * 1e3
-    print(f"\nms a step of {ENTRIES} kernels, {TASKS} tasks each ({ideal:.0f} ms of work)")
-    programs = {t: Program(step, kernels, pool.shared(native, t), scratch_bytes=64) for t in (1, 2, 3, 4)}
-    cases = [(1, False), (2, False), (3, False), (4, False), (2, True)]
-    found: dict[tuple[int, bool], list[np.ndarray]] = {case: [] for case in cases}
-    for _ in range(ROUNDS):  # interleaved: whatever else the machine does falls on all of them
-        for threads, busy in cases:
-            with busy_python_thread() if busy else nullcontext():
-                found[threads, busy].append(seconds(programs[threads].run, repeats))
-    base = np.median(np.concatenate(found[2, False]))
-    for (threads, busy), parts in found.items():
-        times = np.concatenate(parts)
-        label = f"{threads} threads" + (", busy Python thread beside" if busy else "")
-        print(f"  {label:<38}{spread(times, 1e-3)}   {np.median(times) / base:.2f} × 2 threads")
+    print(f"\nms a made-up step of {ENTRIES} kernels, {TASKS} tasks each ({ideal:.0f} ms of work)")
+    for name, one in found.items():
+        print(f"  {name:<38} {shown(one)}   {one['median'] / found[BASE]['median']:.2f} × {BASE}", flush=True)
+
+    workload = given.workload or Workload("MiniLM-L6", *((4, 32) if given.quick else (32, 32)))
+    real = real_step(workload, 2 if given.quick else given.rounds, 2 if given.quick else given.steps)
+    figures |= {"workload": str(workload), "real step": real}
+    cores = len(processors())
+    print(f"\nms a training step of {workload.label}, on {cores} cores")
+    for name, one in real["seconds"].items():
+        times = shown(one, lambda s: f"{1e3 * s:.1f}")
+        ratio = f"   {shown(real['ratios'][name])} × {BASE} (at most {MOST[name]})" if name in MOST else ""
+        print(f"  {name:<38} {times}{ratio}")
+    keep(figures, given.json)
 
 
 if __name__ == "__main__":
