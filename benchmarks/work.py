@@ -19,7 +19,7 @@ from handloom.codegen.lower import Step
 from handloom.compiler import CompiledProgram
 from handloom.graph.access import VIEWS, base_of
 from handloom.graph.build import constant, project
-from handloom.graph.node import DTYPES, Node, size_value, volume
+from handloom.graph.node import DTYPES, Node, intern, size_value, volume
 from handloom.graph.ops import OPS
 from handloom.graph.unit import Unit
 from handloom.runtime.program import Amount, Buffer, Call
@@ -192,11 +192,13 @@ def operations(node: Node, env: dict[str, int], lengths: Sequence[int]) -> int:
 
 @lru_cache(maxsize=256)
 def elementwise(op: str, node: Node | None = None) -> float:
-    """Operations that an element-wise operation takes for an element."""
+    """Operations that an element-wise operation takes for an element; without a node, of f32."""
+    if node is None:
+        x = constant(0.0, "f32")
+        node = intern(op, (x,) * (OPS[op].arity or 1), None, x.spec)
     f = Function(Module(), "counted", [])
-    dtypes = [x.dtype for x in node.inputs] if node is not None else ["f32"] * (OPS[op].arity or 1)
-    given = [Value(f"%x{i}", scalars.type_of(dtype, LANES)) for i, dtype in enumerate(dtypes)]
-    scalars.SCALARS[op](f, given, node or constant(0.0, "f32"))
+    given = [Value(f"%x{i}", scalars.type_of(x.dtype, LANES)) for i, x in enumerate(node.inputs)]
+    scalars.SCALARS[op](f, given, node)
     return _counted(f) / LANES
 
 
