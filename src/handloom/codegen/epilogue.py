@@ -45,6 +45,8 @@ class UnitEpilogue:
     ) -> None:
         assert self.unit.anchor is not None
         e = self.e
+        if self.unit.space[-1] == 1:  # the product is one number a row
+            e.given = {self.unit.anchor: f.extract(vectors[0], 0)}
         e.begin_row(row)
         for j, (sums, mask) in enumerate(zip(vectors, masks, strict=True)):
             place = Place(f.add(column, j * sums.lanes), mask, values={self.unit.anchor: sums})

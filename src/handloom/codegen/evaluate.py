@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from handloom.codegen import philox, scalars
 from handloom.codegen.emit import SIZES, Function, Value, integer, iota, vector, whole, zero
 from handloom.codegen.target import Target
-from handloom.graph.access import VIEWS, Access, access_of
+from handloom.graph.access import VIEWS, Access, access_of, dense_strides
 from handloom.graph.build import scalar_value
 from handloom.graph.node import Dimension, Node
 from handloom.graph.ops import OPS
@@ -122,6 +122,8 @@ class Evaluator:
                 self.slot(rows)
             if node.op == "random_uniform":
                 self.sites[node] = self.f.cast("trunc", self.slot(Site(node)), "i32")
+                for stride in self._own_strides(node):
+                    self.slot(stride)
                 if node.inputs[0] not in self.states:
                     self.states[node.inputs[0]] = philox.load_state(self.f, self.slot(Pointer(node.inputs[0])))
         for root in roots:
@@ -160,6 +162,16 @@ class Evaluator:
             if stride != 0:
                 total = f.add(total, f.mul(index, self.slot(stride)))
         return total
+
+    def own_row(self, x: Node) -> Value:
+        """The row of x that belongs to the row at hand: another number where x has fewer rows, broadcast to all."""
+        strides = self._own_strides(x)
+        return self.row_offset(strides) if strides else self.row
+
+    def _own_strides(self, x: Node) -> tuple[Dimension, ...]:
+        """The strides by which rows of x are counted; none where they are those of the space."""
+        leading, rows = x.shape[:-1], self.space[:-1]
+        return () if leading == rows or len(leading) != len(rows) else dense_strides(leading)
 
     def prepare(self, nodes: Iterable[Node]) -> None:
         """What computing `nodes` (that vary along columns) needs once a row: numbers, and where rows begin."""
@@ -234,9 +246,7 @@ class Evaluator:
         elif x.op == "broadcast":
             value = self.number(x.inputs[0])
         elif x.op == "iota":
-            value = (
-                f.cast("trunc", self.axes[x.attrs.axis], "i32") if x.attrs.axis < len(self.axes) else integer(0, "i32")
-            )
+            value = self._counted(x)
         elif x.op == "take":
             table = access_of(x.inputs[0])
             assert table is not None
@@ -248,7 +258,7 @@ class Evaluator:
             )
         elif x.op == "random_uniform":
             words = philox.philox_words(
-                f, self.states[x.inputs[0]], 4, self.sites[x], f.cast("trunc", self.row, "i32"), integer(0, "i32")
+                f, self.states[x.inputs[0]], 4, self.sites[x], f.cast("trunc", self.own_row(x), "i32"), integer(0, "i32")
             )
             value = self._uniform(f.extract(words[0], 0))
         elif OPS[x.op].kind == "reduce":
@@ -257,6 +267,13 @@ class Evaluator:
             value = scalars.SCALARS[x.op](f, [self.number(y) for y in x.inputs], x)
         self.rows[x] = value
         return value
+
+    def _counted(self, x: Node) -> Value:
+        """An iota along an axis of rows."""
+        axis = x.attrs.axis
+        if axis >= len(self.axes) or x.shape[axis] == 1:
+            return integer(0, "i32")
+        return self.f.cast("trunc", self.axes[axis], "i32")
 
     def reduced(self, x: Node) -> Value:
         raise AssertionError(f"{x!r} is asked for before its loop")
@@ -288,7 +305,7 @@ class Evaluator:
                 first = f.splat(f.cast("trunc", place.column, "i32"), lanes)
                 value = f.binary("add", first, iota(lanes))
             else:
-                value = f.splat(f.cast("trunc", self.axes[x.attrs.axis], "i32"), lanes)
+                value = f.splat(self._counted(x), lanes)
         elif x.op == "take":
             value = self._load(x, 1, place)
         elif x.op == "random_uniform":
@@ -326,7 +343,7 @@ class Evaluator:
     def _random(self, x: Node, place: Place) -> Value:
         f, lanes = self.f, self.target.lanes
         parts = 16 // lanes
-        row = f.cast("trunc", self.row, "i32")
+        row = f.cast("trunc", self.own_row(x), "i32")
         if place.shift is not None:
             word, part = place.shift % 64 // 16, place.shift % 16 // lanes
             key = (x, part)
