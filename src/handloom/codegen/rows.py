@@ -24,7 +24,6 @@ from handloom.graph.unit import Unit
 TASK_ELEMENTS = 1 << 15
 FLAT_CHUNK = 1 << 14
 MOST_ROWS = 256
-TRIVIAL = frozenset({"iota", "stop_gradient", "cast"})
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ class _Writer:
         if self.flat:
             return self.write_flat()
         f, e, unit = self.f, self.e, self.unit
-        columns = unit.space[-1]
+        columns: Dimension = unit.space[-1] if unit.space else 1
         chunk = max(8, min(MOST_ROWS, TASK_ELEMENTS // max(columns, 1))) if isinstance(columns, int) else 8
         e.declare(self.graph.nodes, self.stores)
         partials = {root: e.slot(Pointer(root, role="partial")) for root in self.sums}
@@ -337,8 +336,8 @@ class _Writer:
             new = position(column, mask, None, place, [totals[i * unroll] for i in range(len(reductions))])
             return [new[i] if u == 0 else totals[i * unroll + u] for i in range(len(reductions)) for u in range(unroll)]
 
-        known = isinstance(self.unit.space[-1], int)
         columns = self.unit.space[-1]
+        known = isinstance(columns, int)
         full = f.sub(self.width, f.urem(self.width, step))
         totals = identity
         if not known or columns >= step:  # type: ignore[operator]
