@@ -21,6 +21,7 @@ from handloom.codegen.group import grouped
 from handloom.codegen.lower import Lowering, Step
 from handloom.codegen.scan import lower_scan
 from handloom.codegen.target import Target, choose
+from handloom.errors import UsageError
 from handloom.graph.access import base_of
 from handloom.graph.build import project
 from handloom.graph.node import DTYPES, Node, Size, size_value, volume
@@ -54,8 +55,11 @@ def build(
 
 
 def backend() -> str:
-    """ "compiled" or "reference", by the environment variable HANDLOOM_BACKEND."""
-    return os.environ.get("HANDLOOM_BACKEND", "compiled")
+    """ "compiled" or "reference", by the environment variable HANDLOOM_BACKEND. Raises UsageError for another name."""
+    name = os.environ.get("HANDLOOM_BACKEND") or "compiled"
+    if name not in ("compiled", "reference"):
+        raise UsageError(f"HANDLOOM_BACKEND is {name!r}; it must be compiled or reference")
+    return name
 
 
 class ReferenceProgram:

@@ -16,7 +16,8 @@ from handloom.codegen.attention_backward import emit_attention_backward
 from handloom.codegen.attention_parts import AttentionKernel, ScoreHook
 from handloom.codegen.emit import Function, Module, Value, number, vector
 from handloom.codegen.target import Target, choose
-from handloom.graph.attention_reference import AttentionOptions, attention, attention_backward, visible
+from handloom.graph.attention_reference import attention, attention_backward, visible
+from handloom.graph.ops import AttentionAttrs
 
 LENGTHS = (1, 2, 15, 16, 17, 0, 40, 130)
 STATE = np.array([11, 22, 33, 44], np.uint32)
@@ -24,8 +25,8 @@ GUARD = np.float32(123456.0)
 PAD = 37
 
 
-def options(heads: int, key_value_heads: int, size: int, **more: object) -> AttentionOptions:
-    return AttentionOptions(heads, key_value_heads, size, size**-0.5, **more)  # type: ignore[arg-type]
+def options(heads: int, key_value_heads: int, size: int, **more: object) -> AttentionAttrs:
+    return AttentionAttrs(heads, key_value_heads, size, size**-0.5, **more)  # type: ignore[arg-type]
 
 
 CASES = {
@@ -60,7 +61,7 @@ class Compiled:
 
 
 @cache
-def compiled(case: AttentionOptions, level: str | None = None, hook: ScoreHook | None = None) -> Compiled:
+def compiled(case: AttentionAttrs, level: str | None = None, hook: ScoreHook | None = None) -> Compiled:
     target, module = host(level), Module()
     forward = emit_attention(module, "forward", case, target, hook)
     backward = emit_attention_backward(module, "backward", case, target, hook)
@@ -115,7 +116,7 @@ def run(
 
 
 def problem(
-    case: AttentionOptions, lengths: Sequence[int], key_lengths: Sequence[int] | None = None
+    case: AttentionAttrs, lengths: Sequence[int], key_lengths: Sequence[int] | None = None
 ) -> dict[str, np.ndarray]:
     random = np.random.default_rng(len(lengths))
     starts = np.cumsum([0, *lengths]).astype(np.int32)
@@ -130,13 +131,13 @@ def problem(
     return arrays | {"starts": starts, "key_starts": key_starts, "state": STATE}
 
 
-def both(case: AttentionOptions, arrays: dict[str, np.ndarray], level: str | None = None) -> None:
+def both(case: AttentionAttrs, arrays: dict[str, np.ndarray], level: str | None = None) -> None:
     code = compiled(case, level)
     run(code.forward, code.library, arrays, ("out", "log_sum"))
     run(code.backward, code.library, arrays, ("dq", "dk", "dv"))
 
 
-def truth(case: AttentionOptions, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def truth(case: AttentionAttrs, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     q, k, v, dout = (arrays[n].astype(np.float64) for n in ("q", "k", "v", "dout"))
     places = (arrays["starts"], arrays["key_starts"], case, STATE)
     out, log_sum = attention(q, k, v, *places)
@@ -234,7 +235,7 @@ def test_score_hook() -> None:
 
 
 @pytest.mark.parametrize("case", [options(2, 1, 3, causal=True, window=4), options(2, 2, 3, dropout=0.4, site=1)])
-def test_reference_gradient_is_the_finite_difference(case: AttentionOptions) -> None:
+def test_reference_gradient_is_the_finite_difference(case: AttentionAttrs) -> None:
     arrays = problem(case, (5, 1, 8), (6, 2, 7))
     places = (arrays["starts"], arrays["key_starts"], case, STATE)
     wide = {n: arrays[n].astype(np.float64) for n in ("q", "k", "v", "dout")}
@@ -268,9 +269,9 @@ def test_scratch_grows_with_the_length_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [options(3, 2, 8), AttentionOptions(1, 1, 0, 1.0), options(1, 1, 8, window=0), options(1, 1, 8, dropout=1.0)]
+    "bad", [options(3, 2, 8), AttentionAttrs(1, 1, 0, 1.0), options(1, 1, 8, window=0), options(1, 1, 8, dropout=1.0)]
 )
-def test_refuses(bad: AttentionOptions) -> None:
+def test_refuses(bad: AttentionAttrs) -> None:
     with pytest.raises(ValueError):
         emit_attention(Module(), "bad", bad, host())
 

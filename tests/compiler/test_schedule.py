@@ -104,3 +104,9 @@ def test_arrays_of_the_other_byte_order_are_turned():
         x = np.arange(5).astype(kind)
         np.testing.assert_array_equal(double(x).numpy(), 2 * np.arange(5))
         np.testing.assert_array_equal((hl.Tensor(x) + 1).numpy(), np.arange(5) + 1)
+
+
+def test_a_backend_that_there_is_not_is_refused(monkeypatch):
+    monkeypatch.setenv("HANDLOOM_BACKEND", "numpy")
+    with pytest.raises(hl.errors.UsageError, match="'numpy'; it must be compiled or reference"):
+        hl.compile(lambda x: x + 1)(np.ones(3, F32))

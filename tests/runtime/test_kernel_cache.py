@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handloom.runtime.cache import Cache, home, key, source_version
+from handloom.runtime.cache import Cache, home, key
 
 NAME, OTHER = key("one"), key("two")
 
@@ -124,4 +124,3 @@ def test_where_it_lies(monkeypatch):
     assert home() == Path("/somewhere")
     monkeypatch.delenv("HANDLOOM_HOME")
     assert home().name == "handloom" and home().is_absolute()
-    assert len(source_version()) == 64

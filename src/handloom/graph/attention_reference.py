@@ -7,7 +7,6 @@ that n new queries after a cache of m − n keys are causal without more ado. A 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -38,26 +37,6 @@ class AttentionLike(Protocol):
     def dropout(self) -> float: ...
     @property
     def site(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class AttentionOptions:
-    """How to attend.
-
-    heads: of the queries. key_value_heads: a divisor of heads; query head h reads key head h // (heads // that).
-    head_size: elements of a head. scale: of the scores. causal: no key after the query's position.
-    window: only keys closer than this to the query's position (1: itself). dropout: rate for probabilities, with the
-    random numbers of `site` (see graph.philox) at row = query token · heads + head, column = key within its sequence.
-    """
-
-    heads: int
-    key_value_heads: int
-    head_size: int
-    scale: float
-    causal: bool = False
-    window: int | None = None
-    dropout: float = 0.0
-    site: int = 0
 
 
 class _Head(NamedTuple):

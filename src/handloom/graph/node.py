@@ -10,7 +10,6 @@ import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 DTYPES = {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "u32": 4, "bool": 1}
@@ -184,12 +183,3 @@ def walk(outputs: Iterable[Node]) -> Iterator[Node]:
             else:
                 done.add(node)
                 yield node
-
-
-@lru_cache(maxsize=4096)
-def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides in elements of a dense array."""
-    strides = [1] * len(shape)
-    for axis in range(len(shape) - 2, -1, -1):
-        strides[axis] = strides[axis + 1] * shape[axis + 1]
-    return tuple(strides)

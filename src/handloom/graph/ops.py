@@ -123,7 +123,13 @@ class NormAttrs:
 
 @dataclass(frozen=True)
 class AttentionAttrs:
-    """Attention over packed sequences; see attention_reference.AttentionOptions for the meaning of each field."""
+    """Attention over packed sequences.
+
+    heads: of the queries. key_value_heads: a divisor of heads; query head h reads key head h // (heads // that).
+    head_size: elements of a head. scale: of the scores. causal: no key after the query's position.
+    window: only keys closer than this to the query's position (1: itself). dropout: rate for probabilities, with the
+    random numbers of `site` (see graph.philox) at row = query token · heads + head, column = key within its sequence.
+    """
 
     heads: int
     key_value_heads: int
@@ -218,4 +224,3 @@ OPS: dict[str, Op] = {
 }
 
 COMPARISONS = frozenset({"less", "less_equal", "equal"})
-LOGICAL = frozenset({"logical_and", "logical_or", "logical_not"})

@@ -17,7 +17,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 MAGIC = b"handloom cache 1\n"
@@ -45,14 +44,6 @@ def key(*parts: str) -> str:
         digest.update(b"%d:" % len(text))
         digest.update(text)
     return digest.hexdigest()
-
-
-@lru_cache(maxsize=1)
-def source_version() -> str:
-    """SHA-256 of Handloom's own source: for entries that depend on more than what their key spells out."""
-    root = Path(__file__).parent.parent
-    files = sorted(root.rglob("*.py"))
-    return key(*(f"{file.relative_to(root)}\n{file.read_text(encoding='utf-8')}" for file in files))
 
 
 class Cache:

@@ -58,9 +58,9 @@ class Task:
     """encode · head · loss · decode · score.
 
     name: as in Hugging Face pipelines. labels: the classes that a head distinguishes, in the order of its outputs.
-    metric: the one that chooses the best weights; metrics: all that `score` gives, () if that is not known. rows: what a row of logits stands for: "sequences", "tokens", or
-    "rows", those that the features name (batch["rows"]). label_shape, label_dtype: shape of one row's label and its
-    dtype.
+    metric: the one that chooses the best weights; metrics: all that `score` gives, () if that is not known.
+    rows: what a row of logits stands for: "sequences", "tokens", or "rows", those that the features name
+    (batch["rows"]). label_shape, label_dtype: shape of one row's label and its dtype.
     """
 
     name = "custom"
