@@ -257,9 +257,8 @@ class Evaluator:
                 f, x.dtype, 0, f.at(self.slot(Pointer(table.base, table.offset)), offset, scalars.MEMORY[x.dtype])
             )
         elif x.op == "random_uniform":
-            words = philox.philox_words(
-                f, self.states[x.inputs[0]], 4, self.sites[x], f.cast("trunc", self.own_row(x), "i32"), integer(0, "i32")
-            )
+            row = f.cast("trunc", self.own_row(x), "i32")
+            words = philox.philox_words(f, self.states[x.inputs[0]], 4, self.sites[x], row, integer(0, "i32"))
             value = self._uniform(f.extract(words[0], 0))
         elif OPS[x.op].kind == "reduce":
             value = self.reduced(x)
