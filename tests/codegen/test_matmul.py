@@ -272,8 +272,9 @@ def test_the_grid_is_balanced_and_covers_large_products() -> None:
     assert kernel.tasks(16, 7, 384) == 1
     assert kernel.tasks(0, 7, 384) == kernel.tasks(7, 0, 384) == kernel.tasks(7, 7, 7, 0) == 0
     assert kernel.tasks(16, 7, 384, 12) == 12
+    assert kernel.tasks(3, 3, 0) == 1  # zeros
     with pytest.raises(ValueError, match="at least one k"):
-        kernel.tasks(3, 3, 0)
+        compiled(Product(k=5))[0].tasks(3, 3, 0)
 
 
 @pytest.mark.parametrize(

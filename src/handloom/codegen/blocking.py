@@ -81,7 +81,7 @@ def emit_grid(f: Function, m: Value, n: Value, k: Value, target: Target) -> tupl
 
 def emit_depth(f: Function, k: Value, depth: int) -> Value:
     """How many k's a block has: K cut evenly, in steps of 16, from K alone."""
-    blocks = emit_ceil(f, k, depth)
+    blocks = smax(f, emit_ceil(f, k, depth), integer(1))
     return f.mul(emit_ceil(f, emit_ceil(f, k, blocks), 16), 16)
 
 

@@ -9,13 +9,13 @@ whatever the blocks, the tile and the neighbours are. After the last block the e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from handloom.codegen import pack
 from handloom.codegen.blocking import blocking, ceil_div, emit_depth, emit_grid, grid
-from handloom.codegen.emit import Function, Module, Value, integer, vector
+from handloom.codegen.emit import Function, Module, Value, integer, vector, zero
 from handloom.codegen.micro import LINE, micro_kernel, row_variants
 from handloom.codegen.target import Target
 
@@ -108,10 +108,10 @@ class ProductKernel:
     """Bytes of scratch, aligned to 64."""
 
     def tasks(self, m: int, n: int, k: int, batch: int = 1) -> int:
-        """How many tasks there are for these sizes; 0 where C is empty. K must be at least 1."""
+        """How many tasks there are for these sizes; 0 where C is empty. A K that is known must be at least 1."""
         if min(m, n, batch) < 1:
             return 0
-        if k < 1:
+        if k < 1 and self.product.k is not None:
             raise ValueError(f"{self.name}: a product needs at least one k; it has {m} × {n} × {k}")
         cut = grid(m, n, k, self.target)
         return batch * cut.row_blocks * cut.column_blocks
@@ -153,6 +153,8 @@ class _Writer:
             return integer(size) if size is not None else f.load(type, f.at(args, number, "i64"))
 
         self.m, self.n, self.k = slot(M), slot(N), slot(K)
+        # a K of the batch may be 0: then C is zeros, and no operand has anything to read
+        self.empty = f.compare("icmp eq", self.k, integer(0)) if product.k is None else None
         self.a_stride, self.b_stride = slot(A_STRIDE), slot(B_STRIDE)
         if product.transpose_a:
             self.slow_in_place = integer(int(self.target.lanes < LINE), "i1")
@@ -192,7 +194,8 @@ class _Writer:
         column = f.mul(self.panels[0], self.target.columns)
         packer = (pack.pack_panels_transposed if self.product.transpose_b else pack.pack_panels)(self.module, layout)
         corner = self.b_at(k, column)
-        pack.call(f, packer, corner, self.b_stride, self.depth, f.sub(self.n, column), self.width, self.to_panels)
+        given = (corner, self.b_stride, self.depth, f.sub(self.n, column), self.width, self.to_panels)
+        self.unless_empty(lambda: pack.call(f, packer, *given))
         f.loop(self.tiles[0], self.tiles[1], 1, lambda tile, _: self.tile(tile), nonempty=True, unroll=False)
 
     def tile(self, tile: Value) -> None:
@@ -204,6 +207,8 @@ class _Writer:
         # A is read where it lies, unless that reaches beyond its last row, or is slow
         copied = f.compare("icmp sgt", f.add(m, pack.reach(self.layout)), self.m)
         copied = f.binary("or", copied, self.slow_in_place)
+        if self.empty is not None:
+            copied = f.binary("and", copied, f.binary("xor", self.empty, integer(1, "i1")))
         packer = (pack.pack_rows_transposed if self.product.transpose_a else pack.pack_rows)(self.module, self.layout)
         f.when(copied, lambda: pack.call(f, packer, source, self.a_stride, self.depth, rows, self.to_tiles))
         a = f.select(copied, self.to_tiles, source)
@@ -231,10 +236,26 @@ class _Writer:
             cell = f.at(cells, f.select(self.more, f.mul(j, self.cell), integer(0)), "float")
             first = f.cast("zext", self.first, "i64")
             near = (ahead, ahead_stride, ahead_step, *self.output_ahead(m, j))
-            pack.call(f, kernel, a, stride, b, self.depth, cell, first, *near)
+            given = (a, stride, b, self.depth, cell, first, *near)
+            self.unless_empty(lambda: pack.call(f, kernel, *given), lambda: self.clear(cell, self.cell))
             f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
 
         f.loop(0, self.width, 1, panel, nonempty=True, unroll=False)
+
+    def unless_empty(self, work: Callable[[], object], instead: Callable[[], object] = lambda: None) -> None:
+        """What is done for a block, where K may be 0."""
+
+        def done(action: Callable[[], object]) -> Callable[[], Sequence[Value]]:
+            return lambda: (action(), ())[1]
+
+        if self.empty is None:
+            work()
+        else:
+            self.f.when(self.empty, done(instead), done(work))
+
+    def clear(self, to: Value, count: int) -> None:
+        f = self.f
+        f.loop(0, count, 1, lambda i, _: f.store(zero("float"), f.at(to, i, "float")), nonempty=True, unroll=False)
 
     def tile_ahead(self, tile: Value) -> tuple[Value, Value]:
         """The next tile of A, or the first of the next block; and whether there is one."""
@@ -277,7 +298,8 @@ class _Writer:
         """Adds up the tile's rows of A; stores them after the last block."""
         f = self.f
         summer = pack.sum_rows(self.module, self.layout)
-        pack.call(f, summer, a, stride, self.depth, sums, f.cast("zext", self.first, "i64"))
+        given = (a, stride, self.depth, sums, f.cast("zext", self.first, "i64"))
+        self.unless_empty(lambda: pack.call(f, summer, *given), lambda: self.clear(sums, SUMS))
 
         def store(i: Value, _: list[Value]) -> None:
             f.store(f.load("float", f.at(sums, i, "float")), f.at(self.sums, f.add(m, i), "float"))
