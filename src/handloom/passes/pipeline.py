@@ -8,6 +8,7 @@ from handloom.graph.node import Node
 from handloom.passes.expand import expand
 from handloom.passes.legalise import legalise
 from handloom.passes.prune import prune
+from handloom.passes.watch import Watch
 
 PIPELINE: tuple[tuple[str, Callable[[Sequence[Node]], list[Node]]], ...] = (
     ("prune", prune),
@@ -19,6 +20,8 @@ PIPELINE: tuple[tuple[str, Callable[[Sequence[Node]], list[Node]]], ...] = (
 def prepare(outputs: Sequence[Node]) -> list[Node]:
     """`outputs` in the form that `partition` needs."""
     result = list(outputs)
-    for _, run in PIPELINE:
+    watch = Watch(result)
+    for name, run in PIPELINE:
         result = run(result)
+        watch.after(name, result)
     return result
