@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -83,6 +84,45 @@ def test_predict_keeps_the_order_and_the_other_columns(
     for row in rows:
         assert row["label"] == max(row["scores"], key=row["scores"].get)
         assert sum(row["scores"].values()) == pytest.approx(1)
+
+
+def test_a_pair_is_read_where_the_model_was_trained_with_pairs(
+    work: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ['{"text": "the film was great", "pair": "sad bad", "label": "pos", "scores": 5}', '{"text": "sad"}']
+    (work / "pairs.jsonl").write_text("\n".join(lines))
+
+    def judged(*more: str) -> list[dict[str, Any]]:
+        assert main(["predict", str(trained), "--json", *more]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    first, second = judged("--data", "pairs.jsonl")
+    alone = judged("the film was great", "sad")
+    assert first["scores"] == alone[0]["scores"] and second == alone[1]
+    assert first["pair"] == "sad bad"  # an ordinary column, kept
+    assert first["label_given"] == "pos" and first["scores_given"] == 5
+    named = judged("--data", "pairs.jsonl", "--pair-column", "pair")
+    assert named[0]["pair"] == "sad bad" and named[0]["scores"] != first["scores"]
+
+    (work / "twins.csv").write_text("text,pair,label\n" + "".join(f"film {i},x,{y}\n" for i, y in enumerate(20 * "pn")))
+    words = ["train", "text-classification", "--model", "minilm-l6", "--train", "twins.csv", "--out", "runs/twins"]
+    assert main([*words, "--overwrite", "--epochs", "1", "--threads", "1", "--json"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "runs/twins", "--data", "pairs.jsonl", "--json"]) == 0
+    assert [json.loads(line)["pair"] for line in capsys.readouterr().out.splitlines()] == ["sad bad", ""]
+
+
+def test_unknown_characters_are_named(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(trained), "这部电影很好看"]) == 0
+    said = capsys.readouterr().err
+    assert "warning" in said and "电 (1×)" in said and "bert-base-chinese" in said
+    (work / "chinese.csv").write_text("text,label\n电影好看,pos\n太差了,neg\n", encoding="utf-8")
+    assert main(["evaluate", str(trained), "--data", "chinese.csv", "--json"]) == 0
+    out, said = capsys.readouterr()
+    assert "bert-base-chinese" in said
+    assert '"support": 1}' in out and '"support": 1.0' not in out
+    assert main(["predict", str(trained), "a great film"]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_predict_texts_alone_or_together_gives_the_same(

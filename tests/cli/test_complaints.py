@@ -43,6 +43,7 @@ TRAIN = ["train", "text-classification", "--model", "minilm-l6", "--out", "runs/
         (["predict", "minilm-l6", "text"], 1, ["no model trained"]),
         (["predict", "minilm-l6"], 2, ["give either texts or --data"]),
         (["predict", "nowhere", "text"], 1, ["nowhere"]),
+        (["predict", "nowhere", "a", " "], 1, ["text 2 is empty"]),
         (["resume", "minilm-l6"], 1, ["not a run"]),
         (["evaluate", "minilm-l6", "--data", "nothing.csv"], 1, []),
     ],

@@ -35,7 +35,7 @@ def test_duplicates_conflicts_and_leaks() -> None:
     }
     assert not report.ok
     text = str(report)
-    assert "error: test: 1 label that train never shows (z), 1 times; they cannot be predicted" in text
+    assert "error: test: 1 label that train never shows (z), once; it cannot be predicted" in text
     assert "1 of the 2 texts in test are in train, too (50.0%)" in text
 
 

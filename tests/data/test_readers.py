@@ -84,6 +84,12 @@ def test_pairs() -> None:
     assert read([("a", "b", "yes")])[0].pair == "b"
     rows = [{"text": "a", "other": "b", "label": "x"}]
     assert read(rows, pair_column="other")[0].pair == "b"
+    rows = [{"text": "a", "pair": "b"}]
+    assert read(rows, labelled=False)[0].pair == "b"
+    (alone,) = read(rows, labelled=False, pairs=False)
+    assert (alone.pair, alone.extra) == (None, {"pair": "b"})
+    assert read(rows, labelled=False, pairs=False, pair_column="pair")[0].pair == "b"
+    assert read([("a", "b")], labelled=False, pairs=False)[0].pair == "b"
 
 
 def test_without_labels(tmp_path: Path) -> None:

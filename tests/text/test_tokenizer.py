@@ -195,8 +195,9 @@ def test_broken_folders_are_refused(files: dict[str, str], message: str, tmp_pat
 def test_unknown_tokens_are_named_with_their_script_and_a_better_model(bert: Tokenizer) -> None:
     texts = ["我爱北京天安门", "the cat 安 安"]
     encodings = bert.encode_batch(texts)
-    with pytest.warns(UserWarning, match="Chinese characters: 安"):
+    with pytest.warns(UserWarning, match="Chinese characters: 安") as warned:
         found = bert.unknown_report(texts, encodings)
+    assert warned[0].filename == __file__  # the user's line, however deep in Handloom it came up
     assert (found.unknown, found.tokens) == (4, 11)
     assert found.characters == (("安", 3), ("门", 1))
     assert found.suggestion == "google-bert/bert-base-chinese"

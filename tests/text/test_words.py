@@ -19,7 +19,12 @@ cases = [
     ("🧑🏽‍🚀 ok👍🏽", ["🧑🏽‍🚀", "ok", "👍🏽"]),
     ("하늘 नमस्ते", ["하늘", "नमस्ते"]),
     ("สวัส", ["ส", "วั", "ส"]),
-    ("\u200bab\u200bc\x00d", ["\u200b", "ab\u200bc", "d"]),
+    ("\u200bab\u200bc\x00d", ["ab\u200bc", "d"]),
+    ("Paris\u200b Bob\u200d", ["Paris", "Bob"]),
+    ("\u202bMarie\u202c \u200b \ufeffx", ["Marie", "x"]),
+    ("می\u200cخواهم\u200c", ["می\u200cخواهم"]),
+    ("क्\u200dष", ["क्\u200dष"]),
+    ("🏴\U000e0067\U000e0062\U000e007f!", ["🏴\U000e0067\U000e0062\U000e007f", "!"]),
     ("  \t\n\u3000", []),
     ("", []),
 ]
@@ -43,7 +48,8 @@ def test_words_lie_in_order_and_hold_all_that_is_visible(text: str, unit: str) -
     covered = {index for start, end in words for index in range(start, end)}
     for index, character in enumerate(text):
         invisible = character.isspace() or unicodedata.category(character) in ("Cc", "Zs", "Zl", "Zp")
-        assert (index in covered) != invisible
+        assert (index in covered) != invisible or unicodedata.category(character) == "Cf"
+    assert all(text[at] not in "\u200b\u200c\u200d\u202c\ufeff" for start, end in words for at in (start, end - 1))
 
 
 @given(st.lists(st.text(max_size=5), max_size=8), st.sampled_from(["words", "characters"]))

@@ -34,14 +34,15 @@ def evaluate(
 
     Values come with 95 % intervals: what would change if other examples had been drawn.
     """
-    from handloom.cli.output import print_json
+    from handloom.cli.output import print_json, scores_dict
+    from handloom.cli.reading import read_for
     from handloom.train import estimators
 
-    scores = estimators.load(model, threads).evaluate(
-        data, **options.reading(text_column, label_column, pair_column, delimiter, encoding)
-    )
+    estimator = estimators.load(model, threads)
+    how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
+    scores = estimator.evaluate(read_for(estimator, data, labelled=True, how=how))
     if json:
-        print_json(scores.to_dict())
+        print_json(scores_dict(scores))
         return
     from rich.console import Console
 

@@ -42,7 +42,8 @@ LabelColumn = Annotated[
     str | None,
     opt("NAME", "Column with the label: a name, or a number from 1.", DATA),
 ]
-PairColumn = Annotated[str | None, opt("NAME", "Column with a second text, for pairs.", DATA)]
+PAIR_HELP = "Column with a second text; where a trained model is used, guessed only if it was trained with pairs."
+PairColumn = Annotated[str | None, opt("NAME", PAIR_HELP, DATA)]
 Delimiter = Annotated[
     str | None,
     opt("CHAR", r"What separates the columns: , ; or \t. Found out if not given.", DATA),

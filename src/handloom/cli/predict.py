@@ -10,7 +10,7 @@ import typer
 
 from handloom.cli import options
 from handloom.cli.options import DATA, opt
-from handloom.errors import UsageError
+from handloom.errors import HandloomError, UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,17 +40,25 @@ def predict(
     \b
     With --json one line is printed for each text, in the order of the input
     and with its other columns: {"text", "label", "scores"} or
-    {"text", "spans": [{"start", "end", "label", "text", "score"}]}.
+    {"text", "spans": [{"start", "end", "label", "text", "score"}]}. A column of
+    the input that has one of these names comes back as "label_given" and so on.
     """
     if bool(texts) == (data is not None):
         raise UsageError(
             "give either texts or --data FILE" + (", not both" if texts else "; there is nothing to judge")
         )
+    for number, text in enumerate(texts or (), start=1):
+        if not text.strip():
+            raise HandloomError(f"text {number} is empty: there is nothing to judge")
     from handloom.cli.output import print_json
+    from handloom.cli.reading import read_for
+    from handloom.data.results import result_rows
     from handloom.train import estimators
 
     how = options.reading(text_column, None, pair_column, delimiter, encoding)
-    found = estimators.load(model, threads).predict_dicts(data or texts, **how)
+    estimator = estimators.load(model, threads)
+    dataset = read_for(estimator, data or texts, labelled=False, how=how)
+    found = result_rows(dataset.examples, [one.to_dict() for one in estimator.predict_raw(dataset)])
     if json:
         for row in found:
             print_json(row)

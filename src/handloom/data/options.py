@@ -22,6 +22,7 @@ class Options:
     encoding: str | None = None
     labelled: bool = True
     blanks: str = "error"
+    pairs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

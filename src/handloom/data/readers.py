@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def read(
     encoding: str | None = None,
     labelled: bool = True,
     blanks: str = "error",
+    pairs: bool = True,
 ) -> AnyDataset:
     """Examples for `task` ("text-classification" or "token-classification").
 
@@ -48,6 +50,7 @@ def read(
 
     Columns are named, or numbered from 1; left out, they are found by their usual names, and the data set's notes say
     which. `labelled=False` reads texts alone. `blanks="keep"` lets empty texts and labels pass, for `data check`.
+    `pairs=False` takes no column for a second text because of its name; tuples and `pair_column` still say so.
 
     Raises HandloomError, naming file and line, for whatever is wrong with the data.
     """
@@ -55,7 +58,7 @@ def read(
         return data
     if task not in (TEXT, TOKEN):
         raise UsageError(f"There is no reader for the task {task!r}; there are {TEXT} and {TOKEN}.")
-    options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks)
+    options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks, pairs)
     if isinstance(data, (str, os.PathLike)):
         return _read_path(existing(Path(data)), options)
     if hasattr(data, "columns") and hasattr(data, "to_dict"):
@@ -139,7 +142,10 @@ def _from_list(rows: list[Any], options: Options) -> AnyDataset:
         tagged = [_tagged(number, row, options) for number, row in enumerate(rows)]
         source = Source(None, fingerprint([[t.words, t.tags] for t in tagged]), "list")
         return tagged_dataset(tagged, source, options)
-    return _from_records([_record(number, row, options) for number, row in enumerate(rows)], source, options, [])
+    records = [_record(number, row, options) for number, row in enumerate(rows)]
+    if isinstance(rows[0], (list, tuple)):  # (text, pair) is no guess
+        options = replace(options, pairs=True)
+    return _from_records(records, source, options, [])
 
 
 def _holds_words(row: Sequence[Any], options: Options) -> bool:

@@ -82,7 +82,7 @@ def _columns(
         if wanted is not None and (role != "label" or options.labelled):
             used[role] = columns.choose(names, wanted, f"--{role}-column", where)
     given = dict(used)
-    if "text" not in used and "pair" not in used and (found := columns.text_pair(names)):
+    if options.pairs and "text" not in used and "pair" not in used and (found := columns.text_pair(names)):
         used["text"], used["pair"] = found
     free = [name for name in names if name not in used.values()]
     if "text" not in used and (name := columns.guess(free, columns.TEXT_NAMES)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -133,8 +132,13 @@ class Tokenizer:
                     pieces += [text[start:end] for start, end in coded.offsets[lost].tolist()]
         found = unknown.report(tokens, pieces, self.knows)
         if warn and found.message:
-            warnings.warn(found.message, UserWarning, stacklevel=2)
+            unknown.warn(found.message)
         return found
+
+    def check_known(self, texts: Sequence[str]) -> None:
+        """A Python warning if more than 5 % of the tokens of the first 5,000 texts are unknown."""
+        if some := list(texts[:5000]):
+            self.unknown_report(some, self.encode_batch(some))
 
     def knows(self, character: str) -> bool:
         """Whether the vocabulary can spell a character, alone or inside of a word."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -85,6 +87,14 @@ def report(tokens: int, pieces: Iterable[str], known: Callable[[str], bool]) -> 
         scripts[script_of(character)] += count
     script, suggestion = max(scripts.items(), key=lambda item: (item[1], item[0]))[0] if scripts else ("", "")
     return UnknownReport(tokens, unknown, tuple(common[:20]), script, suggestion)
+
+
+def warn(message: str) -> None:
+    """A Python warning that points at the user's line: the first one up the stack that is not Handloom's."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "handloom":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def script_of(character: str) -> tuple[str, str]:

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 
 _JOINER = "\u200d"
+_SEEN = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+"""Of the format characters those that have a shape."""
 
 # Scripts written without spaces: each character is a word of its own.
 _UNSPACED = (
@@ -18,7 +20,8 @@ def split_words(text: str, unit: str = "words") -> list[tuple[int, int]]:
     """(start, end) of each word, in characters of `text`, in order and without overlap; spaces belong to no word.
 
     A run of letters, digits and their marks is a word; every other visible character, and each character of a script
-    without spaces, stands alone. Combining marks, variation selectors and joined emoji stay with what they modify.
+    without spaces, stands alone. Combining marks, variation selectors and joined emoji stay with what they modify. Characters
+    without a shape of their own (zero-width space, joiners, direction marks …) stay inside of words, not at their ends.
     `unit="characters"` makes a word of every visible character, as data tagged character by character needs.
     """
     words: list[tuple[int, int]] = []
@@ -35,7 +38,7 @@ def split_words(text: str, unit: str = "words") -> list[tuple[int, int]]:
             continue
         words.append((index, index + 1))
         open_run = kind == "letter"
-    return words
+    return words if text.isascii() else [word for word in (_trimmed(text, *one) for one in words) if word]
 
 
 def unit_of(texts: Sequence[str]) -> str:
@@ -60,6 +63,21 @@ def join_words(words: Sequence[str], unit: str = "words") -> tuple[str, list[tup
         places.append((at, at + len(word)))
         at += len(word)
     return "".join(pieces), places
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
+    while start < end and _shapeless(text[end - 1]):
+        end -= 1
+    while start < end and _shapeless(text[start]):
+        start += 1
+    return (start, end) if start < end else None
+
+
+def _shapeless(character: str) -> bool:
+    """Format characters, but for the tags that make flags and the Arabic signs that are seen."""
+    if unicodedata.category(character) != "Cf":
+        return False
+    return not ("\U000e0020" <= character <= "\U000e007f" or character in _SEEN)
 
 
 def _kind(character: str) -> str:
