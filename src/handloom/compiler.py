@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,13 +20,16 @@ from handloom.codegen.evaluate import Argument, Pointer
 from handloom.codegen.group import grouped
 from handloom.codegen.lower import Lowering, Step
 from handloom.codegen.scan import lower_scan
+from handloom.codegen.show import Look
 from handloom.codegen.target import Target, choose
 from handloom.errors import UsageError
 from handloom.graph.access import base_of
 from handloom.graph.build import project
 from handloom.graph.node import DTYPES, Node, Size, size_value, volume
 from handloom.graph.reference import NUMPY, evaluate
+from handloom.graph.show import graph_text, topics
 from handloom.graph.unit import Unit
+from handloom.graph.verify import verify_schedule
 from handloom.passes.partition import partition
 from handloom.passes.pipeline import prepare
 from handloom.passes.schedule import waves
@@ -35,7 +38,14 @@ from handloom.runtime.program import Amount, Buffer, Call, Program
 
 Array = np.ndarray[Any, Any]
 Env = dict[str, int]
-Executable = Callable[[Sequence[Array], Mapping[str, int]], "list[Array]"]
+
+
+class Executable(Protocol):
+    def __call__(self, arrays: Sequence[Array], env: Mapping[str, int], /) -> list[Array]: ...
+
+    def show(self, topic: str) -> str:
+        """The program as text, to look inside; topics are those of codegen.show."""
+
 
 GROWTH = 1.25
 """How much more room is planned than asked for, where a size has no declared capacity."""
@@ -71,6 +81,11 @@ class ReferenceProgram:
     def __call__(self, arrays: Sequence[Array], env: Mapping[str, int]) -> list[Array]:
         values = evaluate(self.outputs, dict(zip(self.inputs, arrays, strict=True)), env)
         return [np.array(value, order="C") for value in values]
+
+    def show(self, topic: str) -> str:
+        if topic != "graph":
+            raise UsageError(f"the reference backend has no {topic!r} to show, only the graph")
+        return graph_text(self.outputs)
 
 
 @lru_cache(maxsize=8)
@@ -130,6 +145,7 @@ class CompiledProgram:
         self._taken = {Pointer(base_of(self.outputs[j])): Pointer(self.inputs[i]) for j, i in self.reuse.items()}
         self.plan: Plan | None = None
         self.steps: list[Step] = []
+        self.look: Look | None = None  # of the last plan
         self._kept: list[Array | None] = [None] * len(self.outputs)
 
     def __call__(self, arrays: Sequence[Array], env: Mapping[str, int]) -> list[Array]:
@@ -178,7 +194,11 @@ class CompiledProgram:
         keys = [keys[i] for i in order]
         self.steps = [self.steps[i] for i in order]
         buffers = self._place(keys, wave, env)
+        if topics():
+            self._verify(wave)
         self.steps, wave = grouped(low.module, self.steps, wave)
+        self.look = Look(self.outputs, self.units, self.steps, wave, env, buffers, self._bytes, low.module)
+        self.look.report()
         calls = []
         for i, step in enumerate(self.steps):
             together = i + 1 < len(wave) and wave[i + 1] == wave[i]
@@ -197,6 +217,18 @@ class CompiledProgram:
             scratch_bytes=scratch,
         )
         return Plan(env, program, self._bytes)
+
+    def show(self, topic: str) -> str:
+        if self.look is None:
+            raise UsageError("nothing to show yet: memory is planned and kernels are made at the first call")
+        return self.look.text(topic)
+
+    def _verify(self, wave: Sequence[int]) -> None:
+        reads, writes = (
+            [[_resolved(self.lowering, p)[0] for p in pointers] for pointers in sides]
+            for sides in ([s.reads for s in self.steps], [s.writes for s in self.steps])
+        )
+        verify_schedule(reads, writes, wave, self._taken)
 
     def _lower(self, unit: Unit, env: Env) -> list[Step]:
         if unit.kind == "scan":

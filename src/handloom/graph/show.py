@@ -1,7 +1,7 @@
 """A graph as text, a line for each node: `%3 = dot(%1, weight) transpose_b=True : f32[tokens, 384]`.
 
 Names depend on the graph alone: inputs have their own names, all else is numbered in the order of computation, and
-constants stand where they are used. HANDLOOM_DEBUG says what a compiled program prints on the way; see `wanted`.
+numbers, in whatever shape, stand where they are used. HANDLOOM_DEBUG says what is printed on the way; see TOPICS.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handloom.errors import UsageError
+from handloom.graph.build import scalar_value
 from handloom.graph.node import Node, walk
 from handloom.graph.ops import Body
 
@@ -50,10 +51,12 @@ def names_of(outputs: Sequence[Node]) -> dict[Node, str]:
     """A name for every node; equal graphs have equal names, and no two nodes of one graph share theirs."""
     names: dict[Node, str] = {}
     taken: set[str] = set()
+    returned = set(outputs)
     serial = 0
     for node in walk(outputs):
-        if node.op == "constant":
-            names[node] = _number(node)
+        value = scalar_value(node)
+        if value is not None and (node.op == "constant" or node not in returned):
+            names[node] = _number(value, node.dtype)
             continue
         if node.op == "input":
             label = node.attrs.name.replace(" ", "_")
@@ -72,7 +75,7 @@ def graph_text(outputs: Sequence[Node], names: Mapping[Node, str] | None = None,
     known = names if names is not None else names_of(outputs)
     lines = []
     for node in walk(outputs):
-        if node.op != "constant":
+        if known[node].startswith("%"):
             lines.append(indent + node_text(node, known))
             bodies = [value for _, value in _fields(node) if isinstance(value, Body)]
             lines += [graph_text(body.outputs, None, indent + INDENT) for body in bodies]
@@ -94,8 +97,10 @@ def changes_text(before: Sequence[Node], after: Sequence[Node]) -> str:
     """What a pass did: nodes that are gone (−) and nodes that are new (+), each with the names of its own graph."""
     old, new = dict.fromkeys(walk(before)), dict.fromkeys(walk(after))
     names_before, names_after = names_of(before), names_of(after)
-    lines = [f"− {node_text(node, names_before)}" for node in old if node not in new and node.op != "constant"]
-    lines += [f"+ {node_text(node, names_after)}" for node in new if node not in old and node.op != "constant"]
+    gone = [node for node in old if node not in new and names_before[node].startswith("%")]
+    fresh = [node for node in new if node not in old and names_after[node].startswith("%")]
+    lines = [f"− {node_text(node, names_before)}" for node in gone]
+    lines += [f"+ {node_text(node, names_after)}" for node in fresh]
     return "\n".join(lines) or "nothing"
 
 
@@ -114,7 +119,6 @@ def _short(value: Any) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
-def _number(node: Node) -> str:
-    value = node.attrs.value
+def _number(value: float | int | bool, dtype: str) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value).lower()
-    return text if node.dtype in ("f32", "i32", "bool") else f"{text}:{node.dtype}"
+    return text if dtype in ("f32", "i32", "bool") else f"{text}:{dtype}"

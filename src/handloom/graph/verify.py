@@ -119,7 +119,7 @@ def verify_schedule(
     reads: Sequence[Sequence[Hashable]],
     writes: Sequence[Sequence[Hashable]],
     wave: Sequence[int],
-    taken: Mapping[Hashable, Hashable],
+    taken: Mapping[Any, Hashable],
 ) -> None:
     """Raises InvalidGraph unless steps of one wave leave each other alone, and donated state is read before written.
 

@@ -63,6 +63,13 @@ class CompiledFunction:
         results = traced.program(arrays + traced.captured, env)
         return tree.rebuild(traced.result, list(map(Tensor, results)))
 
+    def show(self, topic: str = "kernels") -> str:
+        """The program of the last call as text: its "graph", its "units" (what is fused), its "kernels" (the calls in
+        order, with buffers and tasks) or its LLVM "ir". Raises UsageError before the first call."""
+        if self.program is None:
+            raise UsageError(f"{self.function.__name__} has not been compiled yet: call it once, then look inside")
+        return self.program.show(topic)
+
     def _dimensions(self, arguments: Mapping[str, Any]) -> list[tuple[Dimension, ...] | None]:
         shapes: list[tuple[Dimension, ...] | None] = []
         for name, value in arguments.items():
