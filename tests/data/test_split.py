@@ -75,5 +75,5 @@ def test_tagged_texts_count_under_their_rarest_label() -> None:
 def test_impossible_splits_are_refused() -> None:
     with pytest.raises(UsageError, match="add up to 1"):
         split(read(ROWS), [0.5, 0.6])
-    with pytest.raises(HandloomError, match="one text .* is too few"):
+    with pytest.raises(HandloomError, match=r"one text .* is too few"):
         split(read([("a", "x"), ("A", "x")]), [0.9, 0.1])

@@ -271,10 +271,11 @@ def _labels(summaries: Sequence[SplitSummary], tagged: bool) -> list[Finding]:
         unseen = sorted(other.labels.keys() - train.labels.keys())
         if unseen:
             rows = sum(other.labels[label] for label in unseen)
+            them = "it" if len(unseen) == 1 else "they"
             often = "once" if rows == 1 else f"{rows} times"
             message = (
                 f"{other.name}: {_times(len(unseen), 'label')} that train never shows ({', '.join(unseen[:SHOWN])}"
-                f"{' …' if len(unseen) > SHOWN else ''}), {often}; {'they' if len(unseen) > 1 else 'it'} cannot be predicted"
+                f"{' …' if len(unseen) > SHOWN else ''}), {often}; {them} cannot be predicted"
             )
             findings.append(Finding("error", "unseen-labels", message, len(unseen), tuple(unseen[:SHOWN])))
     return findings

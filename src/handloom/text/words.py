@@ -20,8 +20,8 @@ def split_words(text: str, unit: str = "words") -> list[tuple[int, int]]:
     """(start, end) of each word, in characters of `text`, in order and without overlap; spaces belong to no word.
 
     A run of letters, digits and their marks is a word; every other visible character, and each character of a script
-    without spaces, stands alone. Combining marks, variation selectors and joined emoji stay with what they modify. Characters
-    without a shape of their own (zero-width space, joiners, direction marks …) stay inside of words, not at their ends.
+    without spaces, stands alone. Combining marks, variation selectors and joined emoji stay with what they modify.
+    Characters without a shape (zero-width space, joiners, direction marks …) stay inside of words, not at their ends.
     `unit="characters"` makes a word of every visible character, as data tagged character by character needs.
     """
     words: list[tuple[int, int]] = []

@@ -1,11 +1,11 @@
-"""What a model has to beat: the most frequent label, a linear bag of words, the most frequent tag of each word."""
+"""What a model has to beat: the most frequent label or tag, a linear bag of words, the most frequent tag of each word."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,11 @@ def baselines_for(
             "linear bag of words": task.score(test, linear(task, train, test, seed, threads), seed),
         }
     if type(task) is TokenClassification:
-        return {"most frequent tag of each word": task.score(test, word_tags(task, train, test), seed)}
+        return {
+            "most frequent tag": task.score(test, one_tag(task, train, test), seed),
+            "most frequent tag of each word": task.score(test, word_tags(task, train, test), seed),
+            "linear bag of words": task.score(test, linear_tags(task, train, test, seed, threads), seed),
+        }
     return {}
 
 
@@ -49,6 +53,18 @@ def majority(task: TextClassification, train: Sequence[TextExample], test: Seque
     shares = {label: counts[label] / len(train) for label in task.labels}
     best = max(task.labels, key=lambda label: shares[label])
     return [Prediction(best, shares[best], shares) for _ in test]
+
+
+def one_tag(task: TokenClassification, train: Sequence[TokenExample], test: Sequence[TokenExample]) -> list[Tagged]:
+    """The most frequent tag for every word, with its share as score."""
+    counts = Counter(tag for example in train for tag in task.tags(example) or ())
+    tag, count = counts.most_common(1)[0]
+    share = count / counts.total()
+    found = []
+    for example in test:
+        words = task.words(example)
+        found.append(task.tagged(example.text, words, [tag] * len(words), [share] * len(words)))
+    return found
 
 
 def word_tags(task: TokenClassification, train: Sequence[TokenExample], test: Sequence[TokenExample]) -> list[Tagged]:
@@ -132,21 +148,96 @@ def linear(
     width = max(8, -(-width // 8) * 8)
     labels = np.array([task.labels.index(str(e.label)) for e in train], np.int32)
     params = _fit(*vectoriser.rows(texts, width), labels, len(vectoriser), len(task.labels), seed, threads)
-    ids, weights = vectoriser.rows(asked, width)
-    table, bias = params["table.weight"], params["bias"]
     found: list[Prediction] = []
-    for at in range(0, len(asked), ROWS):
-        some = slice(at, at + ROWS)
-        logits = np.einsum("nk,nkc->nc", weights[some], table[ids[some]]) + bias
-        for row in softmax(logits):
-            best = int(row.argmax())
-            shares = dict(zip(task.labels, row.tolist(), strict=True))
-            found.append(Prediction(task.labels[best], float(row[best]), shares))
+    for row in _shares(params, *vectoriser.rows(asked, width)):
+        best = int(row.argmax())
+        shares = dict(zip(task.labels, row.tolist(), strict=True))
+        found.append(Prediction(task.labels[best], float(row[best]), shares))
     return found
 
 
+# -- the same for words ---------------------------------------------------------------------------------------------
+
+WORD_FEATURES = 40_000  #: the most features of words that are looked at
+_OUTSIDE = ("", "")  #: where a sentence has no more neighbours
+
+
+def shape(word: str) -> str:
+    """How a word is written: runs of capitals, small letters and digits, all else as it is.
+
+    >>> shape("McDonald's"), shape("R2-D2"), shape("我")
+    ("XxXx'x", 'X9-X9', 'x')
+    """
+    kinds = ("X" if c.isupper() else "9" if c.isdigit() else "x" if c.isalpha() else c for c in word[:20])
+    return "".join(kind for kind, _ in groupby(kinds))
+
+
+def word_features(words: Sequence[str]) -> list[list[str]]:
+    """Of each word of a sentence: itself, in lower case, beginnings and endings up to 3, its shape, two neighbours on
+    either side. Each feature is marked with what it is."""
+    small = [*_OUTSIDE, *(word.lower() for word in words), *_OUTSIDE]
+    found = []
+    for at, word in enumerate(words):
+        low = small[at + 2]
+        affixes = [f"{n}^{low[:n]}" for n in (1, 2, 3)] + [f"{n}${low[-n:]}" for n in (1, 2, 3)]
+        beside = [f"{n}@{small[at + 2 + n]}" for n in (-2, -1, 1, 2)]
+        found.append([f"={word}", f"~{low}", f"#{shape(word)}", *affixes, *beside])
+    return found
+
+
+def linear_tags(
+    task: TokenClassification,
+    train: Sequence[TokenExample],
+    test: Sequence[TokenExample],
+    seed: int = 0,
+    threads: int | None = None,
+) -> list[Tagged]:
+    """Softmax regression on features of each word and its neighbours, trained by the same engine."""
+    known, asked = _featured(task, train), _featured(task, test)
+    spread = Counter(feature for words in known for word in words for feature in word)
+    least = 2 if len(known) >= 200 else 1
+    ranked = sorted((name for name, count in spread.items() if count >= least), key=lambda name: (-spread[name], name))
+    places = {name: i for i, name in enumerate(ranked[:WORD_FEATURES])}
+    index = {label: i for i, label in enumerate(task.labels)}
+    labels = np.array([index[tag] for example in train for tag in task.tags(example) or ()], np.int32)
+    rows = _word_rows(known, places)
+    params = _fit(*rows, labels, len(places), len(task.labels), seed, threads, rows=1024, epochs=6)
+    shares = _shares(params, *_word_rows(asked, places))
+    best, at, found = shares.argmax(-1), 0, []
+    for example, words in zip(test, asked, strict=True):
+        some = range(at, at + len(words))
+        at += len(words)
+        tags, sure = [task.labels[best[i]] for i in some], [float(shares[i, best[i]]) for i in some]
+        found.append(task.tagged(example.text, task.words(example), tags, sure))
+    return found
+
+
+def _featured(task: TokenClassification, examples: Sequence[TokenExample]) -> list[list[list[str]]]:
+    return [word_features([e.text[start:end] for start, end in task.words(e)]) for e in examples]
+
+
+def _word_rows(sentences: Sequence[Sequence[Sequence[str]]], places: dict[str, int]) -> tuple[Array, Array]:
+    """ids i32 [words, features] and weights f32, 0 for features that are not known."""
+    kinds = len(word_features(["a"])[0])
+    rows = [[places.get(name, -1) for name in word] for sentence in sentences for word in sentence]
+    ids = np.array(rows, np.int32).reshape(-1, kinds)
+    return np.maximum(ids, 0), (ids >= 0).astype(np.float32)
+
+
+# -- the training ---------------------------------------------------------------------------------------------------
+
+
+def _shares(params: dict[str, Array], ids: Array, weights: Array) -> Array:
+    """f64 [rows, classes]: the softmax of each row."""
+    table, bias = params["table.weight"], params["bias"]
+    blocks = [slice(at, at + ROWS) for at in range(0, len(ids), ROWS)]
+    logits = [np.einsum("nk,nkc->nc", weights[some], table[ids[some]]) + bias for some in blocks]
+    return softmax(np.concatenate([np.zeros((0, len(bias))), *logits]))
+
+
 def _fit(
-    ids: Array, weights: Array, labels: Array, features: int, classes: int, seed: int, threads: int | None
+    ids: Array, weights: Array, labels: Array, features: int, classes: int, seed: int, threads: int | None,
+    rows: int = ROWS, epochs: int = EPOCHS,
 ) -> dict[str, Array]:
     rule = adam()
     state: Any = (
@@ -154,12 +245,12 @@ def _fit(
         {},
     )
     state = (state[0], rule.init(state[0]))
-    rows = min(ROWS, -(-len(labels) // 8) * 8)
+    rows = min(rows, -(-len(labels) // 8) * 8)
     per_epoch = -(-len(labels) // rows)
-    rate = schedule("linear", RATE, EPOCHS * per_epoch)
+    rate = schedule("linear", RATE, epochs * per_epoch)
     step: Callable[..., Any] = ht.compile(_step_of(rows, ids.shape[1]), donate=("params", "moments"), threads=threads)
     number = 0
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         for batch in _batches(len(labels), rows, seed, epoch):
             chosen = labels[batch]
             chosen = np.concatenate([chosen, np.full(rows - len(batch), -100, np.int32)])
