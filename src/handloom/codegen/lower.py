@@ -30,7 +30,8 @@ from handloom.codegen.rows import FINISH_COLUMNS, LoopKernel, _Graph, emit_finis
 from handloom.codegen.scalars import MEMORY
 from handloom.codegen.signature import Signature
 from handloom.codegen.target import Target
-from handloom.graph.access import Access, access_of, base_of, dense_strides
+from handloom.errors import HandloomError
+from handloom.graph.access import Access, access_of, base_of, dense_strides, times
 from handloom.graph.build import project
 from handloom.graph.node import DTYPES, Dimension, Node, size_value, volume
 from handloom.graph.unit import Unit
@@ -180,7 +181,7 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
     k = dot.inputs[0].shape[-2 if dot.attrs.transpose_a else -1]
     batch: Dimension = 1
     for size in dot.shape[:-2]:
-        batch = size * batch  # type: ignore[operator]
+        batch = product_of(size, batch)
     product = Product(ta, tw, _known(m), _known(n), _known(k), unit.row_sums is not None)
     batched = len(dot.shape) > 2
 
@@ -203,7 +204,7 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
         name, kernel, tail = low.unit_kernel(unit, nodes, emit)
         roots = tuple(Pointer(root) for root in unit.roots if root is not unit.row_sums)
     assert isinstance(kernel, ProductKernel)
-    strides = [_times(x.shape[-2], x.shape[-1]) if batched else 0 for x in dot.inputs]
+    strides = [product_of(x.shape[-2], x.shape[-1]) if batched else 0 for x in dot.inputs]
     sums: Argument = Pointer(unit.row_sums) if unit.row_sums is not None else 0
     first = Pointer(a.base, a.offset)
     second = Pointer(w.base, w.offset)
@@ -221,11 +222,12 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
     return [Step(name, arguments, tasks, reads, writes, lambda env: kernel.scratch, "dot", flops)]
 
 
-def _times(a: Dimension, b: Dimension) -> Dimension:
-    if isinstance(a, int):
-        return b * a
-    assert isinstance(b, int)
-    return a * b
+def product_of(a: Dimension, b: Dimension) -> Dimension:
+    """a · b. Raises HandloomError where neither is known when the program is compiled."""
+    product = times(a, b)
+    if product is None:
+        raise HandloomError(f"the sizes {a} and {b} would be multiplied, but both are symbols: one must be fixed")
+    return product
 
 
 # --- moves ----------------------------------------------------------------------------------------------------------
@@ -257,7 +259,7 @@ def _concatenate(low: Lowering, unit: Unit) -> list[Step]:
         access = access_of(part)
         assert access is not None
         stride = strides[node.attrs.axis]
-        offset = _times(start, stride) if stride != 0 else 0
+        offset = product_of(start, stride) if stride != 0 else 0
         steps.append(copy_step(low, access, Pointer(node, offset), strides, node.dtype))
         start = start + part.shape[node.attrs.axis]
     return steps
@@ -276,7 +278,7 @@ def _pad(low: Lowering, unit: Unit) -> list[Step]:
     assert access is not None
     strides = dense_strides(node.shape)
     stride = strides[node.attrs.axis]
-    offset = _times(node.attrs.low, stride) if stride != 0 else 0
+    offset = product_of(node.attrs.low, stride) if stride != 0 else 0
     return [
         zero_step(low, Pointer(node), node.shape, node.dtype),
         copy_step(low, access, Pointer(node, offset), strides, node.dtype),
@@ -289,7 +291,7 @@ def _scatter_add(low: Lowering, unit: Unit) -> list[Step]:
     ids, updates = (Pointer(base_of(x)) for x in node.inputs)
     columns: Dimension = 1
     for size in node.shape[1:]:
-        columns = _times(size, columns)
+        columns = product_of(size, columns)
     name, _ = low.kernel("scatter", lambda name: emit_scatter_add(low.module, name, low.target))
     arguments = (ids, updates, Pointer(node), node.inputs[0].shape[0], columns, node.shape[0])
     return [Step(name, arguments, lambda env: SCATTER_PARTS, (ids, updates), (Pointer(node),), kind="scatter")]

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from handloom.codegen import scalars
-from handloom.codegen.emit import Function, Module, Value, integer, number, vector, zero
+from handloom.codegen.emit import Function, Module, Value, integer, number, vector, whole, zero
 from handloom.codegen.evaluate import Argument, Evaluator, Place, Pointer, varies
 from handloom.codegen.target import Target
 from handloom.graph.access import access_of, dense_strides
 from handloom.graph.build import scalar_value
-from handloom.graph.node import Dimension, Node, size_value, volume
+from handloom.graph.node import FLOATS, Dimension, Node, size_value, volume
 from handloom.graph.ops import OPS
 from handloom.graph.unit import Unit
 
@@ -294,7 +294,7 @@ class _Writer:
         unroll = 64 // lanes if random else 4 if len(work) <= 12 else 2
         step = unroll * lanes
         type = {t: scalars.type_of(t.dtype, lanes) for t in reductions}
-        identity = [zero(type[t]) if t.op == "sum" else _lowest(type[t]) for t in reductions for _ in range(unroll)]
+        identity = [zero(type[t]) if t.op == "sum" else _lowest(t, type[t]) for t in reductions for _ in range(unroll)]
 
         def position(
             column: Value, mask: Value | None, shift: int | None, place: Place, sum_in: list[Value]
@@ -303,7 +303,7 @@ class _Writer:
             for t, before in zip(reductions, sum_in, strict=True):
                 value = e.vector(t.inputs[0], place)
                 if mask is not None:
-                    value = f.select(mask, value, zero(value.type) if t.op == "sum" else _lowest(value.type))
+                    value = f.select(mask, value, zero(value.type) if t.op == "sum" else _lowest(t, value.type))
                 out.append(_combine(f, t, before, value))
             for t in sums:
                 memory = scalars.MEMORY[t.dtype]
@@ -428,14 +428,11 @@ class _Flat:
             scalars.store(self.f, root.dtype, value, address, mask)
 
 
-def _lowest(type: str) -> Value:
-    return number(float("-inf"), type) if "float" in type or "double" in type else _whole_lowest(type)
-
-
-def _whole_lowest(type: str) -> Value:
-    from handloom.codegen.emit import whole
-
-    return whole(-(2**31), type)
+def _lowest(t: Node, type: str) -> Value:
+    """What a maximum begins with."""
+    if t.dtype in FLOATS:
+        return number(float("-inf"), type)
+    return whole(-(2**31), type) if t.dtype == "i32" else zero(type)
 
 
 def _combine(f: Function, t: Node, a: Value, b: Value) -> Value:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from handloom.codegen.evaluate import Argument, Pointer
-from handloom.codegen.lower import Count, Env, Lowering, Step, copy_step
+from handloom.codegen.lower import Count, Env, Lowering, Step, copy_step, product_of
 from handloom.graph.access import access_of, base_of
 from handloom.graph.build import make, project
 from handloom.graph.node import DTYPES, Dimension, Node, Size, size_value, volume
@@ -62,7 +62,7 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
     def elements(shape: Sequence[Dimension]) -> Dimension:
         total: Dimension = 1
         for size in shape:
-            total = size * total  # type: ignore[operator]
+            total = product_of(size, total)
         return total
 
     places: dict[Node, Callable[[int], tuple[Node, Dimension, str]]] = {}
@@ -70,7 +70,7 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
     def place(
         buffer: Node, role: str, step: Dimension, index: Callable[[int], Dimension], offset: Dimension = 0
     ) -> Callable[[int], tuple[Node, Dimension, str]]:
-        return lambda r: (buffer, offset + _times(index(r), step), role)
+        return lambda r: (buffer, offset + product_of(index(r), step), role)
 
     along: Callable[[int], Dimension] = (lambda r: attrs.length - 1 - r) if attrs.reverse else (lambda r: r)
     for i, x in enumerate(attrs.body.inputs):
@@ -92,12 +92,8 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
         for step in body:
             steps.append(_at_round(step, r, places, attrs.length))
     for i in range(n):
-        low.aliases[project(node, i)] = (stacks[i], _times(attrs.length, elements(node.spec[i].shape)))
+        low.aliases[project(node, i)] = (stacks[i], product_of(attrs.length, elements(node.spec[i].shape)))
     return steps
-
-
-def _times(a: Dimension, b: Dimension) -> Dimension:
-    return a * b if isinstance(b, int) else b * a  # type: ignore[operator]
 
 
 def _at_round(
