@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,7 @@ def test_tokens_learn_too(ner: tuple[TokenClassifier, Path]) -> None:
     assert scores is not None and scores.before is not None
     assert scores["span_f1"] >= 0.95 > 0.5 > scores.before["span_f1"]
     assert set(scores.labels) == {"PER", "LOC"}
-    assert set(ner[0].baselines) == {"most frequent tag of each word"}
+    assert set(ner[0].baselines) == {"most frequent tag", "linear bag of words", "most frequent tag of each word"}
 
 
 def test_the_run_folder(trained: tuple[TextClassifier, Path]) -> None:
@@ -203,6 +205,63 @@ def test_divergence_stops_keeps_and_names(tiny: Path, tmp_path: Path) -> None:
     assert "stopped" in json.loads((out / "handloom.json").read_text())
 
 
+def test_after_divergence_the_weights_are_good(tiny: Path, tmp_path: Path) -> None:
+    options = {**FAST, "lr": 1e30, "clip": None, "optimizer": "sgd", "schedule": "constant", "warmup": 0}
+    texts = [text for text, _ in tiny_bert.opinions(5, seed=3)]
+    for out in (None, tmp_path / "run"):
+        model = TextClassifier.from_pretrained(tiny)
+        with np.errstate(all="ignore"), pytest.raises(Diverged, match="those from before training"):
+            model.fit(tiny_bert.opinions(60), out=out, before=False, baselines=False, **options)
+        start = estimators.modeling.build(tiny, model.task, 0)[0].parameters()
+        for name, value in model.model.parameters().items():
+            np.testing.assert_array_equal(value.numpy(), start[name].numpy())
+        assert all(np.isfinite(one.score) for one in model.predict(texts))
+    assert all(np.isfinite(one.score) for one in TextClassifier.load(tmp_path / "run").predict(texts))
+
+
+def test_what_is_refused_leaves_no_run_folder(tiny: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    out, data = tmp_path / "run", tiny_bert.opinions(60)
+    for folder, more, error, said in (
+        (broken, {}, HandloomError, "model.safetensors"),
+        (tiny, {"freeze": 99}, UsageError, "freeze is 99, but this model has 2 layers"),
+        (tiny, {"class_weights": {"neg": -1.0}}, UsageError, "class weight of 'neg' is -1.0"),
+        (tiny, {"class_weights": {"bad": 1.0}}, UsageError, "none of the labels: neg, pos"),
+        (tiny, {"max_length": 10_000}, UsageError, "max_length is 10000"),
+        (tiny, {"epochs": "3"}, UsageError, "epochs is '3'; it must be a number"),
+        (tiny, {"seed": "x"}, UsageError, "seed is 'x'; it must be a number"),
+        (tiny, {"lr": True}, UsageError, "lr is True; it must be a number"),
+        (tiny, {"dropout": "none"}, UsageError, "dropout is 'none'; it must be a number"),
+    ):
+        with pytest.raises(error, match=re.escape(said)):
+            TextClassifier.from_pretrained(folder).fit(data, out=out, **{**FAST, **more})
+        assert not out.exists()
+
+
+def test_a_part_of_an_epoch(tiny: Path) -> None:
+    events: list[Progress] = []
+    TextClassifier.from_pretrained(tiny).fit(
+        tiny_bert.opinions(60), before=False, **{**FAST, "epochs": 1.5, "listener": events.append}
+    )
+    done = [event.epoch for event in events if event.kind == "step"]
+    assert done == sorted(done) and 1.0 in done and 1.0 < done[-1] < 1.5
+    assert [event.epoch for event in events if event.kind in ("validation", "end")] == [1.0, 1.5, 1.5]
+
+
+def test_a_resume_with_other_kernels_is_refused(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    TextClassifier.from_pretrained(tiny).fit(tiny_bert.opinions(60), out=out, before=False, baselines=False, **FAST)
+    (out / "handloom.json").unlink()
+    monkeypatch.setattr("handloom.train.fitting.kernels", lambda: "other")
+    with pytest.raises(HandloomError, match="was trained with kernels"):
+        TextClassifier.from_pretrained(tiny).fit(
+            tiny_bert.opinions(60), out=out, resume=True, before=False, baselines=False, **FAST
+        )
+
+
 def test_an_existing_out_is_refused(trained: tuple[TextClassifier, Path], tiny: Path) -> None:
     before = (trained[1] / "model.safetensors").read_bytes()
     with pytest.raises(UsageError, match="--overwrite"):
@@ -221,7 +280,7 @@ def test_an_existing_out_is_refused(trained: tuple[TextClassifier, Path], tiny: 
     (tiny_bert.opinions(40), {"metric": "f2", "epochs": 0.1}, "there is no metric 'f2'; there are accuracy"),
     (tiny_bert.opinions(40), {"max_length": 100}, "positions for 64 tokens"),
     (tiny_bert.opinions(40), {"class_weights": {"neutral": 2.0}}, "names 'neutral', which is none of the labels"),
-    (tiny_bert.opinions(40), {"freeze": 9}, "the model has 2 layers"),
+    (tiny_bert.opinions(40), {"freeze": 9}, "this model has 2 layers"),
     ([], {}, "empty"),
 ])  # fmt: skip
 def test_bad_input_is_said_clearly(tiny: Path, data: Any, more: dict[str, Any], message: str) -> None:
@@ -280,6 +339,17 @@ def test_a_task_of_ones_own(tiny: Path, tmp_path: Path) -> None:
     again = TextClassifier.load(out, task=Opinion(["neg", "pos"]))
     texts = [text for text, _ in tiny_bert.opinions(10, seed=2)]
     assert again.predict(texts) == model.predict(texts)
+    with pytest.raises(HandloomError, match=r"with a task of your own, Opinion, not with the usual one.*task=Opinion"):
+        TextClassifier.load(out)
+    with pytest.raises(HandloomError, match="Opinion, not with Other"):
+        TextClassifier.load(out, task=type("Other", (Opinion,), {})(["neg", "pos"]))
+    with pytest.raises(HandloomError, match=r"head.outer.weight in the shape \(2, 16\)"):
+        TextClassifier.load(out, task=Opinion(["neg", "pos", "so-so"]))
+
+
+def test_a_folder_of_the_usual_task_is_not_loaded_with_another(trained: tuple[TextClassifier, Path]) -> None:
+    with pytest.raises(HandloomError, match="was not trained with Opinion"):
+        TextClassifier.load(trained[1], task=Opinion(["neg", "pos"]))
 
 
 # -- the engine beneath

@@ -10,7 +10,7 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.data.examples import TEXT, TextExample
-from handloom.errors import HandloomError
+from handloom.errors import HandloomError, UsageError
 from handloom.tasks import metrics
 from handloom.tasks.scores import Mistake, Scores
 from handloom.tasks.task import Array, Batch, Encoded, Feature, Task, softmax
@@ -90,14 +90,14 @@ class TextClassification(Task):
 
 
 def weight_array(labels: Sequence[str], weights: Mapping[str, float] | None) -> Array | None:
-    """f32 [labels]; labels not named weigh 1. HandloomError for a name that is no label or a weight below 0."""
+    """f32 [labels]; labels not named weigh 1. UsageError for a name that is no label or a weight below 0."""
     if weights is None:
         return None
     for label, weight in weights.items():
         if label not in labels:
-            raise HandloomError(f"class_weights names {label!r}, which is none of the labels: {', '.join(labels)}")
+            raise UsageError(f"class_weights names {label!r}, which is none of the labels: {', '.join(labels)}")
         if not (np.isfinite(weight) and weight >= 0):
-            raise HandloomError(f"the class weight of {label!r} is {weight}; it must be 0 or more")
+            raise UsageError(f"the class weight of {label!r} is {weight}; it must be 0 or more")
     return np.array([weights.get(label, 1.0) for label in labels], np.float32)
 
 

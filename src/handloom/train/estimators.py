@@ -90,6 +90,7 @@ class Estimator:
             "task": self.task_name,
             "labels": list(task.labels),
             "task_settings": task.settings(),
+            "own_task": own_name(task),
             "max_length": self.max_length,
             "long": self.long,
             **self.about,
@@ -105,7 +106,8 @@ class Estimator:
                 int(about.get("max_length", self.max_length)),
                 str(about.get("long", self.long)),
             )
-            own = {"format", "task", "labels", "task_settings", "max_length", "long", "versions", "weights"}
+            self._check_own(about.get("own_task"), task)
+            own = {"format", "task", "labels", "task_settings", "own_task", "max_length", "long", "versions", "weights"}
             self.about = {key: value for key, value in about.items() if key not in own}
             self._base = self.about.get("base")
             if "scores" in self.about:
@@ -117,6 +119,19 @@ class Estimator:
             self.task = self._task_from(self.config.labels, {})
         if self.task is not None:
             self.model, self.config, _ = modeling.build(self.folder, self.task, seed=0)
+            if about is not None:
+                modeling.check_complete(self.folder, self.model)
+
+    def _check_own(self, trained: str | None, task: Task | None) -> None:
+        """A folder that was trained with a user's own task is of no use without it."""
+        given = None if task is None else own_name(task)
+        if trained != given and (trained is not None or given is not None):
+            if trained is None:
+                raise HandloomError(f"{self.folder} was not trained with {given}; load it without task=")
+            raise HandloomError(
+                f"{self.folder} was trained with a task of your own, {trained}, not with {given or 'the usual one'}: "
+                f"{type(self).__name__}.load({str(self.folder)!r}, task={trained}(…))"
+            )
 
     def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
         raise NotImplementedError
@@ -256,6 +271,11 @@ class Estimator:
 
 
 READING = ("text_column", "label_column", "pair_column", "delimiter", "encoding")
+
+
+def own_name(task: Task) -> str | None:
+    """The name of a user's own class of tasks; None for Handloom's."""
+    return None if type(task) in (TextClassification, TokenClassification) else type(task).__name__
 
 
 def _only_reading(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handloom.compiler import backend, target
 from handloom.errors import HandloomError, UsageError
+from handloom.models.config import EncoderConfig
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
@@ -27,6 +30,18 @@ from handloom.train.storage import publish_text
 
 if TYPE_CHECKING:
     from handloom.train.estimators import Estimator
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is known before the first step. encoded: by the name of the set; frozen: names of parameters."""
+
+    task: Task
+    model: Module
+    config: EncoderConfig
+    encoded: dict[str, Encoded]
+    frozen: list[str]
+    notes: tuple[str, ...]
 
 
 class Fit:
@@ -58,7 +73,7 @@ class Fit:
         if out is None:
             if resume or overwrite:
                 raise UsageError("resume and overwrite need out, the run folder")
-            self._train(sets, task, None)
+            self._train(sets, self._prepared(sets, task), None)
             return
         if Path(out).resolve() == self.estimator.folder.resolve():
             raise UsageError(f"{out} is the folder of the model itself; choose another --out")
@@ -66,10 +81,12 @@ class Fit:
         if resume:
             with RunFolder.open(out) as run:
                 _check_same(run.settings(), asked, Path(out))
-                self._train(sets, task, run)
+                self._train(sets, self._prepared(sets, task), run)
         else:
+            RunFolder.check_free(out, overwrite)
+            prepared = self._prepared(sets, task)  # before there is a folder: all that can be refused is refused here
             with RunFolder.create(out, asked, overwrite) as run:
-                self._train(sets, task, run)
+                self._train(sets, prepared, run)
 
     def _asked(self, sets: Sets, data: dict[str, Any]) -> dict[str, Any]:
         """settings.json: all that decides the bits of the run."""
@@ -86,6 +103,7 @@ class Fit:
             "reading": self.reading,
             "data": described,
             "continued": self.estimator.continued,
+            "kernels": kernels(),
             "before": self.before,
             "baselines": self.baselines,
         }
@@ -95,7 +113,7 @@ class Fit:
 
     # -- the training
 
-    def _train(self, sets: Sets, task: Task, run: RunFolder | None) -> None:
+    def _prepared(self, sets: Sets, task: Task) -> Prepared:
         estimator, settings = self.estimator, self.settings
         model, config, notes = modeling.build(estimator.folder, task, settings.seed, settings.dropout)
         if estimator.model is not None and estimator.task is not None:
@@ -103,8 +121,14 @@ class Fit:
         estimator.max_length = modeling.longest(estimator.tokenizer, config, settings.max_length)
         estimator.long = settings.long
         encoded = self._encode(task, sets)
-        self._note(*sets.train.notes, *notes, *encoded["train"].notes)
-        engine, loop = self._loop(model, task, sets, encoded, run)
+        notes = (*sets.train.notes, *notes, *encoded["train"].notes)
+        return Prepared(task, model, config, encoded, modeling.frozen_names(model, settings.freeze), notes)
+
+    def _train(self, sets: Sets, prepared: Prepared, run: RunFolder | None) -> None:
+        estimator, settings = self.estimator, self.settings
+        task, model, encoded = prepared.task, prepared.model, prepared.encoded
+        self._note(*prepared.notes)
+        engine, loop = self._loop(prepared, sets, run)
         measured, name = (sets.test, "test") if sets.test is not None else (sets.valid, "valid")
         before = self._before(engine, task, measured, encoded.get(name), run)
         stopped: Diverged | None = None
@@ -117,7 +141,7 @@ class Fit:
         if measured is not None:
             scores, _ = estimator.judge_encoded(engine, task, measured.examples, encoded[name], settings.seed)
             scores.before = before
-        estimator.trained(model, config, task, self._base())
+        estimator.trained(model, prepared.config, task, self._base())
         estimator.scores = scores
         estimator.baselines = self._baselines(sets, task, measured, run)
         self._finish(sets, loop, scores, name, run, stopped)
@@ -137,20 +161,18 @@ class Fit:
             estimator.tokenizer.unknown_report([examples[i].text for i in names], [texts[i] for i in names])
         return found
 
-    def _loop(
-        self, model: Module, task: Task, sets: Sets, encoded: dict[str, Encoded], run: RunFolder | None
-    ) -> tuple[Engine, Loop]:
-        settings = self.settings
+    def _loop(self, prepared: Prepared, sets: Sets, run: RunFolder | None) -> tuple[Engine, Loop]:
+        settings, task, encoded = self.settings, prepared.task, prepared.encoded
         features = encoded["train"].features
         plan = plan_of(features, settings)
         engine = Engine(
-            model,
+            prepared.model,
             task,
             optimiser(settings.optimizer, settings.weight_decay),
             clip=settings.clip,
             seed=settings.seed,
             threads=settings.threads,
-            frozen=modeling.frozen_names(model, settings.freeze),
+            frozen=prepared.frozen,
             capacity=plan.capacity(settings.micro_batches),
             micro_batches=settings.micro_batches,
         )
@@ -236,13 +258,18 @@ class Fit:
             self.listener(Progress("note", text=note))
 
 
+def kernels() -> str:
+    """What computes: a resume must do it with the same, or the bits would differ."""
+    return f"{target().name} f32" if backend() == "compiled" else "reference"
+
+
 def _data_line(entry: dict[str, Any]) -> str:
     return f"{entry['path'] or entry['form']}, {entry['examples']:,} examples, SHA-256 {entry['sha256'][:16]}…"
 
 
 def _check_same(found: dict[str, Any], asked: dict[str, Any], run: Path) -> None:
     """A resumed run must be the run that was stopped. Threads may differ: they change no bit."""
-    for name in ("task", "own_task", "reading", "weights", "continued"):
+    for name in ("task", "own_task", "reading", "weights", "continued", "kernels"):
         if found.get(name) != asked[name]:
             raise HandloomError(f"{run} was trained with {name} {found.get(name)!r}, not {asked[name]!r}")
     for name, entry in asked["data"].items():

@@ -77,7 +77,7 @@ class Loop:
                         break
                 self._keep()
             except Diverged:
-                self._keep()
+                self._retreat()
                 raise
             finally:
                 if self._log:
@@ -141,19 +141,20 @@ class Loop:
         what = self.engine.blame(parts, number)
         if self._log:
             self._log.write({"event": "diverged", "step": number + 1, "loss": str(result.loss), "tensor": what})
+        best = self.state.best_step
+        kept = "from before training" if best is None else f"of step {best}, the best that were validated"
         raise Diverged(
             f"training stopped at step {number + 1}: the loss is {result.loss / result.weight:g}, the gradient's norm "
-            f"{result.norm:g}; the first tensor that is not finite is {what}. The last good weights are kept. A lower "
-            f"learning rate (now {self.settings.lr:g}) or a longer warm-up usually helps"
+            f"{result.norm:g}; the first tensor that is not finite is {what}. The weights that are kept are those "
+            f"{kept}. A lower learning rate (now {self.settings.lr:g}) or a longer warm-up usually helps"
         )
 
     def _tell(self, kind: str, **more: object) -> None:
         state, recent = self.state, self._recent[-20:]
         seconds = sum(entry[0] for entry in recent)
         total_seconds = sum(entry[0] for entry in self._recent)
-        epoch = state.epoch + (state.position / self.plan.counts[state.epoch] if state.position else 0)
         self.listener(Progress(
-            kind=kind, step=state.step, steps=self.plan.steps, epoch=epoch, epochs=self.settings.epochs,
+            kind=kind, step=state.step, steps=self.plan.steps, epoch=self._epochs_done(), epochs=self.settings.epochs,
             loss=sum(entry[1] for entry in recent) / max(len(recent), 1),
             rate=self.rate(max(state.step - 1, 0)),
             tokens_per_second=sum(entry[2] for entry in recent) / seconds if seconds else 0.0,
@@ -161,26 +162,32 @@ class Loop:
             **more,  # type: ignore[arg-type]
         ))  # fmt: skip
 
+    def _epochs_done(self) -> float:
+        """Epochs so far; the last one may be a part of one."""
+        state = self.state
+        part = state.position / self.plan.counts[state.epoch] if state.position else 0.0
+        return min(state.epoch + part * min(1.0, self.settings.epochs - state.epoch), self.settings.epochs)
+
     # -- validation and what follows from it
 
     def _validation(self) -> None:
         state = self.state
         loss = state.loss_sum / state.loss_weight if state.loss_weight else 0.0
         state.loss_sum = state.loss_weight = 0.0
-        entry: dict[str, object] = {"step": state.step, "epoch": round(state.epoch + 0.0, 4), "train_loss": loss}
+        entry: dict[str, object] = {"step": state.step, "epoch": round(self._epochs_done(), 4), "train_loss": loss}
         best = False
         if self.validate is not None:
             scores = self.validate()
             if self.metric not in scores.metrics:
                 raise UsageError(f"there is no metric {self.metric!r}; there are {', '.join(scores.metrics)}")
             value, valid_loss = scores.metrics[self.metric], scores.metrics.get("loss", 0.0)
-            gain = better(value, state.best_metric, self.metric)
+            gain = math.isfinite(valid_loss) and better(value, state.best_metric, self.metric)
             # where the metric stands still (often at 100 %), the lower loss is kept; patience runs on all the same
             best = gain or (value == state.best_metric and better(valid_loss, state.best_loss, "loss"))
             state.waited = 0 if gain else state.waited + 1
             if best:
                 state.best_metric, state.best_loss, state.best_step = value, valid_loss, state.step
-                if self.run is None and self.settings.keep == "best":
+                if self.run is None:
                     self._best = {name: array.copy() for name, array in self.engine.trainable().items()}
             entry["metrics"] = scores.metrics
             self._stop = self._waited_enough()
@@ -200,8 +207,19 @@ class Loop:
         """Put the best weights in place, if they are to be kept and are not the last."""
         best = self.state.best_step
         self.kept_step = self.state.step
-        if self.settings.keep == "last" or best is None or best == self.state.step:
-            return
+        if self.settings.keep == "best" and best is not None and best != self.state.step:
+            self._restore(best)
+
+    def _retreat(self) -> None:
+        """Put weights in place that are known to be good: the best that were validated, else those of the start."""
+        best = self.state.best_step
+        if best is not None:
+            self._restore(best)
+        else:
+            self.kept_step = 0
+            self.engine.restore({name: value.numpy() for name, value in self.engine.model.parameters().items()})
+
+    def _restore(self, best: int) -> None:
         self.kept_step = best
         if self.run is None:
             assert self._best is not None

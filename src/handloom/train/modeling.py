@@ -78,6 +78,19 @@ def _own_head(folder: Path, model: WithHead) -> tuple[str, ...]:
     return ("the head is new",)
 
 
+def check_complete(folder: Path, model: Module) -> None:
+    """Raises HandloomError if a folder that was trained does not hold all of its model: nothing may be drawn afresh."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return  # in several files: whoever wrote those has loaded the model
+    with safe_open(path, framework="numpy") as file:
+        there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    for name, value in model.parameters().items():
+        if there.get(name) != tuple(value.shape):
+            what = f"has {name} in the shape {there[name]}" if name in there else f"does not hold {name}"
+            raise HandloomError(f"{path} {what}, of shape {tuple(value.shape)} in this task: it is another task's")
+
+
 def carry(model: Module, previous: Module, labels: tuple[str, ...], known: tuple[str, ...]) -> None:
     """Take over the weights of a model that was trained before: the head's rows of known labels, all else by name."""
     old, new = previous.parameters(), model.parameters()
@@ -110,6 +123,10 @@ def frozen_names(model: Module, freeze: str | int | None) -> list[str]:
     word = {"all-but-head": "encoder"}.get(str(freeze), str(freeze) if isinstance(freeze, str) else f"layers:{freeze}")
     if isinstance(model, WithHead) and word == "encoder":
         return [name for name in model.parameters() if name.startswith(prefix)]
+    if isinstance(freeze, int) and isinstance(inner, (Classifier, Encoder)):
+        depth = (inner.encoder_part if isinstance(inner, Classifier) else inner).config.layers
+        if freeze > depth:
+            raise UsageError(f"freeze is {freeze}, but this model has {depth} layers")
     if not isinstance(inner, (Classifier, Encoder)):
         raise UsageError(f"freeze is not known for a {type(model).__name__}")
     return [prefix + name for name in freezable(inner, word)]

@@ -68,15 +68,8 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: str | os.PathLike[str], settings: dict[str, Any], overwrite: bool = False) -> RunFolder:
-        """Begin a run. UsageError if `out` exists, unless `overwrite` is set and it is a run (or an empty folder)."""
-        path = Path(out)
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is a file; --out must be a folder")
-        occupied = path.is_dir() and any(p.name != "lock" for p in path.iterdir())
-        if occupied and not overwrite:
-            raise UsageError(f"{path} exists already; choose another --out, or overwrite it with --overwrite")
-        if occupied and not any((path / name).is_file() for name in ("settings.json", "handloom.json")):
-            raise UsageError(f"{path} is not a run of Handloom and is not overwritten; choose another --out")
+        """Begin a run. UsageError as by `check_free`."""
+        path = cls.check_free(out, overwrite)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -90,6 +83,19 @@ class RunFolder:
                 place.unlink(missing_ok=True)
         run.write_json("settings.json", {"format": FORMAT, **settings, "versions": versions()})
         return run
+
+    @staticmethod
+    def check_free(out: str | os.PathLike[str], overwrite: bool = False) -> Path:
+        """The folder. UsageError if it exists, unless it is empty, or a run that `overwrite` allows to replace."""
+        path = Path(out)
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; --out must be a folder")
+        occupied = path.is_dir() and any(p.name != "lock" for p in path.iterdir())
+        if occupied and not overwrite:
+            raise UsageError(f"{path} exists already; choose another --out, or overwrite it with --overwrite")
+        if occupied and not any((path / name).is_file() for name in ("settings.json", "handloom.json")):
+            raise UsageError(f"{path} is not a run of Handloom and is not overwritten; choose another --out")
+        return path
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -52,6 +53,8 @@ class Settings:
     keep: str = "best"
 
     def __post_init__(self) -> None:
+        for name in ("weight_decay", "warmup", "dropout", "label_smoothing"):
+            _number(name, getattr(self, name))
         _positive("epochs", self.epochs)
         _positive("lr", self.lr)
         _one_of("optimizer", self.optimizer, OPTIMISERS)
@@ -102,12 +105,19 @@ class Settings:
         return asdict(self)
 
 
+def _number(name: str, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
+        raise UsageError(f"{name} is {value!r}; it must be a number")
+
+
 def _positive(name: str, value: float) -> None:
+    _number(name, value)
     if not (math.isfinite(value) and value > 0):
         raise UsageError(f"{name} is {value}; it must be a positive number")
 
 
 def _whole(name: str, value: int | None, least: int) -> None:
+    _number(name, value)
     if value is not None and (value != int(value) or value < least):
         raise UsageError(f"{name} is {value}; it must be a whole number, {least} or more")
 

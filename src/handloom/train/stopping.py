@@ -21,7 +21,7 @@ class Interrupted(HandloomError):
 
 
 class Diverged(HandloomError):
-    """The loss or a gradient is no longer a finite number. The last good weights have been kept."""
+    """The loss or a gradient is no longer a finite number. Weights that are known to be good have been kept."""
 
 
 class Signals:
