@@ -130,17 +130,17 @@ class Fit:
         self._note(*prepared.notes)
         engine, loop = self._loop(prepared, sets, run)
         measured, name = (sets.test, "test") if sets.test is not None else (sets.valid, "valid")
-        before = self._before(engine, task, measured, encoded.get(name), run)
         stopped: Diverged | None = None
         try:
             loop.train()
         except Diverged as problem:
             stopped = problem
-        model.load({key: array.copy() for key, array in engine.weights().items()})
+        trained = {key: array.copy() for key, array in engine.weights().items()}
         scores = None
         if measured is not None:
             scores, _ = estimator.judge_encoded(engine, task, measured.examples, encoded[name], settings.seed)
-            scores.before = before
+            scores.before = self._before(engine, task, measured, encoded[name], model, trained)
+        model.load(trained)
         estimator.trained(model, prepared.config, task, self._base())
         estimator.scores = scores
         estimator.baselines = self._baselines(sets, task, measured, run)
@@ -187,17 +187,15 @@ class Fit:
         return engine, Loop(engine, features, settings, metric, validate, self.listener, run, plan)
 
     def _before(
-        self, engine: Engine, task: Task, data: Any, encoded: Encoded | None, run: RunFolder | None
+        self, engine: Engine, task: Task, data: Any, encoded: Encoded, model: Module, trained: dict[str, Any]
     ) -> Scores | None:
-        """The model as it is now, scored on the data that it will be scored on at the end; remembered for a resume."""
-        if not self.before or data is None or encoded is None:
+        """Scores of the weights that the training began with, which the model still holds. They are found at the end,
+        where nobody waits for the first step."""
+        if not self.before:
             return None
-        kept = None if run is None else run.read_json("before.json")
-        if kept is not None:
-            return Scores.from_dict(kept)
+        engine.restore({name: value.numpy() for name, value in model.parameters().items()})
         scores, _ = self.estimator.judge_encoded(engine, task, data.examples, encoded, self.settings.seed)
-        if run is not None:
-            run.write_json("before.json", scores.to_dict())
+        engine.restore(trained)
         return scores
 
     def _baselines(self, sets: Sets, task: Task, measured: Any, run: RunFolder | None) -> dict[str, Scores]:

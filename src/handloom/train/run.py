@@ -29,7 +29,6 @@ FORMAT = 1
 #: What a run folder may hold; nothing else is ever deleted by overwrite.
 _OWN = (
     "settings.json",
-    "before.json",
     "log.jsonl",
     "checkpoints",
     "config.json",
