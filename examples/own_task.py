@@ -1,0 +1,141 @@
+"""A task of your own inside `fit`: texts are given a number of stars, 1 to 5, with halves between.
+
+    python examples/own_task.py              on a tiny encoder, made here
+    python examples/own_task.py FOLDER       on an encoder of yours, such as MiniLM-L6
+
+Handloom has no task for numbers. A task says (`handloom.tasks.task.Task`) how examples become tokens and labels,
+what stands on top of the encoder, what the loss is, what logits mean, and how good predictions are. Batches, training,
+checkpoints, the report and the saved folder are then the same as for any other task.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+import handloom as hl
+from handloom.models.bert import CLASSES
+from handloom.models.registry import load_config
+from handloom.tasks.scores import Scores
+from handloom.tasks.task import Encoded, Feature, Task
+from handloom.text.windows import cut_all
+
+WORDS = {"awful": 1, "poor": 2, "fair": 3, "good": 4, "great": 5}
+THINGS = ["room", "food", "view", "music", "staff", "garden"]
+
+
+# -- the task
+
+
+@dataclass(frozen=True)
+class Stars:
+    """A prediction. `to_dict` is what `predict_dicts` shows of it."""
+
+    stars: float
+
+    def to_dict(self) -> dict[str, float]:
+        return {"stars": self.stars}
+
+
+class OneNumber(hl.nn.Module):
+    """The head: a hidden layer and one number for each text, from the row of the text's first token."""
+
+    def __init__(self, width: int, rng: np.random.Generator) -> None:
+        self.inner = hl.nn.Linear(width, width, rng=rng)
+        self.outer = hl.nn.Linear(width, 1, rng=rng)
+
+    def forward(self, hidden, batch):
+        first = hl.take(hidden, batch["starts"][:-1])  # [texts, width]
+        return self.outer(hl.tanh(self.inner(first)))  # [texts, 1]
+
+
+class Rating(Task):
+    """metric: the one that chooses the best weights; of "loss" the least is the best. labels: there are no classes."""
+
+    metric = "loss"
+    metrics = ("mean error", "loss")
+    label_dtype = "f32"
+
+    def encode(self, examples, tokenizer, max_length, long):
+        whole = tokenizer.encode_batch([example.text for example in examples])
+        cuts, found = cut_all(whole, max_length, long)  # long texts: windows, or a cut
+        features = []
+        for index, (example, coded, cut) in enumerate(zip(examples, whole, cuts, strict=True)):
+            # around 0, where a fresh head begins
+            label = None if example.label is None else np.array(float(example.label) - 3, np.float32)
+            for window, kept in zip(cut.windows, cut.kept, strict=True):
+                features.append(Feature(window, index, label, kept, len(coded)))
+        return Encoded(features, len(examples), (str(found),) if found.long else ())
+
+    def head(self, width, rng):
+        return OneNumber(width, rng)
+
+    def loss(self, logits, batch):
+        return hl.mean_squared_error(logits.reshape(-1), batch["labels"])  # (sum, how many)
+
+    def decode(self, examples, encoded, logits):
+        found = [[] for _ in examples]
+        for feature, (value,) in zip(encoded.features, logits, strict=True):
+            found[feature.example].append(float(value))
+        return [Stars(3 + sum(windows) / len(windows)) for windows in found]
+
+    def score(self, examples, predictions, seed=0):
+        errors = [abs(float(e.label) - p.stars) for e, p in zip(examples, predictions, strict=True)]
+        return Scores({"mean error": sum(errors) / len(errors)})
+
+
+# -- something to train
+
+
+def ratings(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Texts about two things; the stars are the mean of the two words."""
+    found = []
+    for _ in range(count):
+        (one, two), (a, b) = rng.choice(THINGS, 2), rng.choice(list(WORDS), 2)
+        found.append((f"the {one} was {a} and the {two} was {b}", str((WORDS[a] + WORDS[b]) / 2)))
+    return found
+
+
+def tiny_encoder(folder: Path, texts: list[str]) -> Path:
+    """A BERT of two layers that has never been trained, with the words of `texts`."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({w for text in texts for w in text.split()})]
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    config = {
+        "model_type": "bert", "vocab_size": len(vocabulary), "hidden_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "intermediate_size": 128, "max_position_embeddings": 64,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    rng = np.random.default_rng(0)
+    parts = CLASSES[None](load_config(folder)).modules()
+    weights = {f"{name}.{key}": value for name, part in parts for key, value in part.initial(rng, 0.1).items()}
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+def main(given: str | None) -> None:
+    rng = np.random.default_rng(0)
+    train, test = ratings(400, rng), ratings(60, rng)
+    with tempfile.TemporaryDirectory() as work:
+        encoder = given or tiny_encoder(Path(work) / "tiny", [text for text, _ in train])
+        model = hl.TextClassifier.from_pretrained(encoder)
+        rate = 2e-4 if given else 2e-3
+        model.fit(train, test=test, task=Rating(), epochs=8, batch_size=32, lr=rate, out=Path(work) / "run")
+        print(model.scores)
+        assert model.scores["mean error"] < model.scores.before["mean error"] / 3
+
+        model.save(Path(work) / "stars")
+        again = hl.TextClassifier.load(Path(work) / "stars", task=Rating())  # the folder holds weights, not your class
+        text = "the garden was great and the staff was poor"
+        print(f"{text}: {again.predict(text).stars:.2f} stars")
+        assert again.predict(text) == model.predict(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)
