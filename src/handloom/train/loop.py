@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from handloom.train.batches import Plan, split
 from handloom.train.checkpoint import State
 from handloom.train.engine import Engine, StepResult
 from handloom.train.progress import Listener, Progress
-from handloom.train.run import Log, RunFolder
+from handloom.train.run import Log, RunFolder, read_log
 from handloom.train.schedules import schedule
 from handloom.train.settings import Settings
 from handloom.train.stopping import Diverged, Interrupted, Signals, better
@@ -282,12 +281,4 @@ def _check_same(found: dict[str, Array], wanted: dict[str, Array], place: Path) 
 
 def losses(log: Path) -> list[tuple[int, float]]:
     """(step, loss) from a log."""
-    found = []
-    for text in log.read_bytes().split(b"\n"):
-        try:
-            entry = json.loads(text)
-        except ValueError:
-            continue
-        if entry.get("event") == "step":
-            found.append((int(entry["step"]), float(entry["loss"])))
-    return found
+    return [(int(entry["step"]), float(entry["loss"])) for entry in read_log(log) if entry.get("event") == "step"]

@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -151,11 +150,6 @@ class RunFolder:
             )
         return found
 
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """A file that `write_json` wrote; None where there is none."""
-        place = self.path / name
-        return json.loads(place.read_text("utf-8")) if place.is_file() else None
-
     def remove_checkpoints(self) -> None:
         """Called when the model is saved: nothing needs them any more."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
@@ -203,7 +197,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return entries
-
-
-#: Called at named points of a run, so that tests can stop a process there ("step 7", "publish" …).
-Hook = Callable[[str], None]
