@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
-from handloom.cli import doctor
-from handloom.cli.main import main
-from handloom.cli.nearest import nearest
+from handloom.cli import doctor, download
+from handloom.cli.main import app, main
+from handloom.cli.nearest import SYNONYMS, nearest
 
 TRAIN = ["train", "text-classification", "--model", "minilm-l6", "--out", "runs/never", "--train"]
 
@@ -134,3 +135,60 @@ def test_nearest() -> None:
     assert nearest("tokenclassification", ["text-classification", "token-classification"]) == "token-classification"
     assert nearest("ev", ["evaluate", "predict"]) == "evaluate"
     assert nearest("zzz", ["evaluate", "predict"]) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("--learning-rate", "--lr"),
+        ("--learning_rate", "--lr"),
+        ("--lerning-rate", "--lr"),
+        ("--batch", "--batch-size"),
+        ("--epoch", "--epochs"),
+        ("--output-dir", "--out"),
+        ("--output", "--out"),
+        ("--optim", "--optimizer"),
+        ("--optimzier", "--optimizer"),
+        ("--max-seq-length", "--max-length"),
+        ("--threds", "--threads"),
+        ("--qqqq", None),
+    ],
+)
+def test_options_by_other_names(written: str, meant: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "train.csv", written, "3"]) == 2
+    said = capsys.readouterr().err
+    assert (f"did you mean {meant}?" in said) if meant else (said.count("--") == 2)
+    assert len(said) < 200
+
+
+def test_synonyms_lead_to_options_that_there_are() -> None:
+    words = ("train", "predict")
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    known = {name for word in words for parameter in commands[word].params for name in parameter.opts}
+    assert set(SYNONYMS.values()) <= known and not known & SYNONYMS.keys()
+
+
+def test_an_interruption_while_importing_is_one_line() -> None:
+    code = """
+import runpy, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("handloom", run_name="__main__")
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (130, "handloom: stopped\n")
+
+
+def test_a_no_to_the_first_download_ends_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    def declined(*_: object) -> Path:
+        raise download.Declined("nothing was downloaded")
+
+    def asked(*_: object) -> Path:
+        raise AssertionError("asked about a second download")
+
+    monkeypatch.setattr(download, "model_folder", declined)
+    monkeypatch.setattr(download, "entry_folder", asked)
+    assert main(["demo"]) == 1

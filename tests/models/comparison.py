@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,20 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.models.encoder import Classifier
+from handloom.models.safetensors_file import write_safetensors
 
 RECORDINGS = Path(__file__).resolve().parent.parent / "recordings"
 CASES = [f"{model}-{task}" for model in ("bert", "distilbert", "roberta")
          for task in ("text-classification", "token-classification")]
 INPUTS = ("ids", "positions", "types", "starts")
+
+
+def save_model(model: Classifier, folder: Path) -> None:
+    """config.json and model.safetensors, without a tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safetensors(folder / "model.safetensors", {name: value.numpy() for name, value in model.parameters().items()})
+    config = model.config.to_json(type(model).__name__, model.config.labels)
+    (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
 
 
 def logits_of(model: Any, batch: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparison import CASES, INPUTS, RECORDINGS, assert_gradients_agree, logits_of, loss_and_gradients
+from comparison import CASES, INPUTS, RECORDINGS, assert_gradients_agree, logits_of, loss_and_gradients, save_model
 
-from handloom.models.registry import load_model, save_model
+from handloom.models.registry import load_model
 from handloom.models.safetensors_file import SafetensorsFile
 
 pytestmark = pytest.mark.parity

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparison import CASES, RECORDINGS
+from comparison import CASES, RECORDINGS, save_model
 
 from handloom.errors import HandloomError, UsageError
 from handloom.models.encoder import Classifier, freezable
-from handloom.models.registry import load_config, load_model, save_model
+from handloom.models.registry import load_config, load_model
 from handloom.models.safetensors_file import SafetensorsFile, write_safetensors
 
 TEXT, TOKEN = "text-classification", "token-classification"
@@ -47,7 +47,7 @@ def copy(case: str, to: Path, **changes: Any) -> Path:
 def test_a_wrong_configuration_names_the_field(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(HandloomError, match=message) as caught:
         load_config(copy(f"bert-{TEXT}", tmp_path, **changes))
-    assert "config.json" in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])

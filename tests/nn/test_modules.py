@@ -117,6 +117,21 @@ def test_linear() -> None:
     assert list(Linear(3, 2, bias=False, rng=None).parameters()) == ["weight"]
 
 
+def test_layers_without_a_generator() -> None:
+    wide = Linear(400, 50)
+    assert abs(float(wide.weight.numpy().std()) - 0.05) < 0.002 and not wide.bias.numpy().any()
+    np.testing.assert_array_equal(wide.weight.numpy(), Linear(400, 50, rng=np.random.default_rng(0)).weight.numpy())
+    assert not np.array_equal(wide.weight.numpy(), Linear(400, 50, rng=1).weight.numpy())
+    np.testing.assert_array_equal(Embedding(5, 3).weight.numpy(), Embedding(5, 3, 0).weight.numpy())
+    assert Embedding(5, 3).weight.numpy().all()
+
+
+def test_what_nn_shows() -> None:
+    import handloom.nn as nn
+
+    assert dir(nn) == ["Dropout", "Embedding", "LayerNorm", "Linear", "Module", "RMSNorm"] == sorted(nn.__all__)
+
+
 def test_norms() -> None:
     x = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32) * 3 + 1
     norm = LayerNorm(8, 1e-12)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handloom.errors import HandloomError
-from handloom.text.encoding import IGNORED, Encoding
+from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.words import split_words
 
@@ -23,6 +23,10 @@ ODD = st.text(
     max_size=20,
 )
 KINDS = st.sampled_from(["bert", "roberta"])
+
+
+def words_of(tokenizer: Tokenizer, text: str, words: list[tuple[int, int]]) -> Encoding:
+    return tokenizer.encode_words_batch([text], [words])[0]
 
 
 def spelled(tokenizer: Tokenizer, encoding: Encoding) -> list[str]:
@@ -43,7 +47,7 @@ def test_word_piece(bert: Tokenizer) -> None:
     assert encoding.special.tolist() == [True] + [False] * 10 + [True]
     assert encoding.words.tolist() == [-1, 0, 1, 2, 2, 3, 4, 4, 4, 5, 6, -1]
     assert (bert.pad, bert.unk, bert.cls, bert.sep, bert.mask) == (0, 1, 2, 3, 4)
-    assert (bert.max_length, bert.special_count(), bert.special_count(pair=True)) == (512, 2, 3)
+    assert bert.max_length == 512
 
 
 def test_a_pair(bert: Tokenizer, roberta: Tokenizer) -> None:
@@ -75,7 +79,7 @@ def test_words_of_byte_level_know_the_space_before_them(roberta: Tokenizer) -> N
     text = "cat in the Paris!"
     words = split_words(text)
     whole = roberta.encode(" " + text)
-    split = roberta.encode_words(text, words)
+    split = words_of(roberta, text, words)
     assert split.ids.tolist() == whole.ids.tolist()
     assert (split.offsets + 1)[~split.special].tolist() == whole.offsets[~whole.special].tolist()
 
@@ -87,12 +91,11 @@ def test_words_without_tokens_shift_nothing(bert: Tokenizer) -> None:
     for word in words:
         places.append((at, at + len(word)))
         at += len(word) + 1
-    encoding = bert.encode_words(text, places)
+    encoding = words_of(bert, text, places)
     assert spelled(bert, encoding) == ["[CLS]", "the", "cat", "play", "##ing", "[SEP]"]
     assert encoding.words.tolist() == [-1, 0, 2, 4, 4, -1]
     assert stretches(text, encoding) == ["the", "cat", "play", "ing"]
-    assert encoding.token_labels(np.arange(10, 16)).tolist() == [IGNORED, 10, 12, 14, IGNORED, IGNORED]
-    assert encoding.word_tokens(6).tolist() == [1, -1, 2, -1, 3, -1]
+    assert encoding.first_tokens().tolist() == [1, 2, 3]
 
 
 @given(ODD, ODD, KINDS)
@@ -109,14 +112,13 @@ def test_offsets_point_into_any_string(bert: Tokenizer, roberta: Tokenizer, text
 @given(ODD, KINDS)
 def test_tokens_of_a_word_lie_in_it(bert: Tokenizer, roberta: Tokenizer, text: str, kind: str) -> None:
     words = split_words(text)
-    encoding = (bert if kind == "bert" else roberta).encode_words(text, words)
+    encoding = words_of((bert if kind == "bert" else roberta), text, words)
     own = np.flatnonzero(encoding.sequence == 0)
     assert (np.diff(encoding.words[own]) >= 0).all()
     for token in own.tolist():
         start, end = words[int(encoding.words[token])]
         assert start <= encoding.offsets[token, 0] <= encoding.offsets[token, 1] <= end
-    labels = encoding.token_labels(np.arange(len(words)))
-    assert labels[labels != IGNORED].tolist() == sorted(set(encoding.words[own].tolist()))
+    assert encoding.words[encoding.first_tokens()].tolist() == sorted(set(encoding.words[own].tolist()))
 
 
 @given(st.lists(ODD, min_size=1, max_size=4))
@@ -255,7 +257,7 @@ def test_ids_and_offsets_are_those_of_transformers(kind: str, request: pytest.Fi
     for group in words:
         text = " ".join(group)
         places = [(text.index(word), text.index(word) + len(word)) for word in group]
-        mine = ours.encode_words(text, places)
+        mine = words_of(ours, text, places)
         their = spaced(group, is_split_into_words=True)
         assert mine.ids.tolist() == their["input_ids"]
         assert mine.words.tolist() == [-1 if word is None else word for word in their.word_ids()]

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from handloom.errors import UsageError
 from handloom.text.encoding import Encoding
-from handloom.text.spans import Span
-from handloom.text.windows import HOW, cut, cut_all, mean_logits, merge_spans, merge_tokens, owners, window_ranges
+from handloom.text.windows import HOW, cut, cut_all, mean_logits, owners, window_ranges
 
 
 def encoding(text: int, pair: int | None = None) -> Encoding:
@@ -108,16 +107,13 @@ def test_each_token_takes_the_window_of_most_context(text: int, room: int, data:
             contexts.append(int(min(before, after)))
         assert contexts[window[token]] == max(contexts)
         assert found.kept[window[token]][place[token]] == token
-    values = [kept[:, None].astype(np.float32) for kept in found.kept]
-    merged, held = merge_tokens(values, found.kept, len(whole))
-    assert merged[:, 0].tolist() == list(range(len(whole))) and held.all()
 
 
 def test_tokens_that_were_cut_away_are_said() -> None:
     found = cut(encoding(10), 6, "head")
-    merged, held = merge_tokens([found.kept[0].astype(np.float32)], found.kept, 12)
-    assert held.tolist() == [True] * 5 + [False] * 6 + [True]
-    assert merged.tolist() == [0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 11]
+    window, place = owners(found.kept, 12)
+    assert window.tolist() == [0] * 5 + [-1] * 6 + [0]
+    assert place.tolist() == [0, 1, 2, 3, 4, -1, -1, -1, -1, -1, -1, 5]
 
 
 def test_logits_are_the_mean_over_windows() -> None:
@@ -125,9 +121,3 @@ def test_logits_are_the_mean_over_windows() -> None:
     mean = mean_logits(logits, np.asarray([0, 0, 1]), 2)
     assert mean[0].tolist() == [2, 3]
     assert mean[1].tobytes() == logits[2].tobytes()
-
-
-def test_of_overlapping_spans_the_best_stays() -> None:
-    a, b, c = Span(0, 5, "A", score=0.6), Span(3, 8, "B", score=0.9), Span(8, 9, "A", score=0.1)
-    assert merge_spans([a, b, c, b]) == [b, c]
-    assert merge_spans([Span(0, 2, "A"), Span(0, 5, "A")]) == [Span(0, 5, "A")]

@@ -89,7 +89,7 @@ def demo(
 
 def at_hand(model: str | None, data: Path | None, offline: bool, yes: bool) -> tuple[Path, Path]:
     """The folders of the model and of the sentences, fetched if need be; one error for all that is missing."""
-    from handloom.cli.download import entry_folder, model_folder
+    from handloom.cli.download import Declined, entry_folder, model_folder
     from handloom.models.catalogue import RATED_SENTENCES
 
     ways: tuple[Callable[[], Path], ...] = (
@@ -100,6 +100,8 @@ def at_hand(model: str | None, data: Path | None, offline: bool, yes: bool) -> t
     for get in ways:
         try:
             found.append(get())
+        except Declined:
+            raise  # no second question
         except HandloomError as error:
             missing.append(str(error))
     if missing:

@@ -17,6 +17,10 @@ from handloom.models.fetch import Progress
 from handloom.models.notice import Notice
 
 
+class Declined(HandloomError):
+    """The user does not want a download."""
+
+
 def model_folder(name: str, offline: bool = False, yes: bool = False) -> Path:
     """The folder of a model by path or name, fetched if need be."""
     with bar() as progress:
@@ -36,7 +40,7 @@ def asker(yes: bool) -> catalogue.Say:
         for line in notice.lines():
             note(line)
         if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not typer.confirm("Download it?", True, err=True):
-            raise HandloomError("nothing was downloaded; --model and --data name what is at hand")
+            raise Declined("nothing was downloaded; --model and --data name what is at hand")
 
     return say
 

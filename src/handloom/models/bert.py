@@ -45,6 +45,7 @@ def read_config(fields: Fields, model_type: str = "bert", first_position: int = 
         labels=fields.labels(),
         head=head_of(fields.values),
         source=dict(fields.values),
+        path=fields.path,
     )
 
 

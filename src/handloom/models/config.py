@@ -116,13 +116,14 @@ class EncoderConfig:
     labels: tuple[str, ...] = ()
     head: str | None = None  # the task whose head the checkpoint bears
     source: Mapping[str, Any] = field(default_factory=dict, repr=False)  # config.json as it was
+    path: str = field(default="config.json", repr=False, compare=False)  # for errors
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.heads:
-            raise HandloomError(f"config.json: the hidden size {self.hidden_size} is not divisible by "
+            raise HandloomError(f"{self.path}: the hidden size {self.hidden_size} is not divisible by "
                                 f"{self.heads} attention heads")
         if self.positions <= self.first_position:
-            raise HandloomError(f"config.json: {self.positions} positions leave no room behind row "
+            raise HandloomError(f"{self.path}: {self.positions} positions leave no room behind row "
                                 f"{self.first_position}")
 
     @property

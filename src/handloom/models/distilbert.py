@@ -43,6 +43,7 @@ def read_config(fields: Fields) -> EncoderConfig:
         labels=fields.labels(),
         head=head_of(fields.values),
         source=dict(fields.values),
+        path=fields.path,
     )
 
 

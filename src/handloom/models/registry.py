@@ -1,11 +1,8 @@
-"""From a model directory to a model, and back."""
+"""From a model directory to a model."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +15,7 @@ from handloom.errors import HandloomError, UsageError
 from handloom.models import bert, distilbert, roberta
 from handloom.models.config import TASKS, EncoderConfig, Fields, read_json
 from handloom.models.encoder import Classifier, Encoder
-from handloom.models.safetensors_file import write_safetensors
-from handloom.models.weights import SINGLE, LoadReport, Weights, read_parameters
+from handloom.models.weights import LoadReport, Weights, read_parameters
 
 F32 = npt.NDArray[np.float32]
 
@@ -145,31 +141,3 @@ def _adopt_rows(arrays: dict[str, F32], fresh: dict[str, F32], head: set[str], t
     note = (f"the head keeps its rows for {len(kept)} of {len(labels)} labels, the others are new" if kept
             else "the head was trained for other labels and is new")
     return replace(report, notes=(*report.notes, note))
-
-
-def save_model(model: Encoder | Classifier, folder: str | Path, config: EncoderConfig | None = None) -> None:
-    """config.json and model.safetensors, in the form that transformers' Auto classes open. Each file is atomic."""
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    config = model.config if config is None else config
-    labels = config.labels if isinstance(model, Classifier) else None
-    write_safetensors(target / SINGLE, {name: np.asarray(value.numpy()) for name, value in model.parameters().items()})
-    write_json(target / "config.json", config.to_json(type(model).__name__, labels))
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """JSON for people and machines, published by a rename."""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(values, file, ensure_ascii=False, indent=2, sort_keys=True)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise HandloomError(f"{path}: could not be written: {error.strerror or error}") from error

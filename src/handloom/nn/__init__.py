@@ -9,3 +9,7 @@ from handloom.nn.module import Module
 from handloom.nn.norm import LayerNorm, RMSNorm
 
 __all__ = ["Dropout", "Embedding", "LayerNorm", "Linear", "Module", "RMSNorm"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 import handloom.tensor as ht
-from handloom.nn.module import Array, Module, normal, zeros
+from handloom.nn.module import Array, Module, Seed, generator, normal, zeros
 from handloom.tensor import Tensor, tensor
 
 
 class Linear(Module):
     """x[..., width_in] -> [..., width_out], with weight [width_out, width_in] and bias [width_out].
 
-    With a generator the weight is normal with deviation `std` (1/√width_in if not given) and the bias 0. With
-    `rng=None` both are zeros that wait for `load`.
+    The weight is normal with deviation `std` (1/√width_in if not given), drawn from `rng`, a generator or a seed; the
+    bias is 0. Layers of one shape with the same seed are equal: give the layers of a model one generator. With
+    `rng=None` weight and bias are zeros that wait for `load`.
     """
 
-    def __init__(self, width_in: int, width_out: int, bias: bool = True, *, rng: np.random.Generator | None,
+    def __init__(self, width_in: int, width_out: int, bias: bool = True, *, rng: Seed = 0,
                  std: float | None = None) -> None:
         self.weight = zeros(width_out, width_in)
         self.bias = zeros(width_out) if bias else None
-        if rng is not None:
-            self.weight = tensor(normal(rng, (width_out, width_in), width_in**-0.5 if std is None else std))
+        if (drawn := generator(rng)) is not None:
+            self.weight = tensor(normal(drawn, (width_out, width_in), width_in**-0.5 if std is None else std))
 
     def initial(self, rng: np.random.Generator, std: float) -> dict[str, Array]:
         width_out, width_in = self.weight.numpy().shape

@@ -13,6 +13,8 @@ from handloom.errors import HandloomError
 from handloom.tensor import Tensor, tensor
 
 Array = npt.NDArray[Any]
+Seed = np.random.Generator | int | None
+"""What a layer draws its first values from; None: it is left empty."""
 
 
 class Module:
@@ -101,6 +103,11 @@ class Module:
 def zeros(*shape: int) -> Tensor:
     """A parameter that waits for its values; the system gives such memory only when it is touched."""
     return tensor(np.zeros(shape, np.float32))
+
+
+def generator(seed: Seed) -> np.random.Generator | None:
+    """A generator as it is, a new one for a seed, None for None."""
+    return np.random.default_rng(seed) if isinstance(seed, (int, np.integer)) else seed
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> Array:

@@ -8,13 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handloom.errors import HandloomError
-
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
-
-IGNORED = -100
-"""The label of a position that has none; losses leave it out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,19 +44,3 @@ class Encoding:
         begins = np.ones(len(own), bool)
         begins[1:] = self.words[own[1:]] != self.words[own[:-1]]
         return own[begins].astype(np.int32)
-
-    def word_tokens(self, words: int) -> Ints:
-        """i32[words]: the token that speaks for each word of the text, its first; -1 for a word without tokens."""
-        tokens = np.full(words, -1, np.int32)
-        first = self.first_tokens()
-        tokens[self.words[first]] = first
-        return tokens
-
-    def token_labels(self, word_labels: NDArray[Any]) -> Ints:
-        """i32[N] from one label id per word: a word's first token carries it, every other token is IGNORED."""
-        labels = np.full(len(self), IGNORED, np.int32)
-        first = self.first_tokens()
-        if first.size and int(self.words[first].max()) >= len(word_labels):
-            raise HandloomError(f"{int(self.words[first].max()) + 1} words carry {len(word_labels)} labels.")
-        labels[first] = np.asarray(word_labels, np.int32)[self.words[first]]
-        return labels

@@ -61,10 +61,6 @@ class Tokenizer:
     def __len__(self) -> int:
         return self.size
 
-    def special_count(self, pair: bool = False) -> int:
-        """How many special tokens a sequence carries."""
-        return self._tokenizer.num_special_tokens_to_add(pair)
-
     def token(self, index: int) -> str:
         """The vocabulary's spelling of an id."""
         found = self._tokenizer.id_to_token(index)
@@ -88,10 +84,6 @@ class Tokenizer:
             inputs = [_utf8(a) if b is None else (_utf8(a), _utf8(b)) for a, b in zip(texts, pairs, strict=True)]
         found = self._tokenizer.encode_batch(inputs)
         return [self._encoding(raw, a, b) for raw, a, b in zip(found, texts, second, strict=True)]
-
-    def encode_words(self, text: str, words: Sequence[Word]) -> Encoding:
-        """A text already split: `words` are (start, end) in characters of `text`."""
-        return self.encode_words_batch([text], [words])[0]
 
     def encode_words_batch(self, texts: Sequence[str], words: Sequence[Sequence[Word]]) -> list[Encoding]:
         """Many texts already split into words. `Encoding.words` counts within the words given.

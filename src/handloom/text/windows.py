@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from handloom.errors import UsageError
 from handloom.text.encoding import Encoding, Ints
-from handloom.text.spans import Span
 
 HOW = ("windows", "head", "head-tail")
 """What `--long` accepts: overlapping windows (default), the beginning, or the beginning and the end."""
@@ -136,19 +135,6 @@ def owners(kept: Sequence[Ints], length: int) -> tuple[Ints, Ints]:
     return window, place
 
 
-def merge_tokens(
-    values: Sequence[NDArray[Any]], kept: Sequence[Ints], length: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Values of a text's tokens [length, …] from those of its windows, each token from the window of most context;
-    and bool[length]: which tokens any window held (zeros stand for the rest)."""
-    window, place = owners(kept, length)
-    merged = np.zeros((length, *values[0].shape[1:]), values[0].dtype)
-    for number, rows in enumerate(values):
-        mine = np.flatnonzero(window == number)
-        merged[mine] = rows[place[mine]]
-    return merged, window >= 0
-
-
 def mean_logits(logits: NDArray[Any], texts: NDArray[Any], count: int) -> NDArray[Any]:
     """f32[count, C]: the mean over each text's windows of logits [W, C]; `texts` [W] says whose window each is.
 
@@ -158,12 +144,3 @@ def mean_logits(logits: NDArray[Any], texts: NDArray[Any], count: int) -> NDArra
     np.add.at(total, texts, logits.astype(np.float64))
     windows = np.bincount(texts, minlength=count)
     return (total / np.maximum(windows, 1)[:, None]).astype(np.float32)
-
-
-def merge_spans(spans: Iterable[Span]) -> list[Span]:
-    """Spans found in several windows of one text: of those that overlap the best scored stays, then the longer."""
-    kept: list[Span] = []
-    for span in sorted(set(spans), key=lambda one: (-one.score, one.start - one.end, one.start, one.label)):
-        if all(span.end <= other.start or span.start >= other.end for other in kept):
-            kept.append(span)
-    return sorted(kept)
