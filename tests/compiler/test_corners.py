@@ -98,3 +98,18 @@ def test_two_unknown_sizes_that_would_be_multiplied_are_an_error() -> None:
     run = hl.compile(loop, symbols={"h": ("rows", 8), "xs": ("steps", "rows", 8)})
     with pytest.raises(hl.HandloomError, match="would be multiplied, but both are symbols"):
         run(normal(3, 8), normal(4, 3, 8))
+
+
+@pytest.mark.parametrize("shape", [(40,), (5, 20), (7, 1), (1,)])
+def test_results_of_one_loop_that_take_the_memory_of_what_the_others_read(shape: tuple[int, ...]) -> None:
+    @hl.compile(donate=("state",))
+    def step(state: Any, x: Any) -> Any:
+        with hl.random.using(state["random"]):
+            x = hl.dropout(x, 0.0001)  # random numbers are drawn row by row
+        return x * 2.0, (x + state["a"]) * state["b"], (state["a"] - state["b"]) * x
+
+    a, b, x = normal(*shape), normal(*shape), normal(*shape)
+    state = {"a": a.copy(), "b": b.copy(), "random": np.array([1, 2, 3, 4], np.uint32)}
+    expected = x * 2, (x + a) * b, (a - b) * x
+    for found, truth in zip(step(state, x), expected, strict=True):
+        np.testing.assert_allclose(found.numpy(), truth, rtol=1e-3, atol=1e-3)

@@ -260,6 +260,7 @@ class _Writer:
         for level, targets in enumerate(self.targets):
             if targets:
                 self.columns(level, targets)
+        numbers = {root: e.number(root) for root in self.stores if not varies(root)}
         for root in self.unit.roots:
             if over_rows(root) and not varies(root):
                 address = self.partial[root]
@@ -269,8 +270,8 @@ class _Writer:
                     e.number(root.inputs[0]),
                 )
                 f.store(total, address)
-            elif not over_rows(root) and not varies(root):
-                scalars.store(f, root.dtype, e.number(root), e.goal(root))
+            elif root in numbers:
+                scalars.store(f, root.dtype, numbers[root], e.goal(root))
 
     def result(self, x: Node) -> Value:
         if x not in self.results:
@@ -310,8 +311,9 @@ class _Writer:
                 address = f.at(self.partial[t], column, memory)
                 old = scalars.load(f, t.dtype, lanes, address, mask)
                 scalars.store(f, t.dtype, _combine(f, t, old, e.vector(t.inputs[0], place)), address, mask)
-            for t in stores:
-                scalars.store(f, t.dtype, e.vector(t, place), f.at(e.goal(t), column, scalars.MEMORY[t.dtype]), mask)
+            # all values before the first store: a result may take the memory of what another one reads (donated state)
+            for t, value in [(t, e.vector(t, place)) for t in stores]:
+                scalars.store(f, t.dtype, value, f.at(e.goal(t), column, scalars.MEMORY[t.dtype]), mask)
             for x in keep:
                 value = e.vector(x, place)
                 if x.dtype == "bool":
