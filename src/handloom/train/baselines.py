@@ -1,4 +1,4 @@
-"""What a model has to beat: the most frequent label or tag, a linear bag of words, the most frequent tag of each word."""
+"""What a model has to beat: the most frequent label or tag, a linear bag of words, each word's most frequent tag."""
 
 from __future__ import annotations
 
