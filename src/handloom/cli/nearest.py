@@ -15,8 +15,9 @@ SYNONYMS = {
     "--save": "--out", "--optim": "--optimizer", "--optimiser": "--optimizer", "--lr-scheduler": "--schedule",
     "--scheduler": "--schedule", "--warmup-steps": "--warmup", "--warmup-ratio": "--warmup",
     "--decay": "--weight-decay", "--wd": "--weight-decay", "--max-grad-norm": "--clip",
-    "--max-seq-length": "--max-length", "--smoothing": "--label-smoothing", "--early-stopping": "--patience", "--validation": "--valid", "--dev": "--valid",
-    "--eval": "--valid", "--model-name": "--model", "--text": "--text-column", "--label": "--label-column",
+    "--max-seq-length": "--max-length", "--smoothing": "--label-smoothing", "--early-stopping": "--patience",
+    "--validation": "--valid", "--dev": "--valid", "--eval": "--valid",
+    "--model-name": "--model", "--text": "--text-column", "--label": "--label-column",
     "--pair": "--pair-column", "--separator": "--delimiter", "--sep": "--delimiter", "--force": "--overwrite",
     "--workers": "--threads", "--file": "--data", "--input": "--data",
 }  # fmt: skip
