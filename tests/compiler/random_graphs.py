@@ -21,7 +21,7 @@ from handloom.graph.ops import InputAttrs, NormAttrs
 Array = np.ndarray[Any, Any]
 Step = tuple[int, int, int, int]
 
-SIZES = (5, 16, 1, 17, 15, 33, 2)
+SIZES = (5, 16, 1, 17, 15, 33, 2, 0)
 """Rows and columns: around the width of a vector, one, none."""
 
 MOST_ELEMENTS = 6000

@@ -113,3 +113,31 @@ def test_results_of_one_loop_that_take_the_memory_of_what_the_others_read(shape:
     expected = x * 2, (x + a) * b, (a - b) * x
     for found, truth in zip(step(state, x), expected, strict=True):
         np.testing.assert_allclose(found.numpy(), truth, rtol=1e-3, atol=1e-3)
+
+
+def test_constants_beside_values_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def joined(x: Any) -> Any:
+        ones = hl.Tensor(np.ones((3, 4), np.float32))
+        return hl.concatenate([x, ones * 0.0 + 7.0], 0), hl.concatenate([hl.iota(2, 4, axis=1).astype("f32"), x], 0)
+
+    same(monkeypatch, joined, normal(5, 4))
+
+
+def test_sums_of_rows_beside_a_product_without_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def both(x: Any, y: Any) -> Any:
+        return hl.matmul(x, y, transpose_a=True), x.sum(axis=0)
+
+    same(monkeypatch, both, normal(6, 5), normal(6, 0))
+
+
+def test_the_sum_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    same(monkeypatch, lambda x: (x * x).sum(), normal(0))
+
+
+def test_gradients_by_arrays_of_a_function_that_closes_over_a_traced_value() -> None:
+    params = {"w": normal(4)}
+    run = hl.compile(lambda x: hl.value_and_grad(lambda p: (p["w"] * x).sum())(params))
+    x = normal(4)
+    value, grads = run(x)
+    np.testing.assert_allclose(grads["w"].numpy(), x)
+    np.testing.assert_allclose(float(value), float((params["w"] * x).sum()), rtol=1e-5)

@@ -35,12 +35,11 @@ def evaluate(
     Values come with 95 % intervals: what would change if other examples had been drawn.
     """
     from handloom.cli.output import print_json, scores_dict
-    from handloom.cli.reading import read_for
     from handloom.train import estimators
 
     estimator = estimators.load(model, threads)
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
-    scores = estimator.evaluate(read_for(estimator, data, labelled=True, how=how))
+    scores = estimator.evaluate(data, **how)
     if json:
         print_json(scores_dict(scores))
         return

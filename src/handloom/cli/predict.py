@@ -51,14 +51,11 @@ def predict(
         if not text.strip():
             raise HandloomError(f"text {number} is empty: there is nothing to judge")
     from handloom.cli.output import print_json
-    from handloom.cli.reading import read_for
-    from handloom.data.results import result_rows
     from handloom.train import estimators
 
     how = options.reading(text_column, None, pair_column, delimiter, encoding)
     estimator = estimators.load(model, threads)
-    dataset = read_for(estimator, data or texts, labelled=False, how=how)
-    found = result_rows(dataset.examples, [one.to_dict() for one in estimator.predict_raw(dataset)])
+    found = estimator.predict_dicts(data or texts, **how)
     if json:
         for row in found:
             print_json(row)

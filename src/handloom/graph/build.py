@@ -41,7 +41,7 @@ def constant(value: float | int | bool, dtype: str) -> Node:
 
 def scalar_value(node: Node) -> float | int | bool | None:
     """The number that fills `node`, where that is known."""
-    while node.op in ("broadcast", "reshape"):
+    while node.op in ("broadcast", "reshape", "transpose", "slice"):
         node = node.inputs[0]
     return node.attrs.value if node.op == "constant" else None
 

@@ -67,7 +67,11 @@ class _Partition:
 
     def _riders(self) -> dict[Node, Node]:
         """Sums over the rows of a tensor that a product reads transposed: sum → product. Bias gradients beside dW."""
-        products = {x.inputs[0]: x for x in self.order if x.op == "dot" and x.attrs.transpose_a and len(x.shape) == 2}
+        products = {
+            x.inputs[0]: x
+            for x in self.order
+            if x.op == "dot" and x.attrs.transpose_a and len(x.shape) == 2 and x.shape[1] != 0
+        }
         return {
             x: products[x.inputs[0]]
             for x in self.order
@@ -302,10 +306,9 @@ class _Partition:
     def _found_from(self, nodes: Sequence[Node], goal: Unit, visited: set[int]) -> bool:
         stack = [user for node in nodes for user in self.users[node]]
         seen: set[Node] = set()
-        end = self._last(goal)
         while stack:
             node = stack.pop()
-            if node in seen or self.position[node] > end:  # users stand behind: from there no way leads back
+            if node in seen:
                 continue
             seen.add(node)
             unit = self.unit.get(node)

@@ -38,9 +38,8 @@ def value_and_grad(function: Callable[..., Any], argument: int = 0, has_aux: boo
             head = value.value if isinstance(value.value, Node) else Trace.stack[-1].capture(value.value)
             return (*outputs, *autodiff.gradients(head, nodes))
 
-        open_trace = any(isinstance(x, Tensor) and x.traced for x in tree.flatten(list(arguments)))
         operands = [leaves[i] for i in chosen]
-        if open_trace and Trace.stack:
+        if Trace.stack:  # the function may close over traced values even where its arguments are arrays
             nodes = [x.value if isinstance(x.value, Node) else Trace.stack[-1].capture(x.value) for x in operands]
             found = tuple(map(Tensor, build(*nodes)))
         else:

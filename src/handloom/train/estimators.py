@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from handloom.data.examples import TEXT, TOKEN, Dataset, TextExample, TokenExample
 from handloom.data.readers import read
+from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import EncoderConfig
 from handloom.models.registry import load_config
@@ -182,10 +183,23 @@ class Estimator:
 
     # -- use
 
+    def read(self, data: Any, *, labelled: bool = True, **reading: Any) -> Dataset[Any]:
+        """Data as this model was trained on it; a warning where its vocabulary knows too little of the text.
+
+        A second text is looked for only if the training data had one, or `pair_column` names it.
+        """
+        if isinstance(data, Dataset):
+            return data
+        train = (self.about.get("data") or {}).get("train") or {}
+        pairs = "pair" in train.get("columns", {})
+        dataset = read(data, self.task_name, labelled=labelled, pairs=pairs, **_only_reading(reading))
+        self.tokenizer.check_known(dataset.texts)
+        return dataset
+
     def evaluate(self, data: Any, *, before: bool = True, seed: int = 0, **reading: Any) -> Scores:
         """Scores on labelled data; `.before` holds those of the model before training, where it is at hand."""
         _, task = self._ready()
-        dataset = read(data, self.task_name, **_only_reading(reading))
+        dataset = self.read(data, **reading)
         self.check_known(dataset, task)
         scores, _ = self.judge(self.engine(), task, dataset.examples, seed)
         if before and self._base is not None and (base := Path(self._base["folder"])).is_dir():
@@ -235,7 +249,7 @@ class Estimator:
         rows = [data] if isinstance(data, (str, tuple)) else data
         if isinstance(rows, (list, tuple)) and not len(rows):
             return []
-        dataset = read(rows, self.task_name, labelled=False, **_only_reading(reading))
+        dataset = self.read(rows, labelled=False, **reading)
         for example in dataset.examples:
             if not example.text.strip():
                 raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to judge")
@@ -246,13 +260,8 @@ class Estimator:
     def predict_dicts(self, data: Any, **reading: Any) -> list[dict[str, Any]]:
         """What `predict --json` prints: the text, the prediction, and the input's other columns."""
         rows = [data] if isinstance(data, (str, tuple)) else data
-        dataset = read(rows, self.task_name, labelled=False, **_only_reading(reading))
-        found = self.predict_raw(dataset)
-        examples: Sequence[Any] = dataset.examples
-        return [
-            {"text": e.text, **({"pair": e.pair} if e.pair is not None else {}), **one.to_dict(), **_others(e, one)}
-            for e, one in zip(examples, found, strict=True)
-        ]
+        dataset = self.read(rows, labelled=False, **reading)
+        return result_rows(dataset.examples, [one.to_dict() for one in self.predict_raw(dataset)])
 
     def shown(self, prediction: Any) -> Any:
         return prediction
@@ -283,11 +292,6 @@ def _only_reading(options: Mapping[str, Any]) -> dict[str, Any]:
         if name not in READING:
             raise UsageError(f"unknown option {name!r}; there are {', '.join(READING)}")
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _others(example: Any, prediction: Any) -> dict[str, Any]:
-    taken = {"text", "pair", *prediction.to_dict()}
-    return {name: value for name, value in example.extra.items() if name not in taken}
 
 
 class TextClassifier(Estimator):
