@@ -88,9 +88,10 @@ def test_changed_data_and_settings_are_refused(tiny: Path, data: Path, tmp_path:
         )
 
 
-def test_resuming_a_finished_run_loads_it(whole: Path) -> None:
+def test_resuming_a_finished_run_loads_it(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (whole / "model.safetensors").stat().st_mtime_ns
     found = estimators.resume(whole)
+    assert "nothing is left to do" in capsys.readouterr().err
     assert isinstance(found, TextClassifier) and found.task is not None
     assert (whole / "model.safetensors").stat().st_mtime_ns == before
 

@@ -57,7 +57,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: p
     def full(handle: int) -> None:
         calls.append(handle)
         if len(calls) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.EFBIG, "File too large")
         real(handle)
 
     monkeypatch.setattr(storage.os, "fsync", full)

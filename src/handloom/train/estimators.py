@@ -26,7 +26,7 @@ from handloom.train import modeling
 from handloom.train.datasets import Sets, balanced, labels_of
 from handloom.train.engine import Engine
 from handloom.train.fitting import Fit
-from handloom.train.progress import Listener
+from handloom.train.progress import Console, Listener, Progress
 from handloom.train.run import FORMAT, RunFolder, versions
 from handloom.train.settings import Settings
 
@@ -371,6 +371,7 @@ def resume(run: str | os.PathLike[str], threads: int | None = None, listener: Li
     with RunFolder.open(run) as folder:
         found, finished = folder.settings(), folder.finished
     if finished:
+        (listener or Console())(Progress("note", text=f"{run} had been trained to its end: nothing is left to do"))
         return load(run, threads)
     data = {name: entry and entry["path"] for name, entry in found["data"].items()}
     if any(entry and entry["path"] is None for entry in found["data"].values()):

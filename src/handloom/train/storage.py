@@ -40,7 +40,7 @@ class StorageError(HandloomError):
 
 def storage_error(path: Path, problem: OSError) -> StorageError:
     """The error for a failed write, in words."""
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageError(
             f"the disk is full: {path} could not be written. What was saved before is intact; "
             f"free some space and run `handloom resume`"
