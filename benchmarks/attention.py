@@ -25,7 +25,7 @@ from handloom.codegen.attention_backward import emit_attention_backward
 from handloom.codegen.attention_parts import AttentionKernel
 from handloom.codegen.emit import Function, Module, Value, number, vector
 from handloom.codegen.target import Target, choose
-from handloom.graph.attention_reference import AttentionOptions
+from handloom.graph.ops import AttentionAttrs
 
 CHAINS = 12
 TOKENS = 2048
@@ -87,7 +87,7 @@ def best_of(run: Callable[[], object], seconds: float = 0.4) -> tuple[float, flo
 def programs(
     target: Target, heads: int, size: int, length: int, dropout: float, causal: bool
 ) -> tuple[Program, Program]:
-    options = AttentionOptions(heads, heads, size, size**-0.5, causal=causal, dropout=dropout)
+    options = AttentionAttrs(heads, heads, size, size**-0.5, causal=causal, dropout=dropout)
     module = Module()
     kernels = (
         emit_attention(module, "forward", options, target),
