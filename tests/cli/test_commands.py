@@ -155,7 +155,9 @@ def test_spans_are_places_in_the_users_own_text(work: Path, capsys: pytest.Captu
 
 def test_resume_of_a_finished_run_shows_it(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["resume", str(trained), "--json"]) == 0
-    assert "metrics" in json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)
+    assert "metrics" in found and set(found["baselines"]) == {"most frequent label", "linear bag of words"}
+    assert all(isinstance(row["support"], int) for row in found["labels"].values())
 
 
 def test_data_check(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

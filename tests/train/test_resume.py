@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,23 @@ def test_changed_data_and_settings_are_refused(tiny: Path, data: Path, tmp_path:
         TextClassifier.from_pretrained(tiny).fit(
             copy, test=copy, out=out, resume=True, listener=silent, baselines=False, **{**OPTIONS, "lr": 0.1}
         )
+
+
+def test_data_and_model_that_were_moved(tiny: Path, data: Path, whole: Path, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "toy.jsonl").write_bytes(data.read_bytes())
+    shutil.copytree(tiny, old / "model")
+    out = tmp_path / "run"
+    assert start(old / "model", old / "toy.jsonl", out, "step 2", "SIGKILL").returncode == -9
+    old.rename(new)
+    with pytest.raises(HandloomError, match=rf"{old / 'toy.jsonl'}, which is not there.*--train PLACE"):
+        estimators.resume(out, listener=silent)
+    moved = {"train": new / "toy.jsonl", "test": new / "toy.jsonl"}
+    with pytest.raises(HandloomError, match=r"the model .*--model PLACE"):
+        estimators.resume(out, listener=silent, moved=moved)
+    estimators.resume(out, listener=silent, moved={**moved, "model": new / "model"})
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_resuming_a_finished_run_loads_it(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,14 +34,14 @@ def evaluate(
 
     Values come with 95 % intervals: what would change if other examples had been drawn.
     """
-    from handloom.cli.output import print_json, scores_dict
+    from handloom.cli.output import print_json
     from handloom.train import estimators
 
     estimator = estimators.load(model, threads)
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
     scores = estimator.evaluate(data, **how)
     if json:
-        print_json(scores_dict(scores))
+        print_json(scores.to_dict())
         return
     from rich.console import Console
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from handloom.tasks.scores import Scores
+from typing import Any
 
 
 def print_json(value: Any) -> None:
@@ -26,20 +23,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(part) for part in value]
     return None if isinstance(value, float) and value - value != 0 else value
-
-
-def scores_dict(scores: Scores) -> dict[str, Any]:
-    """Scores as an object for JSON: how many examples a label has is a whole number."""
-    return _counted(scores.to_dict())
-
-
-def _counted(found: dict[str, Any]) -> dict[str, Any]:
-    labels = {
-        label: {name: int(value) if name == "support" else value for name, value in row.items()}
-        for label, row in found["labels"].items()
-    }
-    before = {"before": _counted(found["before"])} if "before" in found else {}
-    return {**found, "labels": labels, **before}
 
 
 def note(message: str) -> None:

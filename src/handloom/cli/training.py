@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handloom.cli.output import note, print_json, scores_dict
+from handloom.cli.output import note, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +42,7 @@ def report(estimator: Estimator, run: Path, json: bool) -> None:
     if json:
         print_json(
             {
-                **(scores_dict(scores) if scores else {"metrics": {}, "labels": {}}),
+                **(scores.to_dict() if scores else {"metrics": {}, "labels": {}}),
                 "baselines": {name: found.metrics for name, found in estimator.baselines.items()},
                 "run": str(run),
             }

@@ -45,7 +45,7 @@ class Scores:
         found: dict[str, Any] = {
             "metrics": self.metrics,
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
-            "labels": self.labels,
+            "labels": {label: {**row, "support": int(row["support"])} for label, row in self.labels.items()},
         }
         if self.confusion is not None:
             found["confusion"] = {"labels": list(self.confusion_labels), "matrix": self.confusion.tolist()}

@@ -113,6 +113,7 @@ class Estimator:
             self._base = self.about.get("base")
             if "scores" in self.about:
                 self.scores = Scores.from_dict(self.about["scores"])
+            self.baselines = {name: Scores.from_dict(e) for name, e in self.about.get("baselines", {}).items()}
             self.task = task or self._task_from(about.get("labels", []), about.get("task_settings", {}))
         elif task is not None:
             return
@@ -366,14 +367,25 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Estimato
     return ESTIMATORS[name].load(place, threads=threads)  # type: ignore[no-any-return]
 
 
-def resume(run: str | os.PathLike[str], threads: int | None = None, listener: Listener | None = None) -> Estimator:
-    """Go on with a training that was stopped; ends with the bits of one that was not. A finished run is loaded."""
+def resume(
+    run: str | os.PathLike[str],
+    threads: int | None = None,
+    listener: Listener | None = None,
+    moved: Mapping[str, str | os.PathLike[str]] | None = None,
+) -> Estimator:
+    """Go on with a training that was stopped; ends with the bits of one that was not. A finished run is loaded.
+
+    moved: where "train", "valid", "test" or "model" lie now, if elsewhere than at the start. Their hashes must be the
+    same. Raises HandloomError where they are not, or where something is missing.
+    """
     with RunFolder.open(run) as folder:
         found, finished = folder.settings(), folder.finished
     if finished:
         (listener or Console())(Progress("note", text=f"{run} had been trained to its end: nothing is left to do"))
         return load(run, threads)
     data = {name: entry and entry["path"] for name, entry in found["data"].items()}
+    places = {**data, "model": found["base"]["folder"], **(moved or {})}
+    data = {name: places[name] for name in data}
     if any(entry and entry["path"] is None for entry in found["data"].values()):
         raise HandloomError(
             f"{run} was trained on data given in Python: go on there, with fit(…, out={str(run)!r}, resume=True)"
@@ -382,9 +394,21 @@ def resume(run: str | os.PathLike[str], threads: int | None = None, listener: Li
         raise HandloomError(f"{run} was trained with a task of your own: go on with fit(…, task=…, resume=True)")
     if found["continued"]:
         raise HandloomError(f"{run} began with weights that were in memory only; they are gone with that process")
-    estimator = ESTIMATORS[found["task"]](Path(found["base"]["folder"]), threads=threads)
+    estimator = ESTIMATORS[found["task"]](_still_there(run, places), threads=threads)
     settings = {**found["settings"], **({"threads": threads} if threads else {})}
     return estimator.fit(  # type: ignore[no-any-return]
         **data, out=run, resume=True, listener=listener, before=found["before"], baselines=found["baselines"],
         **found["reading"], **settings,
     )  # fmt: skip
+
+
+def _still_there(run: str | os.PathLike[str], places: Mapping[str, Any]) -> Path:
+    """The model's folder. Raises HandloomError if it, or a file of data, is no longer where it was."""
+    for name, place in places.items():
+        if place is not None and not Path(place).exists():
+            what = "model" if name == "model" else f"{name} data"
+            raise HandloomError(
+                f"{run} was trained on the {what} {place}, which is not there any more; "
+                f"if it was moved: handloom resume {run} --{name} PLACE"
+            )
+    return Path(places["model"])

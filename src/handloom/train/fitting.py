@@ -219,7 +219,7 @@ class Fit:
             "kept_step": loop.kept_step,
             **({"stopped": str(stopped)} if stopped else {}),
             **({"scores": scores.to_dict()} if scores else {}),
-            "baselines": {key: value.metrics for key, value in estimator.baselines.items()},
+            "baselines": {key: value.to_dict() for key, value in estimator.baselines.items()},
         }
         if run is None:
             return
