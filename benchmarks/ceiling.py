@@ -1,4 +1,4 @@
-"""The ceiling that products are measured against: fused multiply-adds on registers alone, on all threads at once."""
+"""The ceiling that products are measured against: multiply-adds on registers alone, on all threads at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from handloom.codegen import llvm
-from handloom.codegen.emit import Function, Module, Value, number, vector
+from handloom.codegen.emit import Function, Module, Value, number, vector, whole
+from handloom.codegen.micro import multiply_add_groups
+from handloom.codegen.pack import Layout
 from handloom.codegen.target import Target, choose
 from handloom.runtime import driver as native
 from handloom.runtime.arena import empty
@@ -40,17 +42,21 @@ def table_of(kernel: int, arguments: np.ndarray, tasks: int) -> np.ndarray:
 
 
 class Ceiling:
-    """Measures GFLOP/s of independent FMA chains: as many as a product's tile has accumulators."""
+    """Measures GFLOP/s of independent chains of multiply-adds, f32 or bf16: as many as a product's tile has
+    accumulators."""
 
-    def __init__(self, pool: Pool, target: Target) -> None:
+    def __init__(self, pool: Pool, target: Target, dtype: str = "f32") -> None:
         self.chains = target.rows * target.vectors
+        layout = Layout(target, 16, False, dtype)
         module = Module()
         f = Function(module, "ceiling", [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")])
         type = vector("float", target.lanes)
         factor, start = number(0.5, type), number(1.0, type)
+        if layout.group == 2:
+            factor = whole(0x3F003F00, vector("i32", target.lanes))
 
         def step(_: Value, sums: list[Value]) -> list[Value]:
-            return [f.fma(factor, factor, total) for total in sums]
+            return [multiply_add_groups(f, layout, factor, factor, total) for total in sums]
 
         sums = f.loop(0, STEPS, 1, step, [start] * self.chains, nonempty=True)
         for i, total in enumerate(sums):
@@ -63,7 +69,7 @@ class Ceiling:
         self.library = llvm.load({"ceiling": llvm.compile_object(text, target.cpu, target.features)})
         self.arguments = np.zeros(1, np.int64)
         self.tasks = 4 * pool.threads
-        self.flops = 2 * self.tasks * STEPS * self.chains * target.lanes
+        self.flops = 2 * self.tasks * STEPS * self.chains * target.lanes * layout.group
         self.table = table_of(self.library.address("ceiling"), self.arguments, self.tasks)
         self.pool = pool
 

@@ -1,7 +1,7 @@
-"""How near do f32 products come to the processor's limit? The three products of BERT's linear layers.
+"""How near do products come to the processor's limit? The three products of BERT's linear layers, in f32 or bf16.
 
-For each layer and number of tokens: GFLOP/s of forward, dX and dW (with the bias gradient), beside the FMA ceiling
-(registers only), NumPy's BLAS and PyTorch f32. All cases are measured in rounds, a ceiling before each; peers have the
+For each layer and number of tokens: GFLOP/s of forward, dX and dW (with the bias gradient), beside the ceiling of
+multiply-adds (registers only), NumPy's BLAS (f32) and PyTorch. In bf16 weights lie in memory as f32. All cases are measured in rounds, a ceiling before each; peers have the
 second half of a round, because their threads go on spinning for a while. The share is the best round against the best
 ceiling of the whole run: on a disturbed machine it comes out too low, never too high. There, look at the share by CPU
 time, which leaves out what other processes took (and the waiting of threads for one another).
@@ -25,6 +25,7 @@ from handloom.codegen import llvm
 from handloom.codegen.emit import Module
 from handloom.codegen.matmul import Product, ProductKernel, StoreEpilogue, emit_product
 from handloom.codegen.target import Target
+from handloom.graph.reference import round_bf16
 from handloom.runtime.arena import empty
 from handloom.runtime.pool import Pool
 
@@ -63,29 +64,38 @@ class Kernel:
     """To write and compile it."""
 
 
-def compiled(form: Form, inputs: int, outputs: int, target: Target) -> Kernel:
+def compiled(form: Form, inputs: int, outputs: int, target: Target, dtype: str) -> Kernel:
     known: list[int | None] = list(form.sizes(0, inputs, outputs))
     known[2 if form.transpose_a else 0] = None  # tokens
     module = Module()
     begin = time.perf_counter()
-    product = Product(form.transpose_a, form.transpose_b, known[0], known[1], known[2], row_sums=form.transpose_a)
+    weights = dtype == "bf16" and not form.transpose_a
+    product = Product(form.transpose_a, form.transpose_b, *known, form.transpose_a, dtype, wide_b=weights)
     made = emit_product(module, "product", product, target, StoreEpilogue())
     code = llvm.compile_object(module.text(), target.cpu, target.features)
     return Kernel(made, llvm.load({"product": code}), time.perf_counter() - begin)
 
 
 class Memory:
-    """Operands and result, large enough for every case, which are views of them."""
+    """Operands and result, large enough for every case, which are views of them. Rounded operands have their f32
+    values beside their bits."""
 
-    def __init__(self, elements: tuple[int, int, int]) -> None:
+    def __init__(self, elements: tuple[int, int, int], dtype: str) -> None:
         rng = np.random.default_rng(0)
         self.parts = [empty((count,), "float32") for count in elements]
-        for part in self.parts[:2]:
+        self.bits = [empty((count,), "uint16") for count in elements[:2]]
+        for part, bits in zip(self.parts, self.bits, strict=False):
             part[:] = rng.standard_normal(part.size, np.float32)
+            if dtype == "bf16":
+                part[:] = round_bf16(part)
+                bits[:] = part.view(np.uint32) >> 16
 
     def view(self, part: int, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
         whole: npt.NDArray[np.float32] = self.parts[part].astype(np.float32, copy=False)
         return whole[: shape[0] * shape[1]].reshape(shape)
+
+    def address(self, part: int, narrow: bool) -> int:
+        return int((self.bits if narrow else self.parts)[part].ctypes.data)
 
 
 class Case:
@@ -98,6 +108,7 @@ class Case:
         self.flops = 2 * self.m * self.n * self.k
         self.tasks = kernel.made.tasks(self.m, self.n, self.k)
         self.rates: dict[str, list[float]] = {}
+        self.dtype = kernel.made.product.dtype
 
     @property
     def elements(self) -> tuple[int, int, int]:
@@ -111,7 +122,9 @@ class Case:
         self.c = memory.view(2, (m, n))
         self.a, self.b = a.T if form.transpose_a else a, b.T if form.transpose_b else b
         self.sums = empty((m,), "float32")
-        slots = [a.ctypes.data, b.ctypes.data, m, n, k, a.shape[1], b.shape[1], 0, 0]
+        half = self.dtype == "bf16"
+        places = [memory.address(0, half), memory.address(1, half and not self.kernel.made.product.wide_b)]
+        slots = [*places, m, n, k, a.shape[1], b.shape[1], 0, 0]
         slots += [self.sums.ctypes.data if form.transpose_a else 0, 1, self.c.ctypes.data, n, 0]
         self.arguments = np.array(slots, np.int64)
         self.table = table_of(self.kernel.library.address("product"), self.arguments, self.tasks)
@@ -144,12 +157,15 @@ class Case:
 
     @cached_property
     def peers(self) -> dict[str, Callable[[], object]]:
-        runs: dict[str, Callable[[], object]] = {"numpy": lambda: np.matmul(self.a, self.b, out=self.c)}
+        runs: dict[str, Callable[[], object]] = {}
+        if self.dtype == "f32":
+            runs["numpy"] = lambda: np.matmul(self.a, self.b, out=self.c)
         try:
             import torch
         except ImportError:
             return runs
-        a, b, c = (torch.from_numpy(x) for x in (self.a, self.b, self.c))
+        kind = torch.bfloat16 if self.dtype == "bf16" else torch.float32
+        a, b, c = (torch.from_numpy(x).to(kind) for x in (self.a, self.b, self.c))
         runs["torch"] = lambda: torch.matmul(a, b, out=c)
         return runs
 
@@ -173,6 +189,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[512, 2048, 4096])
     parser.add_argument("--models", nargs="+", choices=list(LAYERS), default=list(LAYERS))
     parser.add_argument("--forms", nargs="+", choices=[form.name for form in FORMS], default=[f.name for f in FORMS])
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--level", help="a lower instruction set, such as avx2")
@@ -180,16 +197,16 @@ def main() -> None:
     options = parser.parse_args()
     target = host_target(options.level)
     pool = Pool(host_driver(), options.threads)
-    ceiling = Ceiling(pool, target)
-    print_header("f32 products against the FMA ceiling", options.threads)
+    ceiling = Ceiling(pool, target, options.dtype)
+    print_header(f"{options.dtype} products against the ceiling of multiply-adds", options.threads)
     print(f"target {target.name}: tile {target.rows} × {target.columns}; {options.rounds} rounds")
     cases = []
     for model in options.models:
         for layer in LAYERS[model]:
             for form in (form for form in FORMS if form.name in options.forms):
-                kernel = compiled(form, *layer, target)
+                kernel = compiled(form, *layer, target, options.dtype)
                 cases += [Case(model, tokens, layer, form, kernel) for tokens in options.tokens]
-    memory = Memory(tuple(max(case.elements[i] for case in cases) for i in range(3)))  # type: ignore[arg-type]
+    memory = Memory(tuple(max(case.elements[i] for case in cases) for i in range(3)), options.dtype)  # type: ignore[arg-type]
     for case in cases:
         case.place(memory)
         case.check(pool)

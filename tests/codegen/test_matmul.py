@@ -16,6 +16,7 @@ from handloom.codegen import llvm
 from handloom.codegen.emit import Function, Module, Value
 from handloom.codegen.matmul import EPILOGUE, Product, ProductKernel, StoreEpilogue, emit_product
 from handloom.codegen.target import Target, choose
+from handloom.graph.reference import round_bf16
 
 FORMS = {"forward": (False, True), "dX": (False, False), "dW": (True, False), "both": (True, True)}
 PAGE = 4096
@@ -292,6 +293,7 @@ def test_compiles_for_other_processors(triple: str, cpu: str, features: str) -> 
     module = Module()
     for name, form in FORMS.items():
         emit_product(module, name, Product(*form, row_sums=True), here, StoreEpilogue())
+        emit_product(module, name + ".bf16", Product(*form, k=64, dtype="bf16", wide_b=True), here, StoreEpilogue())
     code = llvm.compile_object(module.text(), here.cpu, here.features, triple)
     assert llvm.undefined_symbols(code) <= llvm.ALLOWED_SYMBOLS
 
@@ -299,3 +301,78 @@ def test_compiles_for_other_processors(triple: str, cpu: str, features: str) -> 
 def test_unknown_dtypes_are_refused() -> None:
     with pytest.raises(ValueError, match="no product for f64"):
         emit_product(Module(), "product", Product(dtype="f64"), target(), StoreEpilogue())
+
+
+# --- bf16 ---------------------------------------------------------------------------------------------------------
+
+
+def bits(x: np.ndarray) -> np.ndarray:
+    return (np.ascontiguousarray(x).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def narrow_sizes(here: Target, form: tuple[bool, bool]) -> list[tuple[int, int, int]]:
+    """The same sizes; rows of k's are read two by two, so their number is even."""
+    return [(m, n, k if form == (True, False) else k + k % 2) for m, n, k in sizes(here)]
+
+
+def narrow_run(product: Product, a: np.ndarray, b: np.ndarray, front: bool = False, **given: Any) -> np.ndarray:
+    """C of operands whose values are bf16 (of a wide B: any f32)."""
+    stored = (bits(a), b if product.wide_b else bits(b))
+    return run(product, *(guarded(x, front=front) for x in stored), **given)
+
+
+@pytest.mark.parametrize("wide_b", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("level", host_levels())
+def test_bf16_values_and_bounds(form: str, level: str, wide_b: bool) -> None:
+    """Against float64 on the rounded operands: only the sums are rounded, once for each k."""
+    for number, (m, n, k) in enumerate(narrow_sizes(target(level), FORMS[form])):
+        product = Product(*FORMS[form], k=None if FORMS[form] == (True, False) else k, dtype="bf16", wide_b=wide_b)
+        a, b = operands(product, m, n, k)
+        a = round_bf16(a)
+        c = narrow_run(product, a, b if wide_b else round_bf16(b), number % 2 == 1, level=level)
+        check(product, a, round_bf16(b), c)
+
+
+@pytest.mark.parametrize("level", host_levels())
+def test_a_bf16_row_has_the_same_bits_anywhere(level: str) -> None:
+    for n, k in [(40, 70), (130, 2048), (33, 900)]:
+        product = Product(False, True, k=k, dtype="bf16")
+        a, b = (round_bf16(x) for x in operands(product, 150, n, k))
+        together = narrow_run(product, a, b, level=level)
+        for rows in [slice(0, 1), slice(77, 78), slice(13, 27), slice(100, 150)]:
+            np.testing.assert_array_equal(narrow_run(product, a[rows], b, level=level), together[rows])
+
+
+def test_all_bf16_forms_have_the_same_bits() -> None:
+    a, b = (round_bf16(x) for x in operands(Product(), 45, 67, 1400))
+    reference = narrow_run(Product(k=1400, dtype="bf16"), a, b)
+    for level in host_levels():
+        if level == "sse2":  # no fused multiply-add
+            continue
+        for form in FORMS.values():
+            stored = [np.ascontiguousarray(x.T if t else x) for x, t in zip((a, b), form, strict=True)]
+            for wide_b in (False, True):
+                product = Product(*form, k=1400, dtype="bf16", wide_b=wide_b)
+                np.testing.assert_array_equal(narrow_run(product, *stored, level=level), reference)
+
+
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("level", host_levels())
+def test_bf16_row_sums(transpose_a: bool, level: str) -> None:
+    for m, n, k in [(40, 20, 50), (520, 300, 1500), (3, 1, 2), (33, 5, 7)]:
+        if not transpose_a and k % 2:
+            continue
+        product = Product(transpose_a, False, k=k, row_sums=True, dtype="bf16")
+        a, b = (round_bf16(x) for x in operands(product, m, n, k))
+        sums = guarded(np.full(m, np.nan, np.float32))
+        check(product, a, b, narrow_run(product, a, b, sums=sums, level=level))
+        stored = (a.T if transpose_a else a).astype(np.float64)
+        assert (np.abs(sums - stored.sum(1)) <= 2.0**-24 * 2 * k**0.5 * np.abs(stored).sum(1)).all()
+
+
+def test_rows_of_bf16_need_an_even_number() -> None:
+    for k in (None, 7):
+        for form in ((False, False), (False, True), (True, True)):
+            with pytest.raises(ValueError, match="even number of k's"):
+                emit_product(Module(), "product", Product(*form, k=k, dtype="bf16"), target(), StoreEpilogue())

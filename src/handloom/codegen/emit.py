@@ -243,12 +243,14 @@ class Function:
     def store(self, value: Value, address: Value, align: int | None = None) -> None:
         self.line(f"store {value}, {address}, align {align or SIZES[value.element]}")
 
-    def masked_load(self, type: str, address: Value, mask: Value, other: Value | None = None) -> Value:
+    def masked_load(
+        self, type: str, address: Value, mask: Value, other: Value | None = None, *, align: int | None = None
+    ) -> Value:
         probe = Value("", type)
         other = other or zero(type)
         letter = {"float": "f32", "double": "f64", "bfloat": "bf16"}.get(probe.element, probe.element)
         name = f"llvm.masked.load.v{probe.lanes}{letter}.p0"
-        return self.call(name, type, address, integer(SIZES[probe.element], "i32"), mask, other)
+        return self.call(name, type, address, integer(align or SIZES[probe.element], "i32"), mask, other)
 
     def masked_store(self, value: Value, address: Value, mask: Value) -> None:
         letter = {"float": "f32", "double": "f64", "bfloat": "bf16"}.get(value.element, value.element)

@@ -15,15 +15,15 @@ from typing import Protocol
 
 from handloom.codegen import pack
 from handloom.codegen.blocking import blocking, ceil_div, emit_depth, emit_grid, grid
-from handloom.codegen.emit import Function, Module, Value, integer, vector, zero
+from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, zero
 from handloom.codegen.micro import LINE, micro_kernel, row_variants
 from handloom.codegen.target import Target
 
 A, B, M, N, K, A_STRIDE, B_STRIDE, A_BATCH, B_BATCH, ROW_SUMS, BATCH, EPILOGUE = range(12)
 """Slots of a product's arguments: pointers, sizes, strides in elements; EPILOGUE is the first that belongs to it."""
 
-ALIAS = 1024
-"""Row strides of A [M, K] that are multiples of this (f32; 4 KB) put a tile's rows into one set of the first cache: the
+ALIAS = 4096
+"""Row strides of A [M, K] that are multiples of this many bytes put a tile's rows into one set of the first cache: the
 tile is copied (measured: 0.95 of the ceiling instead of 0.70). Of a transposed A, a tile as wide as a cache line gains
 nothing from a copy (0.93 instead of 0.88); a narrower one does, because the next tiles need the same lines."""
 
@@ -43,6 +43,9 @@ class Product:
     row_sums: bool = False
     """Also write the sum over k of op(A)[m, k] to slot ROW_SUMS, f32 [batch, M], unless that is 0."""
     dtype: str = "f32"
+    """Of what is multiplied, f32 or bf16; sums and C are f32."""
+    wide_b: bool = False
+    """In bf16: B lies in memory as f32, and is rounded where it is packed."""
 
 
 class Epilogue(Protocol):
@@ -113,17 +116,26 @@ class ProductKernel:
             return 0
         if k < 1 and self.product.k is not None:
             raise ValueError(f"{self.name}: a product needs at least one k; it has {m} × {n} × {k}")
-        cut = grid(m, n, k, self.target)
+        cut = grid(m, n, ceil_div(k, 2) if self.product.dtype == "bf16" else k, self.target)
         return batch * cut.row_blocks * cut.column_blocks
 
 
 def emit_product(module: Module, name: str, product: Product, target: Target, epilogue: Epilogue) -> ProductKernel:
-    """Writes the kernel into the module. Raises ValueError for a dtype that has no product."""
-    if product.dtype != "f32":
-        raise ValueError(f"{name}: no product for {product.dtype}; there is one for f32")
+    """Writes the kernel into the module. Raises ValueError for a dtype that has no product, and for rows of bf16 with
+    an odd or unknown number of k's, which cannot be read two by two."""
+    if product.dtype not in ("f32", "bf16"):
+        raise ValueError(f"{name}: no product for {product.dtype}; there is one for f32 and one for bf16")
+    if not in_groups(product):
+        raise ValueError(f"{name}: rows of bf16 need an even number of k's, not {product.k}")
     writer = _Writer(module, name, product, target, epilogue)
     writer.write()
     return ProductKernel(name, product, target, writer.scratch)
+
+
+def in_groups(product: Product) -> bool:
+    """Whether the operands can be read in groups of k's: always in f32; in bf16 pairs lie in one row or in two."""
+    along_columns = product.transpose_a and not product.transpose_b
+    return product.dtype == "f32" or along_columns or (product.k is not None and product.k % 2 == 0)
 
 
 class _Writer:
@@ -132,10 +144,13 @@ class _Writer:
     def __init__(self, module: Module, name: str, product: Product, target: Target, epilogue: Epilogue) -> None:
         self.product, self.target, self.epilogue = product, target, epilogue
         table = blocking(target)
-        depth = table.depth if product.k is None else min(table.depth, ceil_div(product.k, 16) * 16)
-        self.layout = layout = pack.Layout(target, depth, product.transpose_a)
+        self.group = group = 2 if product.dtype == "bf16" else 1
+        groups = None if product.k is None else ceil_div(product.k, group)
+        depth = table.depth if groups is None else min(table.depth, ceil_div(groups, 16) * 16)
+        self.layout = layout = pack.Layout(target, depth, product.transpose_a, product.dtype, product.wide_b)
+        self.a_size, self.b_size = SIZES[layout.a_element], SIZES[layout.b_element]
         self.module = module
-        # scratch, in elements: panels of B, tiles of A, accumulators, sums of rows
+        # scratch, in groups: panels of B, tiles of A, accumulators, sums of rows
         self.cell = target.rows * target.columns
         sizes = [table.most_panels * layout.panel, layout.tile, table.most_tiles * table.most_panels * self.cell]
         sizes.append(table.most_tiles * SUMS if product.row_sums else 0)
@@ -152,17 +167,17 @@ class _Writer:
             size = known.get(number)
             return integer(size) if size is not None else f.load(type, f.at(args, number, "i64"))
 
-        self.m, self.n, self.k = slot(M), slot(N), slot(K)
+        self.m, self.n, self.all_k = slot(M), slot(N), slot(K)
+        self.k = f.udiv(f.add(self.all_k, self.group - 1), self.group)  # blocks, starts and depths count groups
         # a K of the batch may be 0: then C is zeros, and no operand has anything to read
         self.empty = f.compare("icmp eq", self.k, integer(0)) if product.k is None else None
         self.a_stride, self.b_stride = slot(A_STRIDE), slot(B_STRIDE)
-        if product.transpose_a:
-            self.slow_in_place = integer(int(self.target.lanes < LINE), "i1")
+        if product.transpose_a:  # groups of two k's do not lie side by side
+            self.slow_in_place = integer(int(self.target.lanes < LINE or self.group == 2), "i1")
         else:
-            self.slow_in_place = f.compare("icmp eq", f.urem(self.a_stride, ALIAS), integer(0))
-        # how a stretch of LINE k's lies in A and B: from line to line, and to the next stretch
-        self.a_steps = (self.a_stride, f.mul(self.a_stride, LINE) if product.transpose_a else integer(LINE))
-        self.b_steps = (self.b_stride, integer(LINE) if product.transpose_b else f.mul(self.b_stride, LINE))
+            self.slow_in_place = f.compare("icmp eq", f.urem(self.a_stride, ALIAS // self.a_size), integer(0))
+        self.a_steps = self.steps(self.a_stride, self.a_size, product.transpose_a)
+        self.b_steps = self.steps(self.b_stride, self.b_size, not product.transpose_b)
         tiles, panels, row_blocks, column_blocks = emit_grid(f, self.m, self.n, self.k, self.target)
         across = f.udiv(task, row_blocks)
         row_block, column_block = f.urem(task, row_blocks), f.urem(across, column_blocks)
@@ -170,8 +185,8 @@ class _Writer:
         self.tiles = [f.udiv(f.mul(f.add(row_block, i), tiles), row_blocks) for i in (0, 1)]
         self.panels = [f.udiv(f.mul(f.add(column_block, i), panels), column_blocks) for i in (0, 1)]
         self.width = f.sub(self.panels[1], self.panels[0])
-        self.a = f.at(slot(A, "ptr"), f.mul(batch, slot(A_BATCH)), "float")
-        self.b = f.at(slot(B, "ptr"), f.mul(batch, slot(B_BATCH)), "float")
+        self.a = f.at(slot(A, "ptr"), f.mul(batch, slot(A_BATCH)), self.layout.a_element)
+        self.b = f.at(slot(B, "ptr"), f.mul(batch, slot(B_BATCH)), self.layout.b_element)
         self.to_panels, self.to_tiles, self.to_sums, self.to_rows = (f.at(scratch, at, "float") for at in self.offsets)
         if product.row_sums:
             address = slot(ROW_SUMS)
@@ -185,16 +200,27 @@ class _Writer:
         f.loop(0, self.k, depth, lambda k, _: self.block(k, depth), nonempty=True, unroll=False)
         f.finish()
 
+    def steps(self, stride: Value, size: int, along_columns: bool) -> tuple[Value, Value, Value]:
+        """How a stretch of LINE groups lies in an operand, in bytes: from line to line, to the next stretch, and to
+        the other line that belongs to a line's groups."""
+        f = self.f
+        row = f.mul(stride, size)
+        if along_columns:
+            return f.mul(row, self.group), f.mul(row, LINE * self.group), row
+        across = LINE * self.group * size
+        return row, integer(across), integer(across // 2 if across > 64 else 0)
+
     def block(self, k: Value, depth: Value) -> None:
-        """One block of K, from k on."""
+        """One block of K, from group k on."""
         f, layout = self.f, self.layout
         self.start, self.depth = k, f.smin(f.sub(self.k, k), depth)
         self.first = f.compare("icmp eq", k, integer(0))
         self.last = f.compare("icmp sge", f.add(k, depth), self.k)
+        self.left = f.sub(self.all_k, f.mul(k, self.group))
         column = f.mul(self.panels[0], self.target.columns)
         packer = (pack.pack_panels_transposed if self.product.transpose_b else pack.pack_panels)(self.module, layout)
         corner = self.b_at(k, column)
-        given = (corner, self.b_stride, self.depth, f.sub(self.n, column), self.width, self.to_panels)
+        given = (corner, self.b_stride, self.depth, self.left, f.sub(self.n, column), self.width, self.to_panels)
         self.unless_empty(lambda: pack.call(f, packer, *given))
         f.loop(self.tiles[0], self.tiles[1], 1, lambda tile, _: self.tile(tile), nonempty=True, unroll=False)
 
@@ -210,9 +236,10 @@ class _Writer:
         if self.empty is not None:
             copied = f.binary("and", copied, f.binary("xor", self.empty, integer(1, "i1")))
         packer = (pack.pack_rows_transposed if self.product.transpose_a else pack.pack_rows)(self.module, self.layout)
-        f.when(copied, lambda: pack.call(f, packer, source, self.a_stride, self.depth, rows, self.to_tiles))
+        given = (source, self.a_stride, self.depth, self.left, rows, self.to_tiles)
+        f.when(copied, lambda: pack.call(f, packer, *given))
         a = f.select(copied, self.to_tiles, source)
-        stride = f.select(copied, integer(self.layout.copied_stride), self.a_stride)
+        stride = f.select(copied, integer(4 * self.layout.copied_stride), f.mul(self.a_stride, self.a_size))
         number = f.sub(tile, self.tiles[0])
         if self.product.row_sums:
             mine = f.compare("icmp eq", f.urem(tile, self.column_blocks), self.column_block)
@@ -231,13 +258,13 @@ class _Writer:
             useful = f.select(leading, wanted_after, wanted)
             ahead = f.select(useful, f.select(leading, after, strip), self.to_panels)
             steps = [f.select(leading, x, y) for x, y in zip(self.a_steps, self.b_steps, strict=True)]
-            ahead_stride, ahead_step = (f.select(useful, step, integer(0)) for step in steps)
+            ahead_steps = [f.select(useful, step, integer(0)) for step in steps]
             b = f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
             cell = f.at(cells, f.select(self.more, f.mul(j, self.cell), integer(0)), "float")
             first = f.cast("zext", self.first, "i64")
-            near = (ahead, ahead_stride, ahead_step, *self.output_ahead(m, j))
-            given = (a, stride, b, self.depth, cell, first, *near)
-            self.unless_empty(lambda: pack.call(f, kernel, *given), lambda: self.clear(cell, self.cell))
+            near = (ahead, *ahead_steps, *self.output_ahead(m, j))
+            operands = (a, stride, b, self.depth, cell, first, *near)
+            self.unless_empty(lambda: pack.call(f, kernel, *operands), lambda: self.clear(cell, self.cell))
             f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
 
         f.loop(0, self.width, 1, panel, nonempty=True, unroll=False)
@@ -272,11 +299,12 @@ class _Writer:
         """A strip of the next block of B, counted from the end of this block's work; and whether it is wanted."""
         f = self.f
         others = f.sub(self.width, 1)
+        columns = LINE if self.product.transpose_b else 64 // self.b_size
         number = f.add(f.mul(f.sub(f.sub(self.tiles[1], 1), tile), others), f.sub(others, j))
-        inside = f.compare("icmp slt", number, f.mul(self.width, self.target.columns // LINE))
+        inside = f.compare("icmp slt", number, f.mul(self.width, ceil_div(self.target.columns, columns)))
         more = f.compare("icmp slt", f.add(self.start, self.depth), self.k)
         k = f.add(self.start, self.depth)
-        n = f.add(f.mul(self.panels[0], self.target.columns), f.mul(number, LINE))
+        n = f.add(f.mul(self.panels[0], self.target.columns), f.mul(number, columns))
         return self.b_at(k, n), f.binary("and", inside, more)
 
     def output_ahead(self, m: Value, j: Value) -> tuple[Value, Value]:
@@ -287,12 +315,14 @@ class _Writer:
         return f.select(self.last, place, self.to_panels), f.select(self.last, stride, integer(0))
 
     def a_at(self, m: Value, k: Value) -> Value:
+        k = self.f.mul(k, self.group)
         row, offset = (k, m) if self.product.transpose_a else (m, k)
-        return self.f.at(self.a, self.f.add(self.f.mul(row, self.a_stride), offset), "float")
+        return self.f.at(self.a, self.f.add(self.f.mul(row, self.a_stride), offset), self.layout.a_element)
 
     def b_at(self, k: Value, n: Value) -> Value:
+        k = self.f.mul(k, self.group)
         row, offset = (n, k) if self.product.transpose_b else (k, n)
-        return self.f.at(self.b, self.f.add(self.f.mul(row, self.b_stride), offset), "float")
+        return self.f.at(self.b, self.f.add(self.f.mul(row, self.b_stride), offset), self.layout.b_element)
 
     def sum(self, a: Value, stride: Value, m: Value, rows: Value, sums: Value) -> None:
         """Adds up the tile's rows of A; stores them after the last block."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from handloom.codegen import pack
 from handloom.codegen.blocking import ceil_div
-from handloom.codegen.emit import Function, Module, Value, integer, vector, zero
+from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, zero
 from handloom.codegen.target import Target
 
 LINE = 16
-"""f32 in a cache line, and the k's between two looks ahead."""
+"""Groups in a cache line, and the groups between two looks ahead."""
 
 
 def prefetch(f: Function, address: Value, *, write: bool) -> None:
@@ -31,15 +31,29 @@ def row_variants(target: Target) -> tuple[int, ...]:
     return tuple(sorted({rows, ceil_div(rows * 4, 7), ceil_div(rows * 2, 7), 1}))
 
 
+def multiply_add_groups(f: Function, layout: pack.Layout, x: Value, y: Value, z: Value) -> Value:
+    """Groups of x times groups of y, added to z (f32). Of two k's the second is added first, everywhere."""
+    target = layout.target
+    if layout.group == 1:
+        return multiply_add(f, target, x, y, z)
+    if target.bf16_dot:
+        pairs = vector("bfloat", 2 * target.lanes)
+        given = [f.cast("bitcast", operand, pairs) for operand in (x, y)]
+        return f.call("llvm.x86.avx512bf16.dpbf16ps.512", z.type, z, *given)
+    for left, right in zip(pack.halves(f, x), pack.halves(f, y), strict=True):
+        z = multiply_add(f, target, left, right, z)
+    return z
+
+
 def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
-    """void (tile of A, panel of B, depth, cell, first): cell[rows, columns] (+)= A · B, in the order of k."""
+    """void (tile of A, stride in bytes, panel of B, depth, cell, first, …): cell[rows, columns] (+)= A · B, in the
+    order of k."""
     target = layout.target
     lanes, vectors = target.lanes, range(target.vectors)
-    type = vector("float", lanes)
+    type, groups = vector("float", lanes), vector(layout.packed, lanes)
 
     def body(f: Function) -> None:
-        a, stride, b, depth, cell, first, ahead, ahead_stride, ahead_step, out, out_stride = f.parameters
-        a_row, a_depth = (integer(1), stride) if layout.transpose_a else (stride, integer(1))
+        a, stride, b, depth, cell, first, ahead, ahead_stride, ahead_step, ahead_other, out, out_stride = f.parameters
         places = [f.at(cell, i * target.columns + j * lanes, "float") for i in range(rows) for j in vectors]
         starts = f.when(
             f.compare("icmp ne", first, integer(0)),
@@ -47,23 +61,32 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
             lambda: [f.load(type, place, 4 * lanes) for place in places],
         )
 
+        def left(k: Value, i: int) -> Value:
+            """The group of row i, in all lanes."""
+            if layout.transpose_a:
+                address = f.at(f.at(a, f.mul(k, stride), "i8"), i, "float")
+            else:
+                address = f.at(f.at(a, k, "float"), f.mul(stride, i), "i8")
+            return f.splat(f.load(layout.packed, address, SIZES[layout.a_element]), lanes)
+
         def step(k: Value, sums: list[Value]) -> list[Value]:
             panel = f.at(b, f.mul(k, target.columns), "float")
-            right = [f.load(type, f.at(panel, j * lanes, "float"), 4 * lanes) for j in vectors]
-            column = f.at(a, f.mul(k, a_depth), "float")
+            right = [f.load(groups, f.at(panel, j * lanes, "float"), 4 * lanes) for j in vectors]
             out: list[Value] = []
             for i in range(rows):
-                left = f.splat(f.load("float", f.at(column, f.mul(a_row, i), "float")), lanes)
-                out += [multiply_add(f, target, left, right[j], sums[i * len(vectors) + j]) for j in vectors]
+                x = left(k, i)
+                out += [multiply_add_groups(f, layout, x, right[j], sums[i * len(vectors) + j]) for j in vectors]
             return out
 
         def stretch(start: Value, carried: list[Value]) -> list[Value]:
-            """LINE k's, and as many cache lines asked for ahead, and a row of the output."""
+            """LINE groups, and as many cache lines asked for ahead, and a row of the output."""
             at, place, *sums = carried
-            following = [f.at(at, ahead_step, "float"), f.at(place, out_stride, "i8")]
+            following = [f.at(at, ahead_step, "i8"), f.at(place, out_stride, "i8")]
             for _ in range(LINE):
                 prefetch(f, at, write=False)
-                at = f.at(at, ahead_stride, "float")
+                if layout.group == 2:
+                    prefetch(f, f.at(at, ahead_other, "i8"), write=False)
+                at = f.at(at, ahead_stride, "i8")
             for line in range(0, target.columns, LINE):
                 prefetch(f, f.at(place, line, "float"), write=True)
             stop = f.smin(depth, f.add(start, LINE))
@@ -75,7 +98,7 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
 
     parameters = [("ptr noalias", "a"), ("i64", "stride"), ("ptr noalias align 64", "b"), ("i64", "depth")]
     parameters += [("ptr noalias align 64", "cell"), ("i64", "first")]
-    parameters += [("ptr", "ahead"), ("i64", "ahead.stride"), ("i64", "ahead.step")]
+    parameters += [("ptr", "ahead"), ("i64", "ahead.stride"), ("i64", "ahead.step"), ("i64", "ahead.other")]
     parameters += [("ptr", "out"), ("i64", "out.stride")]
     form = "transposed" if layout.transpose_a else "rows"
-    return pack.shared(module, f"product.{form}.{rows}x{target.vectors}x{lanes}.{layout.depth}", parameters, body)
+    return pack.shared(module, layout.name(f"product.{form}.{rows}"), parameters, body)
