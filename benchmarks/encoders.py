@@ -129,17 +129,21 @@ def texts(sequences: int, length: int, words: int, labels: int = LABELS, seed: i
     return found
 
 
-def engine_for(model: Module, task: Task, tokens: int, sequences: int, threads: int | None) -> Engine:
+def engine_for(
+    model: Module, task: Task, tokens: int, sequences: int, threads: int | None, precision: str = "f32"
+) -> Engine:
     """The engine that `fit` would make: AdamW, clipping at 1, the capacity of its greatest batch."""
-    return Engine(
-        model, task, optimiser("adamw", DECAY), clip=CLIP, threads=threads, capacity=capacity(tokens, sequences)
-    )
+    room = capacity(tokens, sequences)
+    rule = optimiser("adamw", DECAY)
+    return Engine(model, task, rule, clip=CLIP, threads=threads, capacity=room, precision=precision)
 
 
-def our_step(workload: Workload, threads: int | None) -> tuple[Engine, Callable[[], float]]:
+def our_step(
+    workload: Workload, threads: int | None, precision: str = "f32"
+) -> tuple[Engine, Callable[[], float]]:
     """The engine, and a step of it: each call returns the mean loss."""
     task = TextClassification([str(i) for i in range(LABELS)])
-    engine = engine_for(bert(workload.sizes), task, workload.tokens, workload.sequences, threads)
+    engine = engine_for(bert(workload.sizes), task, workload.tokens, workload.sequences, threads, precision)
     batch = texts(workload.sequences, workload.length, workload.sizes.words)
     number = 0
 
@@ -152,8 +156,9 @@ def our_step(workload: Workload, threads: int | None) -> tuple[Engine, Callable[
     return engine, step
 
 
-def torch_step(workload: Workload, threads: int) -> Callable[[], float]:
-    """The same step as PyTorch's users write it: transformers, eager, SDPA, fused AdamW, no padding and no mask."""
+def torch_step(workload: Workload, threads: int, precision: str = "f32") -> Callable[[], float]:
+    """The same step as PyTorch's users write it: transformers, eager, SDPA, fused AdamW, no padding and no mask; in
+    bf16 by autocast."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -175,7 +180,8 @@ def torch_step(workload: Workload, threads: int) -> Callable[[], float]:
     labels = torch.tensor([int(f.label) for f in features if f.label is not None])
 
     def step() -> float:
-        loss = model(input_ids=ids, labels=labels).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()

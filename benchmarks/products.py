@@ -1,10 +1,11 @@
 """How near do products come to the processor's limit? The three products of BERT's linear layers, in f32 or bf16.
 
 For each layer and number of tokens: GFLOP/s of forward, dX and dW (with the bias gradient), beside the ceiling of
-multiply-adds (registers only), NumPy's BLAS (f32) and PyTorch. In bf16 weights lie in memory as f32. All cases are measured in rounds, a ceiling before each; peers have the
-second half of a round, because their threads go on spinning for a while. The share is the best round against the best
-ceiling of the whole run: on a disturbed machine it comes out too low, never too high. There, look at the share by CPU
-time, which leaves out what other processes took (and the waiting of threads for one another).
+multiply-adds (registers only), NumPy's BLAS (f32) and PyTorch. In bf16 weights lie in memory as f32. All cases are
+measured in rounds, a ceiling before each; peers have the second half of a round, because their threads go on spinning
+for a while. The share is the best round against the best ceiling of the whole run: on a disturbed machine it comes out
+too low, never too high. There, look at the share by CPU time, which leaves out what other processes took (and the
+waiting of threads for one another).
 """
 
 from __future__ import annotations
@@ -67,10 +68,11 @@ class Kernel:
 def compiled(form: Form, inputs: int, outputs: int, target: Target, dtype: str) -> Kernel:
     known: list[int | None] = list(form.sizes(0, inputs, outputs))
     known[2 if form.transpose_a else 0] = None  # tokens
-    module = Module()
+    module = Module(native_bf16=target.bf16_dot)
     begin = time.perf_counter()
     weights = dtype == "bf16" and not form.transpose_a
-    product = Product(form.transpose_a, form.transpose_b, *known, form.transpose_a, dtype, wide_b=weights)
+    m, n, k = known
+    product = Product(form.transpose_a, form.transpose_b, m, n, k, form.transpose_a, dtype, weights)
     made = emit_product(module, "product", product, target, StoreEpilogue())
     code = llvm.compile_object(module.text(), target.cpu, target.features)
     return Kernel(made, llvm.load({"product": code}), time.perf_counter() - begin)

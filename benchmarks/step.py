@@ -1,8 +1,8 @@
-"""How fast is a full f32 training step, against the processor's limit and beside PyTorch?
+"""How fast is a full training step, in f32 or bf16, against the processor's limit and beside PyTorch?
 
 Forward, backward, global-norm clipping and AdamW, dropout 0.1, all sequences of one length: no padding on either side.
 Ours are the programs that `handloom train` runs; PyTorch's is transformers' BertForSequenceClassification, eager, with
-SDPA and fused AdamW. Each side has a process of its own; they step in turns, with a ceiling (multiply-adds on registers
+SDPA and fused AdamW, in bf16 under autocast. Each side has a process of its own; they step in turns, with a ceiling (multiply-adds on registers
 alone) before each of ours, so that whatever else the machine does falls on all of them.
 
     python -m benchmarks.step [--workloads MiniLM-L6:32x32 BERT-base:16x128] [--steps 15] [--no-torch]
@@ -29,14 +29,14 @@ WARM = 2
 """Steps of each side that do not count."""
 
 
-def work(side: str, workload: Workload, threads: int) -> None:
+def work(side: str, workload: Workload, threads: int, precision: str) -> None:
     """Answers each line on standard input with one measurement: seconds of a step, GFLOP/s, or bytes."""
     if side == "ours":
-        step = our_step(workload, threads)[1]
-        ceiling = Ceiling(pool.shared(native_driver(), threads), host_target())
+        step = our_step(workload, threads, precision)[1]
+        ceiling = Ceiling(pool.shared(native_driver(), threads), host_target(), precision)
         commands: dict[str, Callable[[], float]] = {"ceiling": lambda: ceiling.rates()[0]}
     else:
-        step, commands = torch_step(workload, threads), {}
+        step, commands = torch_step(workload, threads, precision), {}
     losses: list[float] = []
 
     def timed() -> float:
@@ -52,9 +52,9 @@ def work(side: str, workload: Workload, threads: int) -> None:
 class Side:
     """A process that steps when it is asked to."""
 
-    def __init__(self, side: str, workload: Workload, threads: int) -> None:
+    def __init__(self, side: str, workload: Workload, threads: int, precision: str) -> None:
         command = [sys.executable, "-m", "benchmarks.step", "--side", side, "--workloads", str(workload)]
-        command += ["--threads", str(threads)]
+        command += ["--threads", str(threads), "--precision", precision]
         variables = environment(OMP_NUM_THREADS=str(threads))
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
@@ -75,8 +75,8 @@ class Side:
         self.process.wait()
 
 
-def measure(workload: Workload, steps: int, threads: int, torch: bool) -> dict[str, Any]:
-    sides = {name: Side(name, workload, threads) for name in (("ours", "torch") if torch else ("ours",))}
+def measure(workload: Workload, steps: int, threads: int, torch: bool, precision: str) -> dict[str, Any]:
+    sides = {name: Side(name, workload, threads, precision) for name in (("ours", "torch") if torch else ("ours",))}
     firsts = {name: side.ask("step") for name, side in sides.items()}
     for side in sides.values():
         for _ in range(WARM - 1):
@@ -136,16 +136,19 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="+", type=Workload.parse, metavar="MODEL:SEQUENCESxLENGTH")
     parser.add_argument("--steps", type=int, default=15, help="of each side, after two that do not count")
     parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--side", choices=("ours", "torch"), help="be one of the two processes")
     given = parser.parse_args()
     chosen = given.workloads or [Workload.parse(text) for text in (WORKLOADS[:1] if given.quick else WORKLOADS)]
     if given.side:
-        work(given.side, chosen[0], given.threads)
+        work(given.side, chosen[0], given.threads, given.precision)
         return
-    figures = begin("A full f32 training step: forward, backward, clip, AdamW; dropout 0.1", given.threads)
+    title = f"A full {given.precision} training step: forward, backward, clip, AdamW; dropout 0.1"
+    figures = begin(title, given.threads)
     figures["rows"] = []
     for workload in chosen:
-        figures["rows"].append(measure(workload, 2 if given.quick else given.steps, given.threads, not given.no_torch))
+        steps = 2 if given.quick else given.steps
+        figures["rows"].append(measure(workload, steps, given.threads, not given.no_torch, given.precision))
         show(figures["rows"][-1])
     keep(figures, given.json)
 

@@ -30,8 +30,11 @@ from handloom.graph.reference import NUMPY, evaluate
 from handloom.graph.show import graph_text, topics
 from handloom.graph.unit import Unit
 from handloom.graph.verify import verify_schedule
+from handloom.passes.expand import expand
+from handloom.passes.narrow import narrow
 from handloom.passes.partition import partition
-from handloom.passes.pipeline import prepare
+from handloom.passes.pipeline import PRECISIONS, prepare
+from handloom.passes.prune import prune
 from handloom.passes.schedule import waves
 from handloom.runtime import arena, cache, driver, pool
 from handloom.runtime.program import Amount, Buffer, Call, Program
@@ -57,11 +60,12 @@ def build(
     capacity: Mapping[str, int],
     donated: Sequence[int] = (),
     threads: int | None = None,
+    precision: str = "f32",
 ) -> Executable:
     """The program that computes `outputs`; HANDLOOM_BACKEND=reference runs the graph on NumPy instead."""
     if backend() == "reference":
-        return ReferenceProgram(inputs, outputs)
-    return CompiledProgram(inputs, outputs, capacity, donated, threads)
+        return ReferenceProgram(inputs, outputs if precision == "f32" else narrow(expand(prune(outputs))))
+    return CompiledProgram(inputs, outputs, capacity, donated, threads, precision)
 
 
 def backend() -> str:
@@ -132,9 +136,11 @@ class CompiledProgram:
         capacity: Mapping[str, int],
         donated: Sequence[int],
         threads: int | None,
+        precision: str = "f32",
     ) -> None:
         self.inputs, self.capacity, self.threads = list(inputs), dict(capacity), threads
-        self.outputs = prepare(outputs)
+        self.precision = precision
+        self.outputs = prepare(outputs, precision)
         self.units = partition(self.outputs)
         self.symbols = {
             name for x in self.inputs for size in x.shape if isinstance(size, Size) for name in size.symbols

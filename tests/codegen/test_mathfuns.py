@@ -175,8 +175,8 @@ def test_bf16_rounds_to_nearest_even(library: llvm.Library, lanes: int) -> None:
 def test_native_bf16_agrees() -> None:
     if not choose(llvm.host()[2], *llvm.host()[:2]).bf16_dot:
         pytest.skip("this processor has no bf16 instructions")
-    module = Module()
-    emit_map(module, "native", 16, lambda f, x: mathfuns.to_bf16(f, x, native=True), "i16")
+    module = Module(native_bf16=True)
+    emit_map(module, "native", 16, lambda f, x: mathfuns.to_bf16(f, x), "i16")
     x = samples(20_000)
     np.testing.assert_array_equal(apply(build(module), "native", x, np.uint16), nearest_even(x))
 

@@ -68,7 +68,8 @@ Compiled = tuple[ProductKernel, Any, Any]
 
 @cache
 def compiled(product: Product, level: str | None = None, epilogue: str = "store") -> Compiled:
-    module, here = Module(), target(level)
+    here = target(level)
+    module = Module(native_bf16=here.bf16_dot)
     made: StoreEpilogue = {"store": StoreEpilogue, "bias": BiasEpilogue}.get(
         epilogue, lambda: StoreEpilogue(accumulate=True)
     )()

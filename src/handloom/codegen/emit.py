@@ -83,10 +83,14 @@ def zero(type: str) -> Value:
 
 @dataclass
 class Module:
-    """Functions and the declarations that they need; `text()` is the IR."""
+    """Functions and the declarations that they need; `text()` is the IR.
+
+    native_bf16: the processor rounds to bf16 by an instruction of its own.
+    """
 
     functions: list[str] = field(default_factory=list)
     declarations: dict[str, str] = field(default_factory=dict)
+    native_bf16: bool = False
 
     def declare(self, name: str, returns: str, arguments: Sequence[str]) -> None:
         self.declarations[name] = f"declare {returns} @{name}({', '.join(arguments)})"

@@ -31,7 +31,7 @@ from handloom.codegen.scalars import MEMORY
 from handloom.codegen.signature import Signature
 from handloom.codegen.target import Target
 from handloom.errors import HandloomError
-from handloom.graph.access import Access, access_of, base_of, dense_strides, times
+from handloom.graph.access import Access, access_of, base_of, dense_strides, stored_transposed, times
 from handloom.graph.build import project
 from handloom.graph.node import DTYPES, Dimension, Node, size_value, volume
 from handloom.graph.unit import Unit
@@ -61,7 +61,7 @@ class Lowering:
     def __init__(self, target: Target, materialised: Callable[[Node], bool]) -> None:
         self.target = target
         self.materialised = materialised
-        self.module = Module()
+        self.module = Module(native_bf16=target.bf16_dot)
         self._names: dict[str, str] = {}
         self._known: dict[Any, tuple[str, Any, Any]] = {}
         self.aliases: dict[Node, tuple[Node, Dimension]] = {}
@@ -162,10 +162,10 @@ def _matrix(x: Node, transposed: bool) -> tuple[Access, Dimension, bool]:
     assert access is not None
     rows, columns = access.shape[-2:]
     row_stride, column_stride = access.strides[-2:]
-    if columns == 1 or column_stride == 1:
-        # one row may have any stride, one column needs its rows' stride
-        return access, row_stride if rows != 1 else columns, transposed
-    return access, column_stride, not transposed
+    flipped = stored_transposed(access, transposed)
+    if flipped == transposed:  # one row may have any stride, one column needs its rows' stride
+        return access, row_stride if rows != 1 else columns, flipped
+    return access, column_stride, flipped
 
 
 def _known(size: Dimension) -> int | None:
@@ -182,7 +182,9 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
     batch: Dimension = 1
     for size in dot.shape[:-2]:
         batch = product_of(size, batch)
-    product = Product(ta, tw, _known(m), _known(n), _known(k), unit.row_sums is not None)
+    dtype = "bf16" if dot.attrs.narrow else "f32"
+    wide_b = dot.attrs.narrow and w.base.dtype == "f32"
+    product = Product(ta, tw, _known(m), _known(n), _known(k), unit.row_sums is not None, dtype, wide_b)
     batched = len(dot.shape) > 2
 
     def outside(x: Node) -> bool:

@@ -144,13 +144,14 @@ def polynomial(f: Function, x: Value, coefficients: Sequence[float]) -> Value:
     return y
 
 
-def to_bf16(f: Function, x: Value, *, native: bool = False) -> Value:
+def to_bf16(f: Function, x: Value) -> Value:
     """The bits (i16) of f32 rounded to the nearest bf16, ties to even; NaN stays a quiet NaN.
 
-    `native` uses the processor's instruction (Target.bf16_dot); it differs only in flushing subnormal numbers to zero.
+    Where the processor has an instruction for it (Module.native_bf16) that one is used; it differs only in flushing
+    subnormal numbers to zero.
     """
     half = vector("i16", x.lanes)
-    if native:
+    if f.module.native_bf16 and x.lanes:
         return f.cast("bitcast", f.cast("fptrunc", x, vector("bfloat", x.lanes)), half)
     bits = _bits(f, x)
     sixteen, one = whole(16, bits.type), whole(1, bits.type)

@@ -243,7 +243,7 @@ def _group(
     def load(address: Value) -> Value:
         value = f.masked_load(type, address, mask) if mask is not None else f.load(type, address)
         if layout.group == 2 and element == SCALAR:
-            return mathfuns.to_bf16(f, value, native=layout.target.bf16_dot)
+            return mathfuns.to_bf16(f, value)
         return value
 
     low = load(f.at(source, f.mul(f.mul(group, layout.group), stride), element))
@@ -275,7 +275,7 @@ def _groups(f: Function, layout: Layout, address: Value, left: Value | None) -> 
         else:
             halves.append(f.masked_load(single, part, f.below(f.sub(f.mul(left, 2), i * lanes), lanes)))
     both = f.shuffle(halves[0], halves[1], range(2 * lanes))
-    return f.cast("bitcast", mathfuns.to_bf16(f, both, native=layout.target.bf16_dot), type)
+    return f.cast("bitcast", mathfuns.to_bf16(f, both), type)
 
 
 def reach(layout: Layout) -> int:

@@ -50,6 +50,11 @@ def dense_strides(shape: Sequence[Dimension]) -> tuple[Dimension, ...]:
     return tuple(reversed(strides))
 
 
+def stored_transposed(access: Access, transposed: bool) -> bool:
+    """Whether a matrix that an operation takes as it is (or `transposed`) lies the other way round in memory."""
+    return transposed if access.shape[-1] == 1 or access.strides[-1] == 1 else not transposed
+
+
 def base_of(node: Node) -> Node:
     """The node under the views."""
     while node.op in VIEWS:

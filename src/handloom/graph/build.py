@@ -202,8 +202,8 @@ def sum_to(x: Node, shape: Sequence[Dimension]) -> Node:
     return reshape(reduce("sum", x, axes), shape)
 
 
-def dot(a: Node, b: Node, transpose_a: bool = False, transpose_b: bool = False) -> Node:
-    return make("dot", a, b, attrs=DotAttrs(transpose_a, transpose_b))
+def dot(a: Node, b: Node, transpose_a: bool = False, transpose_b: bool = False, narrow: bool = False) -> Node:
+    return make("dot", a, b, attrs=DotAttrs(transpose_a, transpose_b, narrow))
 
 
 def take(table: Node, ids: Node) -> Node:

@@ -86,10 +86,10 @@ def _max(node: Node, g: Node) -> Cotangents:
 
 def _dot(node: Node, g: Node) -> Cotangents:
     a, w = node.inputs
-    ta, tb = node.attrs.transpose_a, node.attrs.transpose_b
-    da = b.dot(w, g, tb, True) if ta else b.dot(g, w, False, not tb)
-    dw = b.dot(g, a, True, ta) if tb else b.dot(a, g, not ta, False)
-    return da, dw
+    ta, tb, narrow = node.attrs.transpose_a, node.attrs.transpose_b, node.attrs.narrow
+    da = b.dot(w, g, tb, True, narrow) if ta else b.dot(g, w, False, not tb, narrow)
+    dw = b.dot(g, a, True, ta, narrow) if tb else b.dot(a, g, not ta, False, narrow)
+    return b.cast(da, a.dtype), b.cast(dw, w.dtype)
 
 
 def _softmax(node: Node, g: Node) -> Cotangents:

@@ -116,13 +116,14 @@ def _reduce(specs: Sequence[Spec], attrs: Any) -> Spec:
 
 def _dot(specs: Sequence[Spec], attrs: Any) -> Spec:
     a, b = specs
-    if min(len(a.shape), len(b.shape)) < 2 or a.shape[:-2] != b.shape[:-2] or a.dtype != b.dtype:
+    alike = {a.dtype, b.dtype} <= {"f32", "bf16"} if attrs.narrow else a.dtype == b.dtype
+    if min(len(a.shape), len(b.shape)) < 2 or a.shape[:-2] != b.shape[:-2] or not alike:
         raise _fail("dot", specs, "needs two operands of at least 2 axes, equal leading axes and one dtype")
     m, k = a.shape[-2:] if not attrs.transpose_a else a.shape[:-3:-1]
     k2, n = b.shape[-2:] if not attrs.transpose_b else b.shape[:-3:-1]
     if k != k2:
         raise _fail("dot", specs, f"the inner sizes {k} and {k2} differ")
-    return Spec((*a.shape[:-2], m, n), a.dtype)
+    return Spec((*a.shape[:-2], m, n), "f32" if attrs.narrow else a.dtype)
 
 
 def _take(specs: Sequence[Spec], attrs: Any) -> Spec:

@@ -97,10 +97,14 @@ class IotaAttrs:
 
 @dataclass(frozen=True)
 class DotAttrs:
-    """The last two axes are multiplied, the others are batches; an operand may be given transposed."""
+    """The last two axes are multiplied, the others are batches; an operand may be given transposed.
+
+    narrow: operands, f32 or bf16, are rounded to bf16 and multiplied as such, and their products summed in f32.
+    """
 
     transpose_a: bool = False
     transpose_b: bool = False
+    narrow: bool = False
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,9 @@ def _scatter_add(ids: Array, updates: Array, rows: int) -> Array:
     return result
 
 
-def _dot(a: Array, b: Array, node: Node) -> Array:
+def _dot(a: Array, b: Array, node: Node, double: bool) -> Array:
+    if node.attrs.narrow and not double:
+        a, b = round_bf16(a), round_bf16(b)
     a = np.swapaxes(a, -1, -2) if node.attrs.transpose_a else a
     b = np.swapaxes(b, -1, -2) if node.attrs.transpose_b else b
     return np.asarray(a @ b)
@@ -172,7 +174,7 @@ REFERENCE: dict[str, Callable[[Sequence[Array], Node, Env, bool], Any]] = {
     "concatenate": lambda x, node, env, double: np.concatenate(x, node.attrs.axis),
     "sum": lambda x, node, env, double: x[0].sum(node.attrs.axes, keepdims=True, dtype=x[0].dtype),
     "max": lambda x, node, env, double: x[0].max(node.attrs.axes, keepdims=True),
-    "dot": lambda x, node, env, double: _dot(x[0], x[1], node),
+    "dot": lambda x, node, env, double: _dot(x[0], x[1], node, double),
     "take": lambda x, *_: _take(x[0], x[1]),
     "scatter_add": lambda x, node, env, double: _scatter_add(x[0], x[1], size_value(node.attrs.rows, env)),
     "random_uniform": lambda x, node, env, double: _random(x[0], node, env).astype(numpy_dtype("f32", double)),

@@ -27,6 +27,12 @@ def is_loop(node: Node) -> bool:
     return OPS[node.op].kind in ("elementwise", "reduce") or node.op in LOOP_OPS_EXTRA
 
 
+def _under_cast(node: Node) -> Node:
+    """The bf16 tensor that is only widened to be summed, or the node itself."""
+    narrow = node.op == "cast" and node.inputs[0].dtype == "bf16" and node.dtype == "f32"
+    return node.inputs[0] if narrow else node
+
+
 def over_rows(node: Node) -> bool:
     """A sum over all axes but the last: it leaves a loop through partial sums, and no loop reads its own."""
     return node.op == "sum" and node.attrs.axes != (len(node.shape) - 1,)
@@ -72,11 +78,8 @@ class _Partition:
             for x in self.order
             if x.op == "dot" and x.attrs.transpose_a and len(x.shape) == 2 and x.shape[1] != 0
         }
-        return {
-            x: products[x.inputs[0]]
-            for x in self.order
-            if over_rows(x) and x.inputs[0] in products and len(x.shape) == 2
-        }
+        summed = {x: _under_cast(x.inputs[0]) for x in self.order if over_rows(x) and len(x.shape) == 2}
+        return {x: products[tensor] for x, tensor in summed.items() if tensor in products}
 
     # --- what is computed again wherever it is read ---------------------------------------------------------------
 
@@ -98,8 +101,8 @@ class _Partition:
                 sources[node] = frozenset({node})
                 if node not in self.forced:
                     inline.add(node)
-            elif node in self.forced:
-                sources[node] = self._as_source(node)
+            elif node in self.forced or (node.op == "cast" and node.dtype == "bf16"):
+                sources[node] = self._as_source(node)  # rounded in order to be kept small
             elif len(found) <= 1:
                 sources[node] = found
                 inline.add(node)

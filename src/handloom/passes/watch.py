@@ -52,6 +52,17 @@ def expanded(outputs: Sequence[Node]) -> Iterator[Complaint]:
             yield node, "a composite that no kernel claims: it should have been expanded"
 
 
+def narrowed(outputs: Sequence[Node]) -> Iterator[Complaint]:
+    """The operands of narrow products are rounded, but for inputs on the right."""
+    for node in walk(outputs):
+        if node.op == "dot" and node.attrs.narrow:
+            a, w = node.inputs
+            if a.dtype != "bf16":
+                yield node, "the left operand of a narrow product must be bf16"
+            if w.dtype != "bf16" and base_of(w).op != "input":
+                yield node, "the right operand of a narrow product must be bf16 or an input"
+
+
 def legal(outputs: Sequence[Node]) -> Iterator[Complaint]:
     """Only the forms that kernels read; outputs with buffers of their own."""
     for node in walk(outputs):
@@ -104,5 +115,5 @@ def _form(i: int, x: Node, access: Access | None, dense: bool, any_stride: bool 
             yield f"operand {i} is a broadcast, which no product reads"
 
 
-PROMISES: Mapping[str, Promise] = {"prune": pruned, "expand": expanded, "legalise": legal}
+PROMISES: Mapping[str, Promise] = {"prune": pruned, "expand": expanded, "narrow": narrowed, "legalise": legal}
 """By the names of pipeline.PIPELINE."""

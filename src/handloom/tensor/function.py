@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from handloom.compiler import Executable, build
+from handloom.compiler import PRECISIONS, Executable, build
 from handloom.errors import HandloomError, UsageError
 from handloom.graph.node import Dimension, Size, Spec
 from handloom.tensor import tree
@@ -26,7 +26,10 @@ class CompiledFunction:
         capacity: Mapping[str, int],
         donate: Sequence[str],
         threads: int | None,
+        precision: str,
     ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"the precision is {precision!r}; it must be {' or '.join(PRECISIONS)}")
         self.function = function
         self.signature = inspect.signature(function)
         for name in (*symbols, *donate):
@@ -36,6 +39,7 @@ class CompiledFunction:
                 )
         self.symbols, self.capacity, self.donate, self.threads = symbols, dict(capacity), frozenset(donate), threads
         self.program: Executable | None = None
+        self.precision = precision
         self._traced: dict[Any, _Traced] = {}
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
@@ -95,7 +99,7 @@ class CompiledFunction:
             outputs = [node_of(x if isinstance(x, Tensor) else tensor(x)) for x in tree.flatten(result)]
         captured = [array for _, array in trace.captured.values()]
         order = [x for x in trace.inputs if x.attrs.name != "captured"] + [node for node, _ in trace.captured.values()]
-        program = build(order, outputs, self.capacity, donated, self.threads)
+        program = build(order, outputs, self.capacity, donated, self.threads, self.precision)
         return _Traced(program, captured, tree.transform(lambda _: 0, result))
 
 
@@ -113,6 +117,7 @@ def compile(
     capacity: Mapping[str, int] | None = None,
     donate: Sequence[str] = (),
     threads: int | None = None,
+    precision: str = "f32",
 ) -> Any:
     """`function` as a compiled program; also a decorator.
 
@@ -121,11 +126,14 @@ def compile(
     {"batch": {"ids": ("tokens",), "starts": ("sequences+1",)}}; the program then serves every size up to `capacity`,
     {"tokens": 2048, "sequences": 64}. `donate` names arguments whose arrays may be overwritten by results of the same
     shape: state that is replaced, such as parameters. `threads` defaults to the physical cores that may be used.
-    Results are tensors that own their data.
+    `precision` "bf16" rounds the operands of matrix products to bf16 and sums in f32, and stores in bf16 what is only
+    read again by such products and by activations; all else stays f32. Results are tensors that own their data.
     """
     if function is None:
-        return lambda f: compile(f, symbols=symbols, capacity=capacity, donate=donate, threads=threads)
-    return CompiledFunction(function, symbols or {}, capacity or {}, donate, threads)
+        return lambda f: compile(
+            f, symbols=symbols, capacity=capacity, donate=donate, threads=threads, precision=precision
+        )
+    return CompiledFunction(function, symbols or {}, capacity or {}, donate, threads, precision)
 
 
 def _leaf(x: Any) -> Any:

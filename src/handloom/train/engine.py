@@ -58,9 +58,11 @@ class Engine:
         frozen: Iterable[str] = (),
         capacity: Mapping[str, int] | None = None,
         micro_batches: int = 1,
+        precision: str = "f32",
     ) -> None:
         self.model, self.task, self.rule, self.seed = model, task, rule, seed
-        self._clip, self._threads, self._micro_batches = clip, threads, micro_batches
+        self._clip, self._micro_batches = clip, micro_batches
+        self._how: dict[str, Any] = {"threads": threads, "precision": precision}
         self._capacity = dict(capacity or {})
         constant = set(frozen)
         everything = model.parameters()
@@ -174,9 +176,7 @@ class Engine:
         if name not in self._programs:
             shapes = {} if name == "apply" else {"batch": symbols(self.task)}
             room = {} if name == "apply" else self._capacity
-            self._programs[name] = ht.compile(
-                function, symbols=shapes, capacity=room, donate=donate, threads=self._threads
-            )
+            self._programs[name] = ht.compile(function, symbols=shapes, capacity=room, donate=donate, **self._how)
         return self._programs[name]
 
     # -- asking
@@ -211,7 +211,7 @@ class Engine:
         needed = capacity(tokens, min(len(features), EVALUATION_SEQUENCES))
         if self._evaluate is None or any(self._evaluate[0][key] < size for key, size in needed.items()):
             room = {key: max(size, (self._evaluate or ({}, None))[0].get(key, 0)) for key, size in needed.items()}
-            program = ht.compile(self._ask, symbols={"batch": symbols(self.task)}, capacity=room, threads=self._threads)
+            program = ht.compile(self._ask, symbols={"batch": symbols(self.task)}, capacity=room, **self._how)
             self._evaluate = room, program
         return self._evaluate[1]
 
