@@ -112,10 +112,10 @@ def kernels_a_layer(sizes: Sizes) -> dict[str, int]:
     }
 
 
-def measure(workload: Workload, steps: int, threads: int) -> dict[str, Any]:
-    engine, step = our_step(workload, threads)
+def measure(workload: Workload, steps: int, threads: int, precision: str) -> dict[str, Any]:
+    engine, step = our_step(workload, threads, precision)
     workers = pool.shared(native_driver(), threads)
-    ceiling, triad = Ceiling(workers, host_target()), Triad(workers, host_target())
+    ceiling, triad = Ceiling(workers, host_target(), precision), Triad(workers, host_target())
     step()
     step()
     curves = [triad.curve()]
@@ -188,11 +188,12 @@ def main() -> None:
     parser = options(__doc__ or "")
     parser.add_argument("--workload", type=Workload.parse, metavar="MODEL:SEQUENCESxLENGTH")
     parser.add_argument("--steps", type=int, default=9)
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--rows", type=int, default=24, help="kernels to print; --json keeps all")
     given = parser.parse_args()
     workload = given.workload or Workload("MiniLM-L6", *((8, 32) if given.quick else (32, 32)))
     figures = begin("The kernels of a training step against their rooflines", given.threads)
-    figures |= measure(workload, 2 if given.quick else given.steps, given.threads)
+    figures |= measure(workload, 2 if given.quick else given.steps, given.threads, given.precision)
     show(figures, given.rows)
     figures["kernels_a_layer"] = kernels_a_layer(SIZES[workload.model])
     for label, count in figures["kernels_a_layer"].items():

@@ -2,8 +2,8 @@
 
 Forward, backward, global-norm clipping and AdamW, dropout 0.1, all sequences of one length: no padding on either side.
 Ours are the programs that `handloom train` runs; PyTorch's is transformers' BertForSequenceClassification, eager, with
-SDPA and fused AdamW, in bf16 under autocast. Each side has a process of its own; they step in turns, with a ceiling (multiply-adds on registers
-alone) before each of ours, so that whatever else the machine does falls on all of them.
+SDPA and fused AdamW, in bf16 under autocast. Each side has a process of its own; they step in turns, with a ceiling
+(multiply-adds on registers alone) before each of ours, so that whatever else the machine does falls on all of them.
 
     python -m benchmarks.step [--workloads MiniLM-L6:32x32 BERT-base:16x128] [--steps 15] [--no-torch]
 """

@@ -33,7 +33,7 @@ from handloom.graph.verify import verify_schedule
 from handloom.passes.expand import expand
 from handloom.passes.narrow import narrow
 from handloom.passes.partition import partition
-from handloom.passes.pipeline import PRECISIONS, prepare
+from handloom.passes.pipeline import prepare
 from handloom.passes.prune import prune
 from handloom.passes.schedule import waves
 from handloom.runtime import arena, cache, driver, pool

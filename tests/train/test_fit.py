@@ -255,7 +255,7 @@ def test_a_resume_with_other_kernels_is_refused(tiny: Path, tmp_path: Path, monk
     out = tmp_path / "run"
     TextClassifier.from_pretrained(tiny).fit(tiny_bert.opinions(60), out=out, before=False, baselines=False, **FAST)
     (out / "handloom.json").unlink()
-    monkeypatch.setattr("handloom.train.fitting.kernels", lambda: "other")
+    monkeypatch.setattr("handloom.train.fitting.kernels", lambda precision: "other")
     with pytest.raises(HandloomError, match="was trained with kernels"):
         TextClassifier.from_pretrained(tiny).fit(
             tiny_bert.opinions(60), out=out, resume=True, before=False, baselines=False, **FAST
@@ -397,3 +397,19 @@ def test_gradient_of_a_step_is_the_mean_over_its_labels(tiny: Path) -> None:
     # the gradient of the last layer by hand: (softmax − truth)ᵀ · pooled / 8 has rows that cancel for two classes
     np.testing.assert_allclose(step[0], -step[1], atol=1e-6)
     assert np.abs(step).max() > 1e-3
+
+
+def test_a_training_in_bf16_says_so_and_has_the_same_bits(tiny: Path, tmp_path: Path) -> None:
+    rows, found = tiny_bert.opinions(60), []
+    for threads in (1, 2):
+        out = tmp_path / f"run{threads}"
+        model = TextClassifier.from_pretrained(tiny, threads=threads, precision="bf16")
+        model.fit(rows, out=out, before=False, baselines=False, **FAST)
+        assert model.precision == "bf16"
+        about = json.loads((out / "settings.json").read_text())
+        assert about["settings"]["precision"] == "bf16" and about["kernels"].endswith(" bf16")
+        found.append((out / "model.safetensors").read_bytes())
+    assert found[0] == found[1]
+    single = TextClassifier.from_pretrained(tiny).fit(rows, out=tmp_path / "single", **FAST)
+    assert single.precision == "f32" and (tmp_path / "single" / "model.safetensors").read_bytes() != found[0]
+    assert TextClassifier.load(tmp_path / "single").precision == "f32"

@@ -41,6 +41,7 @@ def demo(
         "handloom-demo"
     ),
     threads: options.Threads = None,
+    precision: options.Precision = None,
     offline: options.Offline = False,
     yes: options.Yes = False,
 ) -> None:
@@ -70,7 +71,7 @@ def demo(
     console.print(
         f"{folder}\nA new layer on top of it has to learn the labels; all the rest is adapted.", highlight=False
     )
-    classifier = TextClassifier.from_pretrained(folder, threads=threads)
+    classifier = TextClassifier.from_pretrained(folder, threads=threads, precision=precision or "auto")
     console.rule("[bold]3 · The training")
     with watched(out) as listener:
         classifier.fit(**sets, out=out, overwrite=True, baselines=True, listener=listener, **SETTINGS)

@@ -17,7 +17,7 @@ from handloom.errors import HandloomError
 
 PACKAGES = ("numpy", "llvmlite", "tokenizers", "safetensors", "huggingface_hub", "typer", "rich")
 VARIABLES = (
-    "HANDLOOM_HOME", "HANDLOOM_BACKEND", "HANDLOOM_THREADS", "HANDLOOM_DATA",
+    "HANDLOOM_HOME", "HANDLOOM_BACKEND", "HANDLOOM_THREADS", "HANDLOOM_PRECISION", "HANDLOOM_DATA",
     "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE",
 )  # fmt: skip
 TOLERANCE = 1e-5
@@ -78,6 +78,17 @@ def instructions() -> str:
     chosen = target.choose(triple, cpu, features)
     bf16 = "with" if chosen.bf16_dot else "without"
     return f"{chosen.name}: {chosen.lanes} numbers of 32 bits at once, {bf16} bf16 dot products (LLVM calls it {cpu})"
+
+
+def precision() -> str:
+    """What products are computed in, and the ceilings that decided it."""
+    from handloom import ceilings
+
+    rates = ceilings.measured()
+    asked = os.environ.get("HANDLOOM_PRECISION")
+    why = f"HANDLOOM_PRECISION is {asked}" if asked else "by what registers alone reach"
+    shown = ", ".join(f"{name} {rate:,.0f} GFLOP/s" for name, rate in rates.items())
+    return f"{ceilings.choose()} ({why}: {shown})"
 
 
 def threads() -> str:
@@ -175,6 +186,7 @@ def self_test() -> str:
 LOOKS: dict[str, Callable[[], Any]] = {
     "processor": processor,
     "instructions": instructions,
+    "precision": precision,
     "threads": threads,
     "memory": memory,
     "caches": folders,

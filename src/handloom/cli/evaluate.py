@@ -24,6 +24,7 @@ def evaluate(
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     threads: options.Threads = None,
+    precision: options.Precision = None,
     json: options.Json = False,
 ) -> None:
     """Measure a model on labelled examples.
@@ -37,7 +38,7 @@ def evaluate(
     from handloom.cli.output import print_json
     from handloom.train import estimators
 
-    estimator = estimators.load(model, threads)
+    estimator = estimators.load(model, threads, precision or "auto")
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
     scores = estimator.evaluate(data, **how)
     if json:

@@ -34,6 +34,10 @@ Threads = Annotated[
     int | None,
     opt("N", "Threads to compute with; the result is the same for any number.", OUTPUT, min=1),
 ]
+Precision = Annotated[
+    str | None,
+    opt("auto|f32|bf16", "Matrix products in f32 or bf16; auto: what is faster here.", OUTPUT, default="auto"),
+]
 TextColumn = Annotated[
     str | None,
     opt("NAME", "Column with the text or the words: a name, or a number from 1.", DATA),

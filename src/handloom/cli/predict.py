@@ -28,6 +28,7 @@ def predict(
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     threads: options.Threads = None,
+    precision: options.Precision = None,
     json: options.Json = False,
 ) -> None:
     """Let a model judge texts.
@@ -54,7 +55,7 @@ def predict(
     from handloom.train import estimators
 
     how = options.reading(text_column, None, pair_column, delimiter, encoding)
-    estimator = estimators.load(model, threads)
+    estimator = estimators.load(model, threads, precision or "auto")
     found = estimator.predict_dicts(data or texts, **how)
     if json:
         for row in found:

@@ -93,6 +93,7 @@ def train(
         bool, typer.Option("--overwrite", help="Replace a run folder that is there.", rich_help_panel=OUTPUT)
     ] = False,
     threads: options.Threads = None,
+    precision: options.Precision = None,
     json: options.Json = False,
     offline: options.Offline = False,
     yes: options.Yes = False,
@@ -146,6 +147,7 @@ def train(
         validate_every=validate_every,
         micro_batches=micro_batches,
         threads=threads,
+        precision=precision,
     )
     if clip == 0:
         settings["clip"] = None

@@ -50,7 +50,8 @@ def _over_rows(node: Node) -> bool:
 def _narrowed(node: Node) -> Node | None:
     if node.op != "dot" or node.attrs.narrow or node.dtype != "f32" or len(node.shape) != 2 or not _in_pairs(node):
         return None
-    return b.dot(*node.inputs, node.attrs.transpose_a, node.attrs.transpose_b, narrow=True)
+    a, w = node.inputs
+    return b.dot(a, w, node.attrs.transpose_a, node.attrs.transpose_b, narrow=True)
 
 
 def _in_pairs(node: Node) -> bool:

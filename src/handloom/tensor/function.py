@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from handloom.compiler import PRECISIONS, Executable, build
+from handloom.ceilings import choose
+from handloom.compiler import Executable, build
 from handloom.errors import HandloomError, UsageError
 from handloom.graph.node import Dimension, Size, Spec
 from handloom.tensor import tree
@@ -28,8 +29,6 @@ class CompiledFunction:
         threads: int | None,
         precision: str,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise UsageError(f"the precision is {precision!r}; it must be {' or '.join(PRECISIONS)}")
         self.function = function
         self.signature = inspect.signature(function)
         for name in (*symbols, *donate):
@@ -39,7 +38,7 @@ class CompiledFunction:
                 )
         self.symbols, self.capacity, self.donate, self.threads = symbols, dict(capacity), frozenset(donate), threads
         self.program: Executable | None = None
-        self.precision = precision
+        self.precision = choose(precision)
         self._traced: dict[Any, _Traced] = {}
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
@@ -127,7 +126,8 @@ def compile(
     {"tokens": 2048, "sequences": 64}. `donate` names arguments whose arrays may be overwritten by results of the same
     shape: state that is replaced, such as parameters. `threads` defaults to the physical cores that may be used.
     `precision` "bf16" rounds the operands of matrix products to bf16 and sums in f32, and stores in bf16 what is only
-    read again by such products and by activations; all else stays f32. Results are tensors that own their data.
+    read again by such products and by activations; all else stays f32. "auto" takes what is faster here. Results are
+    tensors that own their data.
     """
     if function is None:
         return lambda f: compile(

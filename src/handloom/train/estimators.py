@@ -39,9 +39,11 @@ class Estimator:
 
     task_name: ClassVar[str] = ""
 
-    def __init__(self, folder: Path, task: Task | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, task: Task | None = None, threads: int | None = None, precision: str = "auto"
+    ) -> None:
         self.folder = folder
-        self.threads = threads
+        self.threads, self.precision = threads, precision
         self.tokenizer = Tokenizer.load(folder)
         self.config: EncoderConfig = load_config(folder)
         self.task: Task | None = None
@@ -59,22 +61,27 @@ class Estimator:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | os.PathLike[str], *, task: Task | None = None, threads: int | None = None, **where: Any
-    ) -> Any:
+        cls, name: str | os.PathLike[str], *, task: Task | None = None, threads: int | None = None,
+        precision: str = "auto", **where: Any,
+    ) -> Any:  # fmt: skip
         """From a folder, a name of the catalogue (`minilm-l6`), or `owner/name` on the hub.
 
         A folder that was trained for this task can predict at once and is trained further by `fit`; any other encoder
-        gets a new head. task: an instance of your own task class, for a folder that was trained with it.
+        gets a new head. task: an instance of your own task class, for a folder that was trained with it. precision: of
+        matrix products, "f32", "bf16", or "auto" for what is faster on this machine.
         """
-        return cls(find_folder(name, **where), task, threads)
+        return cls(find_folder(name, **where), task, threads, precision)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], *, task: Task | None = None, threads: int | None = None) -> Any:
+    def load(
+        cls, folder: str | os.PathLike[str], *, task: Task | None = None, threads: int | None = None,
+        precision: str = "auto",
+    ) -> Any:  # fmt: skip
         """A folder that `save` or `fit` wrote; HandloomError if it was not trained for this."""
         place = Path(folder)
         if not place.is_dir():
             raise HandloomError(f"{place} is not a folder; a trained model is a folder with config.json and weights")
-        found = cls(place, task, threads)
+        found = cls(place, task, threads, precision)
         if found.model is None:
             raise HandloomError(f"{place} holds no model that was trained for {cls.task_name}")
         return found
@@ -103,6 +110,8 @@ class Estimator:
         if about is not None:
             if about.get("task") != self.task_name and task is None:
                 return
+            if self.precision == "auto" and (about.get("settings") or {}).get("precision") == "f32":
+                self.precision = "f32"  # trained so, and measured so
             self.max_length, self.long = (
                 int(about.get("max_length", self.max_length)),
                 str(about.get("long", self.long)),
@@ -172,6 +181,7 @@ class Estimator:
         reading = {key: options.pop(key) for key in READING if options.get(key) is not None}
         options = {key: value for key, value in options.items() if key not in READING}
         options.setdefault("threads", self.threads)
+        options.setdefault("precision", self.precision)
         settings = Settings.of(**options)
         Fit(self, settings, reading, task, listener, before, baselines).run(
             {"train": train, "valid": valid, "test": test}, out, overwrite, resume
@@ -205,7 +215,7 @@ class Estimator:
         scores, _ = self.judge(self.engine(), task, dataset.examples, seed)
         if before and self._base is not None and (base := Path(self._base["folder"])).is_dir():
             untrained, _, _ = modeling.build(base, task, int(self._base["seed"]))
-            engine = Engine(untrained, task, threads=self.threads)
+            engine = Engine(untrained, task, threads=self.threads, precision=self.precision)
             scores.before, _ = self.judge(engine, task, dataset.examples, seed)
         return scores
 
@@ -271,7 +281,7 @@ class Estimator:
         """The engine that evaluates and predicts with the present weights."""
         model, task = self._ready()
         if self._engine is None:
-            self._engine = Engine(model, task, threads=self.threads)
+            self._engine = Engine(model, task, threads=self.threads, precision=self.precision)
         return self._engine
 
     def trained(self, model: Module, config: EncoderConfig, task: Task, base: dict[str, Any]) -> None:
@@ -355,7 +365,7 @@ def find_folder(name: str | os.PathLike[str], **where: Any) -> Path:
     return model_folder(os.fspath(name), **where)
 
 
-def load(folder: str | os.PathLike[str], threads: int | None = None) -> Estimator:
+def load(folder: str | os.PathLike[str], threads: int | None = None, precision: str = "auto") -> Estimator:
     """A trained model, whatever its task."""
     place = Path(folder)
     if not place.is_dir():
@@ -364,7 +374,7 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Estimato
     name = about["task"] if about else load_config(place).head
     if name not in ESTIMATORS:
         raise HandloomError(f"{place} holds no model trained for one of: {', '.join(ESTIMATORS)}")
-    return ESTIMATORS[name].load(place, threads=threads)  # type: ignore[no-any-return]
+    return ESTIMATORS[name].load(place, threads=threads, precision=precision)  # type: ignore[no-any-return]
 
 
 def resume(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handloom.ceilings import choose
 from handloom.compiler import backend, target
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import EncoderConfig
@@ -57,7 +58,9 @@ class Fit:
         before: bool,
         baselines: bool | None,
     ) -> None:
-        self.estimator, self.settings, self.reading = estimator, settings, reading
+        self.estimator, self.reading = estimator, reading
+        # decided here, so that it is written down with the run
+        self.settings = replace(settings, precision=choose(settings.precision))
         self.own_task, self.before, self.baselines = task, before, baselines
         self.listener: Listener = listener or Console()
 
@@ -103,7 +106,7 @@ class Fit:
             "reading": self.reading,
             "data": described,
             "continued": self.estimator.continued,
-            "kernels": kernels(),
+            "kernels": kernels(self.settings.precision),
             "before": self.before,
             "baselines": self.baselines,
         }
@@ -141,6 +144,7 @@ class Fit:
             scores, _ = estimator.judge_encoded(engine, task, measured.examples, encoded[name], settings.seed)
             scores.before = self._before(engine, task, measured, encoded[name], model, trained)
         model.load(trained)
+        estimator.precision = settings.precision
         estimator.trained(model, prepared.config, task, self._base())
         estimator.scores = scores
         estimator.baselines = self._baselines(sets, task, measured, run)
@@ -175,6 +179,7 @@ class Fit:
             frozen=prepared.frozen,
             capacity=plan.capacity(settings.micro_batches),
             micro_batches=settings.micro_batches,
+            precision=settings.precision,
         )
         validate = None
         if sets.valid is not None:
@@ -256,9 +261,9 @@ class Fit:
             self.listener(Progress("note", text=note))
 
 
-def kernels() -> str:
+def kernels(precision: str) -> str:
     """What computes: a resume must do it with the same, or the bits would differ."""
-    return f"{target().name} f32" if backend() == "compiled" else "reference"
+    return f"{target().name if backend() == 'compiled' else 'reference'} {precision}"
 
 
 def _data_line(entry: dict[str, Any]) -> str:

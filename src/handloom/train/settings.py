@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from handloom.ceilings import CHOICES
 from handloom.errors import UsageError
 from handloom.text.windows import HOW
 from handloom.train.optimisers import OPTIMISERS
@@ -26,7 +27,7 @@ class Settings:
     task's own. patience: validations without improvement before stopping, None for never. validate_every: steps between
     validations beside those after each epoch. freeze: "embeddings", a number of layers (with the embeddings), or
     "all-but-head". max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical
-    cores.
+    cores. precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this machine.
     """
 
     epochs: float = 3
@@ -50,6 +51,7 @@ class Settings:
     long: str = "windows"
     seed: int = 0
     threads: int | None = None
+    precision: str = "auto"
     keep: str = "best"
 
     def __post_init__(self) -> None:
@@ -61,6 +63,7 @@ class Settings:
         _one_of("schedule", self.schedule, SHAPES)
         _one_of("long", self.long, HOW)
         _one_of("keep", self.keep, ("best", "last"))
+        _one_of("precision", self.precision, CHOICES)
         for name in ("batch_size", "batch_tokens", "micro_batches", "validate_every", "threads"):
             _whole(name, getattr(self, name), 1)
         for name, least in (("max_length", 4), ("patience", 0), ("seed", 0)):
