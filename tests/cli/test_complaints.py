@@ -30,7 +30,7 @@ TRAIN = ["train", "text-classification", "--model", "minilm-l6", "--out", "runs/
         ([*TRAIN, "train.csv", "--optimizer", "adamv"], 2, ["adamv", "adamw"]),
         ([*TRAIN, "train.csv", "--class-weights", "pos=heavy"], 2, ["pos=heavy", "spam=2"]),
         ([*TRAIN, "train.csv", "--class-weights", "nice=2"], 2, ["nice", "neg, pos"]),
-        ([*TRAIN, "train.csv", "--batch-size", "4", "--batch-tokens", "99"], 2, ["batch_size", "batch_tokens"]),
+        ([*TRAIN, "train.csv", "--batch-size", "4", "--batch-tokens", "99"], 2, ["--batch-size or --batch-tokens"]),
         (["train", "text-clasification", "--train", "train.csv", "--out", "x"], 2, ["text-classification"]),
         (["train", "text-classification", "--train", "train.csv"], 2, ["--out"]),
         ([*TRAIN, "trian.csv"], 1, ["trian.csv", "train.csv"]),

@@ -18,6 +18,7 @@ from handloom.codegen.emit import Function, Module, Value, number, vector
 from handloom.codegen.target import Target, choose
 from handloom.graph.attention_reference import attention, attention_backward, visible
 from handloom.graph.ops import AttentionAttrs
+from handloom.graph.reference import round_bf16
 
 LENGTHS = (1, 2, 15, 16, 17, 0, 40, 130)
 STATE = np.array([11, 22, 33, 44], np.uint32)
@@ -61,10 +62,13 @@ class Compiled:
 
 
 @cache
-def compiled(case: AttentionAttrs, level: str | None = None, hook: ScoreHook | None = None) -> Compiled:
-    target, module = host(level), Module()
-    forward = emit_attention(module, "forward", case, target, hook)
-    backward = emit_attention_backward(module, "backward", case, target, hook)
+def compiled(
+    case: AttentionAttrs, level: str | None = None, hook: ScoreHook | None = None, dtype: str = "f32"
+) -> Compiled:
+    target = host(level)
+    module = Module(native_bf16=target.bf16_dot)
+    forward = emit_attention(module, "forward", case, target, hook, dtype)
+    backward = emit_attention_backward(module, "backward", case, target, hook, dtype)
     code = llvm.compile_object(module.text(), target.cpu, target.features)
     return Compiled(forward, backward, llvm.load({"attention": code}))
 
@@ -74,24 +78,31 @@ class Guarded:
 
     def __init__(self, values: np.ndarray, gap: int) -> None:
         rows, columns = values.shape
-        self.flat = np.full(2 * PAD + rows * (columns + gap), GUARD, np.float32)
+        self.flat = np.full(2 * PAD + rows * (columns + gap), GUARD if values.dtype == np.float32 else 77, values.dtype)
         inner = self.flat[PAD : PAD + rows * (columns + gap)].reshape(rows, columns + gap)
         self.view, self.stride = inner[:, :columns], columns + gap
         self.view[:] = values
 
     def check(self) -> None:
-        copy = self.flat.copy()
+        copy, guard = self.flat.copy(), self.flat[0]
         rows = copy[PAD : len(copy) - PAD].reshape(self.view.shape[0], -1)
-        rows[:, : self.view.shape[1]] = GUARD
-        assert np.all(copy == GUARD), "written outside of the result"
+        rows[:, : self.view.shape[1]] = guard
+        assert np.all(copy == guard) and guard in (GUARD, 77), "written outside of the result"
 
 
 def run(
-    kernel: AttentionKernel, library: llvm.Library, arrays: dict[str, np.ndarray], results: Sequence[str], gap: int = 5
+    kernel: AttentionKernel,
+    library: llvm.Library,
+    arrays: dict[str, np.ndarray],
+    results: Sequence[str],
+    gap: int = 5,
+    dtype: str = "f32",
 ) -> None:
     """Runs all tasks, the last one first; `results` are overwritten in `arrays`. Guards are checked."""
     starts, key_starts = arrays["starts"], arrays["key_starts"]
-    held = {n: Guarded(a, 0 if n == "log_sum" else gap) for n, a in arrays.items() if a.dtype == np.float32}
+    given = {n: a for n, a in arrays.items() if a.dtype == np.float32}
+    narrow = {n for n in given if dtype == "bf16" and n != "log_sum"}
+    held = {n: Guarded(bits(a) if n in narrow else a, 0 if n == "log_sum" else gap) for n, a in given.items()}
     slots = []
     for name in kernel.slots:
         if name == "site":
@@ -112,7 +123,16 @@ def run(
     for name, guarded in held.items():
         guarded.check()
         if name in results:
-            arrays[name][:] = guarded.view
+            arrays[name][:] = values(guarded.view) if name in narrow else guarded.view
+
+
+def bits(x: np.ndarray) -> np.ndarray:
+    """Of rounded values."""
+    return (np.ascontiguousarray(x).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def values(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def problem(
@@ -131,10 +151,10 @@ def problem(
     return arrays | {"starts": starts, "key_starts": key_starts, "state": STATE}
 
 
-def both(case: AttentionAttrs, arrays: dict[str, np.ndarray], level: str | None = None) -> None:
-    code = compiled(case, level)
-    run(code.forward, code.library, arrays, ("out", "log_sum"))
-    run(code.backward, code.library, arrays, ("dq", "dk", "dv"))
+def both(case: AttentionAttrs, arrays: dict[str, np.ndarray], level: str | None = None, dtype: str = "f32") -> None:
+    code = compiled(case, level, dtype=dtype)
+    run(code.forward, code.library, arrays, ("out", "log_sum"), dtype=dtype)
+    run(code.backward, code.library, arrays, ("dq", "dk", "dv"), dtype=dtype)
 
 
 def truth(case: AttentionAttrs, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -162,6 +182,22 @@ def test_narrower_vectors(name: str) -> None:
     arrays = problem(CASES[name], LENGTHS)
     both(CASES[name], arrays, "avx2")
     close(arrays, truth(CASES[name], arrays))
+
+
+@pytest.mark.parametrize("level", [None, "avx2"])
+@pytest.mark.parametrize("name", list(CASES))
+def test_operands_and_results_in_bf16(name: str, level: str | None) -> None:
+    """Against float64 on the rounded operands: the results are rounded once, and `out` once more for the gradients."""
+    if level and name not in ("7", "64", "everything"):
+        return
+    arrays = problem(CASES[name], LENGTHS)
+    for operand in ("q", "k", "v", "dout"):
+        arrays[operand] = round_bf16(arrays[operand])
+    both(CASES[name], arrays, level, dtype="bf16")
+    for result, want in truth(CASES[name], arrays).items():
+        rough = 2.0**-8 if result != "log_sum" else 2e-5
+        atol = 6e-6 if result in ("out", "log_sum") else 2.0**-7 * float(np.abs(want).max()) + 6e-6
+        np.testing.assert_allclose(arrays[result], want, rtol=rough, atol=atol, err_msg=result)
 
 
 @pytest.mark.parametrize("name", ["32", "causal", "causal window", "dropout"])

@@ -413,3 +413,11 @@ def test_a_training_in_bf16_says_so_and_has_the_same_bits(tiny: Path, tmp_path: 
     single = TextClassifier.from_pretrained(tiny).fit(rows, out=tmp_path / "single", **FAST)
     assert single.precision == "f32" and (tmp_path / "single" / "model.safetensors").read_bytes() != found[0]
     assert TextClassifier.load(tmp_path / "single").precision == "f32"
+
+
+def test_texts_that_are_measured_on_and_trained_on_are_told_of(tiny: Path) -> None:
+    rows, said = tiny_bert.opinions(60), []
+    TextClassifier.from_pretrained(tiny).fit(
+        rows, valid=rows[:12], before=False, listener=lambda event: said.append(event.text), **FAST
+    )
+    assert any("of the 12 texts in validation are in train, too" in text for text in said)

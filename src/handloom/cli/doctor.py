@@ -124,7 +124,7 @@ def folders() -> dict[str, str]:
     found = {"home": f"{root} (HANDLOOM_HOME moves it)"}
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []:
         count, size = used(folder)
-        found[folder.name] = f"{size / 1e6:.1f} MB in {count} files"
+        found[folder.name] = f"{size / 1e6:.1f} MB in {count} {'file' if count == 1 else 'files'}"
     return found
 
 

@@ -45,7 +45,7 @@ def usage_message(error: typer.BadParameter) -> str:
 def os_message(error: OSError) -> str:
     where = f": {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-        return f"the disk is full{where}; what was saved before is untouched"
+        return f"there is no room left on the disk{where}; what was saved before is untouched"
     return f"{error.strerror or error}{where}"
 
 

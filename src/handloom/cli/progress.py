@@ -35,7 +35,7 @@ class Bar:
                 epochs=event.epochs,
                 loss=event.loss,
                 speed=f"{event.tokens_per_second:,.0f} tokens/s",
-                left=duration(event.eta),
+                left="?" if event.eta is None else duration(event.eta),
             )
             self.bar.start()
         elif event.kind == "validation":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -151,12 +153,26 @@ def train(
     )
     if clip == 0:
         settings["clip"] = None
-    Settings.of(**settings)  # refuses what makes no sense before anything is read or downloaded
+    try:  # what makes no sense is refused before anything is read or downloaded
+        Settings.of(**settings)
+    except UsageError as error:
+        raise UsageError(as_options(str(error), settings)) from None
     estimator = estimators.ESTIMATORS[task].from_pretrained(model_folder(model, offline, yes))
     reading = options.reading(text_column, label_column, pair_column, delimiter, encoding)
     with watched(out) as listener:
         estimator.fit(train, valid, test, out=out, overwrite=overwrite, listener=listener, **reading, **settings)
     report(estimator, out, json)
+
+
+def as_options(message: str, settings: Iterable[str]) -> str:
+    """A message about settings as the command line calls them.
+
+    >>> as_options("batch_size is 0; it must be 1 or more", ["batch_size"])
+    '--batch-size is 0; it must be 1 or more'
+    """
+    for name in settings:
+        message = re.sub(rf"(?<![\w'-]){name}(?= is |$| or )", "--" + name.replace("_", "-"), message)
+    return message
 
 
 def weights(written: str | None) -> str | dict[str, float] | None:

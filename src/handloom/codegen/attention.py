@@ -14,6 +14,7 @@ from handloom.codegen.attention_parts import (
     Row,
     ScoreHook,
     Slots,
+    Stage,
     check,
     head_rows,
     load_extent,
@@ -21,6 +22,7 @@ from handloom.codegen.attention_parts import (
     random_source,
     round_up,
     row_stride,
+    staged_bytes,
     tile_range,
     whole_vectors,
 )
@@ -47,9 +49,17 @@ FORWARD_SLOTS = (
 
 
 def emit_attention(
-    module: Module, name: str, options: AttentionLike, target: Target, hook: ScoreHook | None = None
+    module: Module,
+    name: str,
+    options: AttentionLike,
+    target: Target,
+    hook: ScoreHook | None = None,
+    dtype: str = "f32",
 ) -> AttentionKernel:
-    """Adds `void @name(ptr args, i64 task, ptr scratch)` to the module; task = sequence · heads + head."""
+    """Adds `void @name(ptr args, i64 task, ptr scratch)` to the module; task = sequence · heads + head.
+
+    dtype: of q, k, v and the result in memory; the arithmetic is f32's.
+    """
     check(options)
     shape = shape_for(name, options.head_size, target)
     transpose, wide = emit_transpose(module, shape), emit_wide(module, shape)
@@ -61,11 +71,12 @@ def emit_attention(
     head = f.urem(task, options.heads)
     extent = load_extent(f, slots, f.udiv(task, options.heads), shape.lanes)
     key_head = f.udiv(head, options.heads // options.key_value_heads)
-    q, out = (head_rows(f, slots, n, extent.first_query, head, options.head_size) for n in ("q", "out"))
-    k, v = (head_rows(f, slots, n, extent.first_key, key_head, options.head_size) for n in ("k", "v"))
+    size = options.head_size
+    q, out = (head_rows(f, slots, n, extent.first_query, head, size, dtype) for n in ("q", "out"))
+    k, v = (head_rows(f, slots, n, extent.first_key, key_head, size, dtype) for n in ("k", "v"))
     source = random_source(f, slots) if options.dropout else None
 
-    # scratch: random words[64], factors[16], tops[n], totals[n], scores[ROWS][stride], panels
+    # scratch: random words[64], factors[16], tops[n], totals[n], scores[ROWS][stride], panels, staged rows
     line = round_up(f, extent.n, 16)
     factors = f.at(scratch, random.BLOCK, "i32")
     tops = f.at(factors, 16, "float")
@@ -74,6 +85,9 @@ def emit_attention(
     panels = f.at(scores, f.mul(extent.stride, ROWS), "float")
     prefetch(f, shape, extent.m, [k, v], [])
     prefetch(f, shape, extent.n, [q], [out])
+    stage = Stage(f, shape, dtype, f.at(panels, f.mul(extent.padded, size), "float"))
+    k, v, q = (stage.rows(x, count) for x, count in ((k, extent.m), (v, extent.m), (q, extent.n)))
+    result, out = out, stage.rows(out, extent.n, read=False)
     call(f, transpose, k.base, k.stride, extent.m, extent.padded, panels)
 
     def tile(start: Value, rows: Value) -> None:
@@ -97,12 +111,14 @@ def emit_attention(
         by_rows(f, rows, lambda r: call(f, f"{narrow}{r}", *matrices, count, factors))
 
     even_tiles(f, extent.n, ROWS, tile)
+    stage.put_back(out, result, extent.n)
     _store_log_sums(f, shape, options, extent, slots.pointer("log_sum"), head, tops, totals)
     f.finish()
 
     def scratch_bytes(queries: int, keys: int) -> int:
         panel_floats = whole_vectors(keys, shape.lanes) * options.head_size
-        return 4 * (random.BLOCK + 16 + 2 * whole_vectors(queries) + ROWS * row_stride(keys) + panel_floats)
+        own = random.BLOCK + 16 + 2 * whole_vectors(queries) + ROWS * row_stride(keys) + panel_floats
+        return 4 * own + staged_bytes(dtype, shape, keys, keys, queries, queries)
 
     return AttentionKernel(name, names, options, options.heads, 2, scratch_bytes)
 

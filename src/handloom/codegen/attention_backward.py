@@ -14,12 +14,14 @@ from handloom.codegen.attention_parts import (
     Rows,
     ScoreHook,
     Slots,
+    Stage,
     check,
     head_rows,
     load_extent,
     prefetch,
     random_source,
     row_stride,
+    staged_bytes,
     tile_range,
     whole_vectors,
 )
@@ -51,11 +53,17 @@ BACKWARD_SLOTS = (
 
 
 def emit_attention_backward(
-    module: Module, name: str, options: AttentionLike, target: Target, hook: ScoreHook | None = None
+    module: Module,
+    name: str,
+    options: AttentionLike,
+    target: Target,
+    hook: ScoreHook | None = None,
+    dtype: str = "f32",
 ) -> AttentionKernel:
     """Adds `void @name(ptr args, i64 task, ptr scratch)`; task = sequence · key_value_heads + key head.
 
-    Every row of dq, dk and dv that belongs to a sequence is written; what was there does not matter.
+    Every row of dq, dk and dv that belongs to a sequence is written; what was there does not matter. dtype: of all
+    operands and results but log_sum in memory; the arithmetic is f32's.
     """
     check(options)
     shape, size = shape_for(name, options.head_size, target), options.head_size
@@ -68,16 +76,21 @@ def emit_attention_backward(
     slots = Slots(f, args, names)
     key_head = f.urem(task, options.key_value_heads)
     extent = load_extent(f, slots, f.udiv(task, options.key_value_heads), shape.lanes)
-    k, v, dk, dv = (head_rows(f, slots, n, extent.first_key, key_head, size) for n in ("k", "v", "dk", "dv"))
+    k, v, dk, dv = (head_rows(f, slots, n, extent.first_key, key_head, size, dtype) for n in ("k", "v", "dk", "dv"))
     log_sum = slots.pointer("log_sum")
     source = random_source(f, slots) if options.dropout else None
 
-    # scratch: random words[64], probabilities[QUERIES][stride], slopes[QUERIES][stride], panels of k, panels of v
+    # scratch: random words[64], probabilities[QUERIES][stride], slopes[QUERIES][stride], panels of k, panels of v,
+    # staged rows
     probabilities = f.at(scratch, random.BLOCK, "i32")
     slopes = f.at(probabilities, f.mul(extent.stride, QUERIES), "float")
     key_panels = f.at(slopes, f.mul(extent.stride, QUERIES), "float")
     value_panels = f.at(key_panels, f.mul(extent.padded, size), "float")
     prefetch(f, shape, extent.m, [k, v], [dk, dv])
+    stage = Stage(f, shape, dtype, f.at(value_panels, f.mul(extent.padded, size), "float"))
+    results = (dk, dv)
+    k, v = (stage.rows(x, extent.m) for x in (k, v))
+    dk, dv = (stage.rows(x, extent.m, read=False) for x in results)
     call(f, transpose, k.base, k.stride, extent.m, extent.padded, key_panels)
     call(f, transpose, v.base, v.stride, extent.m, extent.padded, value_panels)
     for rows in (dk, dv):
@@ -85,8 +98,12 @@ def emit_attention_backward(
 
     def one_head(index: Value, _: list[Value]) -> None:
         head = f.add(f.mul(key_head, options.heads // options.key_value_heads), index)
-        q, out, dout, dq = (head_rows(f, slots, n, extent.first_query, head, size) for n in ("q", "out", "dout", "dq"))
-        prefetch(f, shape, extent.n, [q, out, dout], [dq])
+        names = ("q", "out", "dout", "dq")
+        given = [head_rows(f, slots, n, extent.first_query, head, size, dtype) for n in names]
+        prefetch(f, shape, extent.n, given[:3], given[3:])
+        own = stage.fork()  # the next head takes the same room
+        q, out, dout = (own.rows(x, extent.n) for x in given[:3])
+        dq = own.rows(given[3], extent.n, read=False)
 
         def block(begin: Value, length: Value) -> None:
             first, high, last = tile_range(f, options, extent, begin, length, shape.lanes)
@@ -134,12 +151,16 @@ def emit_attention_backward(
             even_tiles(f, f.sub(high, first), ROWS, keys)
 
         even_tiles(f, extent.n, QUERIES, block)
+        own.put_back(dq, given[3], extent.n)
 
     f.loop(0, options.heads // options.key_value_heads, 1, one_head, unroll=False)
+    for rows, result in zip((dk, dv), results, strict=True):
+        stage.put_back(rows, result, extent.m)
     f.finish()
 
     def scratch_bytes(queries: int, keys: int) -> int:
-        return 4 * (random.BLOCK + 2 * QUERIES * row_stride(keys) + 2 * whole_vectors(keys, shape.lanes) * size)
+        own = random.BLOCK + 2 * QUERIES * row_stride(keys) + 2 * whole_vectors(keys, shape.lanes) * size
+        return 4 * own + staged_bytes(dtype, shape, *[keys] * 4, *[queries] * 4)
 
     return AttentionKernel(name, names, options, options.key_value_heads, 5, scratch_bytes)
 

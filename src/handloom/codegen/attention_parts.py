@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from handloom.codegen import philox
-from handloom.codegen.attention_tiles import Shape
-from handloom.codegen.emit import Function, Value, integer, iota, number, splat_constant, vector
+from handloom.codegen.attention_tiles import Shape, call, emit_round, emit_widen
+from handloom.codegen.emit import SIZES, Function, Value, integer, iota, number, splat_constant, vector
+from handloom.codegen.scalars import MEMORY
 from handloom.graph import philox as random
 from handloom.graph.attention_reference import AttentionLike
 
@@ -24,9 +26,9 @@ Step = Callable[[Value, list[Value], Value | None], list[Value]]
 class AttentionKernel:
     """What a caller has to know of an emitted kernel `void @name(ptr args, i64 task, ptr scratch)`.
 
-    slots: the names of the 64-bit arguments in their order: addresses of f32 (starts, key_starts: i32; state: u32[4])
-    and row strides counted in elements. "state" and "site" are there only with dropout: the options' own site does not
-    count, so that layers share a kernel. A hook's own slots follow.
+    slots: the names of the 64-bit arguments in their order: addresses of f32 or bf16 (log_sum: f32; starts, key_starts:
+    i32; state: u32[4]) and row strides counted in elements. "state" and "site" are there only with dropout: the
+    options' own site does not count, so that layers share a kernel. A hook's own slots follow.
     log_sum is [tokens, heads] without gaps.
     """
 
@@ -94,9 +96,45 @@ class Rows:
     f: Function
     base: Value
     stride: Value
+    element: str = "float"
 
     def at(self, row: Value) -> Value:
-        return self.f.at(self.base, self.f.mul(row, self.stride), "float")
+        return self.f.at(self.base, self.f.mul(row, self.stride), self.element)
+
+
+class Stage:
+    """Rows of bf16 as f32 in scratch, one behind the other: what the parts of attention work on. Rows of f32 stay where
+    they are."""
+
+    def __init__(self, f: Function, shape: Shape, dtype: str, room: Value) -> None:
+        """room: scratch for `STAGED` times as many rows as are staged at once."""
+        self.f, self.shape, self.narrow, self._room = f, shape, dtype == "bf16", room
+        if self.narrow:
+            self._widen, self._round = emit_widen(f.module, shape), emit_round(f.module, shape)
+
+    def rows(self, given: Rows, count: Value, *, read: bool = True) -> Rows:
+        """The rows to work on: `given`, or a copy (with `read`, of what is in them)."""
+        if not self.narrow:
+            return given
+        f, place = self.f, self._room
+        self._room = f.at(place, f.mul(round_up(f, count, 16), self.shape.head_size), "float")
+        if read:
+            call(f, self._widen, given.base, given.stride, count, place)
+        return Rows(f, place, integer(self.shape.head_size))
+
+    def fork(self) -> Stage:
+        """A stage whose rows begin where the next of this one would."""
+        return copy(self)
+
+    def put_back(self, rows: Rows, given: Rows, count: Value) -> None:
+        """Stores the rows that have been worked on."""
+        if self.narrow:
+            call(self.f, self._round, rows.base, count, given.base, given.stride)
+
+
+def staged_bytes(dtype: str, shape: Shape, *counts: int) -> int:
+    """Scratch for rows that are staged."""
+    return sum(4 * whole_vectors(count) * shape.head_size for count in counts) if dtype == "bf16" else 0
 
 
 @dataclass(frozen=True)
@@ -123,9 +161,12 @@ def load_extent(f: Function, slots: Slots, sequence: Value, lanes: int) -> Exten
     return Extent(first_query, first_key, n, m, round_up(f, m, lanes), f.mul(lines, 16))
 
 
-def head_rows(f: Function, slots: Slots, name: str, first: Value, head: Value, head_size: int) -> Rows:
-    stride = slots.size(f"{name}_stride")
-    return Rows(f, f.at(slots.pointer(name), f.add(f.mul(first, stride), f.mul(head, head_size)), "float"), stride)
+def head_rows(
+    f: Function, slots: Slots, name: str, first: Value, head: Value, head_size: int, dtype: str = "f32"
+) -> Rows:
+    stride, element = slots.size(f"{name}_stride"), MEMORY[dtype]
+    start = f.at(slots.pointer(name), f.add(f.mul(first, stride), f.mul(head, head_size)), element)
+    return Rows(f, start, stride, element)
 
 
 PREFETCHED = 128
@@ -138,9 +179,9 @@ def prefetch(f: Function, shape: Shape, count: Value, reads: Sequence[Rows], wri
     def row(i: Value, _: list[Value]) -> None:
         for write, several in enumerate((reads, writes)):
             for rows in several:
-                for start in range(0, shape.head_size, 16):
+                for start in range(0, shape.head_size, 64 // SIZES[rows.element]):
                     flags = [integer(flag, "i32") for flag in (write, 3, 1)]
-                    f.call("llvm.prefetch.p0", "void", f.at(rows.at(i), start, "float"), *flags)
+                    f.call("llvm.prefetch.p0", "void", f.at(rows.at(i), start, rows.element), *flags)
 
     f.loop(0, f.smin(count, PREFETCHED), 1, row, unroll=False)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from handloom.codegen import scalars
 from handloom.codegen.emit import Function, Module, Value, integer, vector, zero
 from handloom.codegen.target import Target
 
@@ -67,6 +68,42 @@ def store_part(f: Function, shape: Shape, value: Value, row: Value, start: int) 
         f.store(value, address)
     else:
         f.masked_store(value, address, mask)
+
+
+def emit_widen(module: Module, shape: Shape) -> str:
+    """void (ptr rows, i64 stride, i64 count, ptr to): rows of bf16 as f32 [count][head_size]; returns its name."""
+    name = f"{shape.name}_widen"
+    parameters = [("ptr", "rows"), ("i64", "stride"), ("i64", "count"), ("ptr", "to")]
+    f = Function(module, name, parameters, **LOCAL)
+    rows, stride, count, to = f.parameters
+
+    def row(i: Value, _: list[Value]) -> None:
+        source, place = f.at(rows, f.mul(i, stride), "i16"), f.at(to, f.mul(i, shape.head_size), "float")
+        for start in range(0, shape.head_size, shape.lanes):
+            mask = tail_mask(shape.lanes, shape.head_size - start)
+            store_part(f, shape, scalars.load(f, "bf16", shape.lanes, f.at(source, start, "i16"), mask), place, start)
+
+    f.loop(0, count, 1, row, unroll=False)
+    f.finish()
+    return name
+
+
+def emit_round(module: Module, shape: Shape) -> str:
+    """void (ptr from, i64 count, ptr rows, i64 stride): f32 [count][head_size] as rows of bf16; returns its name."""
+    name = f"{shape.name}_round"
+    parameters = [("ptr", "from"), ("i64", "count"), ("ptr", "rows"), ("i64", "stride")]
+    f = Function(module, name, parameters, **LOCAL)
+    source, count, rows, stride = f.parameters
+
+    def row(i: Value, _: list[Value]) -> None:
+        place, line = f.at(rows, f.mul(i, stride), "i16"), f.at(source, f.mul(i, shape.head_size), "float")
+        for start in range(0, shape.head_size, shape.lanes):
+            mask = tail_mask(shape.lanes, shape.head_size - start)
+            scalars.store(f, "bf16", load_part(f, shape, line, start), f.at(place, start, "i16"), mask)
+
+    f.loop(0, count, 1, row, unroll=False)
+    f.finish()
+    return name
 
 
 def emit_transpose(module: Module, shape: Shape) -> str:

@@ -313,7 +313,12 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
         else (emit_attention, FORWARD_READS, FORWARD_WRITES)
     )
     options = replace(node.attrs, site=0)  # the site is an argument
-    name, kernel = low.named((node.op, options), node.op, lambda name: emit(low.module, name, options, low.target))
+    dtype = node.inputs[0].dtype
+
+    def emitted(name: str) -> AttentionKernel:
+        return emit(low.module, name, options, low.target, dtype=dtype)
+
+    name, kernel = low.named((node.op, options, dtype), node.op, emitted)
     assert isinstance(kernel, AttentionKernel)
     values: dict[str, Argument] = {"site": Site(node)}
     reads, writes = [], []

@@ -215,6 +215,12 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[TextExample | 
     return findings
 
 
+def shared_texts(splits: Mapping[str, AnySplit]) -> list[str]:
+    """A sentence for each two splits that have texts in common, or are one file."""
+    return [one.message for one in _across(splits, {name: _by_text(data) for name, data in splits.items()})
+            if one.kind in ("leak", "same-file")]
+
+
 def _across(
     splits: Mapping[str, AnySplit], keyed: Mapping[str, dict[Hashable, list[TextExample | TokenExample]]]
 ) -> list[Finding]:

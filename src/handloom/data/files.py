@@ -39,7 +39,7 @@ def existing(path: Path) -> Path:
         raise HandloomError(f"{path} does not exist, and neither does the folder {folder}.")
     there = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     lowered = {name.lower(): name for name in there}
-    near = [lowered[name] for name in difflib.get_close_matches(path.name.lower(), lowered, n=3, cutoff=0.5)]
+    near = [lowered[name] for name in difflib.get_close_matches(path.name.lower(), lowered, n=3, cutoff=0.65)]
     same_stem = [name for name in there if Path(name).stem == path.stem and name not in near]
     near = [*near, *same_stem][:3]
     hint = f" Did you mean {' or '.join(near)}?" if near else _listing(there)

@@ -51,7 +51,8 @@ def split(dataset: Dataset[Any], fractions: Sequence[float], seed: int = 0) -> t
     for chosen, part in zip(sides, fractions, strict=True):
         if not chosen:
             there = "one text (repetitions count once) is" if len(groups) == 1 else f"{len(groups)} different texts are"
-            raise HandloomError(f"{there} too few to set {part:.0%} of them aside; give a file of its own.")
+            raise HandloomError(f"{there} too few to set {part:.0%} of them aside; "
+                "give validation data of its own (--valid, or valid= in Python).")
     return tuple(dataset.select(sorted(chosen)) for chosen in sides)
 
 

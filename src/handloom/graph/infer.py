@@ -163,6 +163,8 @@ def _attention(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
         raise _fail("attention", specs, f"queries must be [tokens, {attrs.heads}·{attrs.head_size}]")
     if k.shape[1] != attrs.key_value_heads * attrs.head_size or k.shape != v.shape:
         raise _fail("attention", specs, f"keys and values must be [tokens, {attrs.key_value_heads}·{attrs.head_size}]")
+    if not q.dtype == k.dtype == v.dtype:
+        raise _fail("attention", specs, "queries, keys and values must be of one dtype")
     if starts.dtype != "i32" or (starts != key_starts and starts.shape != key_starts.shape):
         raise _fail("attention", specs, "the starts must be i32 [sequences + 1]")
     return Spec(q.shape, q.dtype), Spec((q.shape[0], attrs.heads), "f32")

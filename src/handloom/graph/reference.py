@@ -206,10 +206,15 @@ def evaluate(
             continue
         with np.errstate(all="ignore"):
             result = REFERENCE[node.op](given, node, env, double)
-        if not isinstance(node.spec, tuple) and node.dtype == "bf16" and not double:
-            result = round_bf16(result)
-        values[node] = result
+        values[node] = result if double else _rounded(result, node.spec)
     return [values[node] for node in outputs]
+
+
+def _rounded(result: Any, spec: Any) -> Any:
+    """bf16 values, rounded."""
+    if isinstance(spec, tuple):
+        return tuple(_rounded(part, own) for part, own in zip(result, spec, strict=True))
+    return round_bf16(result) if spec.dtype == "bf16" else result
 
 
 def _stand_ins(node: Node) -> list[Node]:

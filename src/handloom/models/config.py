@@ -25,6 +25,9 @@ def read_json(path: Path) -> dict[str, Any]:
             raise HandloomError(f"{path}: larger than {CONFIG_LIMIT} bytes, which no honest configuration is")
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if (path.parent / "settings.json").is_file() and (path.parent / "checkpoints").is_dir():
+            stopped = f"{path.parent} is a training that was stopped; first go on with: handloom resume {path.parent}"
+            raise HandloomError(stopped) from error
         raise HandloomError(f"{path}: missing; a model directory holds config.json, model.safetensors and "
                             "a tokenizer's files") from error
     except OSError as error:

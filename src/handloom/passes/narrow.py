@@ -1,4 +1,4 @@
-"""Products in bf16: operands rounded, sums in f32.
+"""Products in bf16: operands rounded, sums in f32. Attention, too, has its operands and results in bf16.
 
 Needs: composites are expanded. Promises: the left operand of a narrow product is bf16; the right one, too, or it is a
 program input that the product rounds while it packs it (as weights are, so that no second copy of them is kept).
@@ -24,7 +24,7 @@ ATTENTION = frozenset({"attention", "attention_backward"})
 
 
 def narrow(outputs: Sequence[Node]) -> list[Node]:
-    outputs = transform(outputs, _narrowed)
+    outputs = transform(transform(outputs, _narrowed), _narrow_attention)
     outputs = _stored(outputs)
     sides = {
         base_of(node.inputs[0])
@@ -67,13 +67,25 @@ def _in_pairs(node: Node) -> bool:
     return forms == [True, False]
 
 
+def _narrow_attention(node: Node) -> Node | None:
+    """Attention whose operands and results lie in memory as bf16."""
+    if node.op == "project" and node.inputs[0].op in ATTENTION and node.dtype == ROUNDED:
+        return b.cast(node, "f32")
+    if node.op not in ATTENTION or node.inputs[0].dtype != "f32":
+        return None
+    log_sum = 4 if node.op == "attention_backward" else -1
+    return rebuild(node, [x if i == log_sum else _rounded(x) for i, x in enumerate(node.inputs)])
+
+
 # --- what is rounded ------------------------------------------------------------------------------------------------
 
 
 def _rounded(x: Node) -> Node:
-    """x rounded where it is made: under views of it, so that they go on folding into addresses."""
+    """x, if it is f32, rounded where it is made: under views of it, so that they go on folding into addresses."""
     if x.dtype != "f32":
         return x
+    if x.op == "cast" and x.inputs[0].dtype == ROUNDED:
+        return x.inputs[0]
     return rebuild(x, [_rounded(x.inputs[0])]) if x.op in VIEWS else b.cast(x, ROUNDED)
 
 

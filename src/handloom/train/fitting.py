@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from handloom.ceilings import choose
 from handloom.compiler import backend, target
+from handloom.data.check import shared_texts
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import EncoderConfig
 from handloom.nn import Module
@@ -124,7 +125,9 @@ class Fit:
         estimator.max_length = modeling.longest(estimator.tokenizer, config, settings.max_length)
         estimator.long = settings.long
         encoded = self._encode(task, sets)
-        notes = (*sets.train.notes, *notes, *encoded["train"].notes)
+        given = {"train": sets.train, "validation": sets.valid, "test": sets.test}
+        warnings = shared_texts({name: data for name, data in given.items() if data is not None})
+        notes = (*sets.train.notes, *warnings, *notes, *encoded["train"].notes)
         return Prepared(task, model, config, encoded, modeling.frozen_names(model, settings.freeze), notes)
 
     def _train(self, sets: Sets, prepared: Prepared, run: RunFolder | None) -> None:

@@ -56,6 +56,7 @@ class Loop:
         self._best: dict[str, Array] | None = None
         self._log: Log | None = None
         self._recent: list[tuple[float, float, int]] = []  # (seconds, loss per weight, tokens) of the last steps
+        self._cold: bool | None = None  # whether `_recent` is the first step of this process; None before it
         self._saved_at, self._saving_took, self._saved_step = time.monotonic(), 0.0, -1
         self._stop = False
 
@@ -126,6 +127,10 @@ class Loop:
         state.loss_weight += result.weight
         state.seconds += seconds
         state.tokens += tokens
+        if self._cold:  # a process's first step compiles: no measure of the others
+            self._cold, self._recent = False, []
+        elif self._cold is None:
+            self._cold = True
         self._recent = [*self._recent[-49:], (seconds, loss, tokens)]
         self._tell("step")
         if self._log and (state.step % LOG_EVERY == 0 or state.step == self.plan.steps):
@@ -157,7 +162,7 @@ class Loop:
             loss=sum(entry[1] for entry in recent) / max(len(recent), 1),
             rate=self.rate(max(state.step - 1, 0)),
             tokens_per_second=sum(entry[2] for entry in recent) / seconds if seconds else 0.0,
-            eta=total_seconds / max(len(self._recent), 1) * (self.plan.steps - state.step),
+            eta=None if self._cold else total_seconds / max(len(self._recent), 1) * (self.plan.steps - state.step),
             **more,  # type: ignore[arg-type]
         ))  # fmt: skip
 

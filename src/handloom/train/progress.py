@@ -13,7 +13,8 @@ class Progress:
     """One thing that happened.
 
     kind: "note" (see text), "step", "validation" (see metrics; best: the best so far), "checkpoint", "end".
-    step counts from 1; epoch is the share of epochs done, of `epochs`. loss: mean since the last report. eta: seconds.
+    step counts from 1; epoch is the share of epochs done, of `epochs`. loss: mean since the last report. eta: seconds,
+    None before there is anything to tell it by.
     """
 
     kind: str
@@ -24,7 +25,7 @@ class Progress:
     loss: float = 0.0
     rate: float = 0.0
     tokens_per_second: float = 0.0
-    eta: float = 0.0
+    eta: float | None = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     best: bool = False
     text: str = ""
@@ -48,7 +49,8 @@ def line(event: Progress) -> str:
     where = f"step {event.step}/{event.steps}  epoch {event.epoch:.2f}/{event.epochs:g}"
     if event.kind == "step":
         speed = f"{event.tokens_per_second:,.0f} tokens/s"
-        return f"{where}  loss {event.loss:.4f}  {speed}  {duration(event.eta)} left"
+        left = "" if event.eta is None else f"  {duration(event.eta)} left"
+        return f"{where}  loss {event.loss:.4f}  {speed}{left}"
     values = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
     if event.kind == "validation":
         return f"{where}  validation: {values}{'  (best)' if event.best else ''}"

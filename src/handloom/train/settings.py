@@ -87,7 +87,8 @@ class Settings:
         freeze = int(self.freeze) if isinstance(self.freeze, str) and self.freeze.isdigit() else self.freeze
         object.__setattr__(self, "freeze", freeze)
         if isinstance(freeze, str):
-            _one_of("freeze", freeze, ("embeddings", "all-but-head"))
+            if freeze not in ("embeddings", "all-but-head"):
+                raise UsageError(f"freeze is {freeze!r}; it must be 'embeddings', 'all-but-head' or a number of layers")
         elif freeze is not None and freeze < 0:
             raise UsageError(f"freeze is {freeze}; it must be 'embeddings', 'all-but-head' or a number of layers")
 
