@@ -418,6 +418,6 @@ def test_a_training_in_bf16_says_so_and_has_the_same_bits(tiny: Path, tmp_path: 
 def test_texts_that_are_measured_on_and_trained_on_are_told_of(tiny: Path) -> None:
     rows, said = tiny_bert.opinions(60), []
     TextClassifier.from_pretrained(tiny).fit(
-        rows, valid=rows[:12], before=False, listener=lambda event: said.append(event.text), **FAST
+        rows, valid=rows[:12], before=False, **{**FAST, "listener": lambda event: said.append(event.text)}
     )
     assert any("of the 12 texts in validation are in train, too" in text for text in said)
