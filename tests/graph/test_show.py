@@ -127,7 +127,7 @@ def test_the_reference_backend_shows_its_graph(monkeypatch: pytest.MonkeyPatch) 
         ("", []),
         ("verify", []),
         ("graph", ["graph"]),
-        ("passes", ["prune: what it changed", "expand: what it changed", "legalise: what it changed"]),
+        ("passes", [f"{name}: what it changed" for name in ("prune", "expand", "sink", "legalise")]),
         ("kernels", ["units", "kernels"]),
         ("graph, ir", ["graph", "ir"]),
     ],

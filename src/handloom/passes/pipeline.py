@@ -9,12 +9,14 @@ from handloom.passes.expand import expand
 from handloom.passes.legalise import legalise
 from handloom.passes.narrow import narrow
 from handloom.passes.prune import prune
+from handloom.passes.sink import sink
 from handloom.passes.watch import Watch
 
 PIPELINE: tuple[tuple[str, Callable[[Sequence[Node]], list[Node]]], ...] = (
     ("prune", prune),
     ("expand", expand),
     ("narrow", narrow),
+    ("sink", sink),
     ("legalise", legalise),
 )
 

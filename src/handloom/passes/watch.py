@@ -11,6 +11,7 @@ from handloom.graph.node import Node, walk
 from handloom.graph.verify import Complaint, Promise, symbols_of, verify
 from handloom.passes.expand import expand
 from handloom.passes.legalise import DENSE_OPERANDS, NOT_OUTPUTS, same_size
+from handloom.passes.sink import stays
 
 
 class Watch:
@@ -43,6 +44,15 @@ def pruned(outputs: Sequence[Node]) -> Iterator[Complaint]:
             for i in range(node.attrs.carried, len(node.spec)):
                 if (node, i) not in used:
                     yield node, f"nobody uses its result {i}: it should have been pruned"
+
+
+def sunk(outputs: Sequence[Node]) -> Iterator[Complaint]:
+    """No gather of rows stands above what could be computed for those rows alone."""
+    order = list(walk(outputs))
+    for node in order:
+        copied = node.op == "take" and node.inputs[0].op == "stop_gradient"  # into a form that kernels read
+        if not copied and not stays(node, outputs, order):
+            yield node, "a gather of rows that could be moved up"
 
 
 def expanded(outputs: Sequence[Node]) -> Iterator[Complaint]:
@@ -115,5 +125,11 @@ def _form(i: int, x: Node, access: Access | None, dense: bool, any_stride: bool 
             yield f"operand {i} is a broadcast, which no product reads"
 
 
-PROMISES: Mapping[str, Promise] = {"prune": pruned, "expand": expanded, "narrow": narrowed, "legalise": legal}
+PROMISES: Mapping[str, Promise] = {
+    "prune": pruned,
+    "expand": expanded,
+    "narrow": narrowed,
+    "sink": sunk,
+    "legalise": legal,
+}
 """By the names of pipeline.PIPELINE."""

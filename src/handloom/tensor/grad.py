@@ -7,6 +7,7 @@ from typing import Any
 
 from handloom.graph import autodiff
 from handloom.graph.node import FLOATS, Node
+from handloom.passes.sink import sink
 from handloom.tensor import tree
 from handloom.tensor.tensor import Tensor, Trace, TraceError, apply_all, dtype_of, tensor
 
@@ -36,6 +37,7 @@ def value_and_grad(function: Callable[..., Any], argument: int = 0, has_aux: boo
             shape.append(result)
             outputs = [Trace.stack[-1].capture(x.value) if not isinstance(x.value, Node) else x.value for x in results]
             head = value.value if isinstance(value.value, Node) else Trace.stack[-1].capture(value.value)
+            *outputs, head = sink([*outputs, head], redraw=True)
             return (*outputs, *autodiff.gradients(head, nodes))
 
         operands = [leaves[i] for i in chosen]
