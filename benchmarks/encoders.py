@@ -51,10 +51,12 @@ class Sizes:
         return read_config(Fields(self.values(dropout)))
 
     def flops(self, sequences: int, length: int, labels: int = LABELS) -> int:
-        """Model FLOPs of forward and backward: every product once forward and twice backward, nothing recomputed."""
-        layer = 4 * self.hidden**2 + 2 * self.hidden * self.inner + 2 * length * self.hidden
+        """FLOPs that forward and backward need: every product once forward and twice backward, nothing recomputed; of
+        the last layer, after attention, only the rows that the head reads."""
+        after = self.hidden**2 + 2 * self.hidden * self.inner
+        layer = 3 * self.hidden**2 + after + 2 * length * self.hidden
         head = self.hidden**2 + self.hidden * labels
-        return 6 * sequences * (length * self.layers * layer + head)
+        return 6 * sequences * (length * self.layers * layer - (length - 1) * after + head)
 
 
 SIZES = {"MiniLM-L6": Sizes(384, 6, 12, 1536), "BERT-base": Sizes(768, 12, 12, 3072)}
