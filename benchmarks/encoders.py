@@ -137,7 +137,7 @@ def engine_for(
     """The engine that `fit` would make: AdamW, clipping at 1, the capacity of its greatest batch."""
     room = capacity(tokens, sequences)
     rule = optimiser("adamw", DECAY)
-    return Engine(model, task, rule, clip=CLIP, threads=threads, capacity=room, precision=precision)
+    return Engine(model, task, rule, clip=CLIP, threads=threads, capacity=room, precision=precision, owns=True)
 
 
 def our_step(

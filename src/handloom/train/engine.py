@@ -43,7 +43,8 @@ class StepResult:
 class Engine:
     """Parameters, moments and programs of one training or evaluation.
 
-    rule: None for a model that is only asked. capacity: the most that a micro-batch of training holds.
+    rule: None for a model that is only asked. capacity: the most that a micro-batch of training holds. owns: train in
+    the model's own arrays, of which nobody else may need the values; else in copies of them.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Engine:
         capacity: Mapping[str, int] | None = None,
         micro_batches: int = 1,
         precision: str = "f32",
+        owns: bool = False,
     ) -> None:
         self.model, self.task, self.rule, self.seed = model, task, rule, seed
         self._clip, self._micro_batches = clip, micro_batches
@@ -71,8 +73,8 @@ class Engine:
         for name, value in everything.items():
             if name in constant or rule is None:
                 self.frozen[name] = value
-            else:  # a copy: the program may write over it, and the model's own must stay
-                self.params[name] = ht.tensor(np.array(value.numpy()))
+            else:  # the program writes over it
+                self.params[name] = value if owns else ht.tensor(np.array(value.numpy()))
         self._order = list(everything)
         self.moments: Moments = {}
         if rule is not None:
@@ -92,6 +94,10 @@ class Engine:
 
     def moment_arrays(self) -> dict[str, Array]:
         return {f"{key}/{name}": value.numpy() for key, tree in self.moments.items() for name, value in tree.items()}
+
+    def forget_moments(self) -> None:
+        """Gives up the optimiser's state: nothing will be trained any more."""
+        self.moments = {}
 
     def restore(self, weights: Mapping[str, Array], moments: Mapping[str, Array] | None = None) -> None:
         """Take over weights (all or the trainable ones) and moments, copied."""

@@ -119,9 +119,7 @@ class Fit:
 
     def _prepared(self, sets: Sets, task: Task) -> Prepared:
         estimator, settings = self.estimator, self.settings
-        model, config, notes = modeling.build(estimator.folder, task, settings.seed, settings.dropout)
-        if estimator.model is not None and estimator.task is not None:
-            modeling.carry(model, estimator.model, task.labels, estimator.task.labels)
+        model, config, notes = self._model(task)
         estimator.max_length = modeling.longest(estimator.tokenizer, config, settings.max_length)
         estimator.long = settings.long
         encoded = self._encode(task, sets)
@@ -129,6 +127,17 @@ class Fit:
         warnings = shared_texts({name: data for name, data in given.items() if data is not None})
         notes = (*sets.train.notes, *warnings, *notes, *encoded["train"].notes)
         return Prepared(task, model, config, encoded, modeling.frozen_names(model, settings.freeze), notes)
+
+    def _model(self, task: Task) -> tuple[Module, EncoderConfig, tuple[str, ...]]:
+        """The model with the weights that the training begins with."""
+        estimator = self.estimator
+        model, config, notes = modeling.build(estimator.folder, task, self.settings.seed, self.settings.dropout)
+        if estimator.model is not None and estimator.task is not None:
+            modeling.carry(model, estimator.model, task.labels, estimator.task.labels)
+        return model, config, notes
+
+    def _start(self, task: Task) -> dict[str, Any]:
+        return {name: value.numpy() for name, value in self._model(task)[0].parameters().items()}
 
     def _train(self, sets: Sets, prepared: Prepared, run: RunFolder | None) -> None:
         estimator, settings = self.estimator, self.settings
@@ -141,11 +150,12 @@ class Fit:
             loop.train()
         except Diverged as problem:
             stopped = problem
+        engine.forget_moments()
         trained = {key: array.copy() for key, array in engine.weights().items()}
         scores = None
         if measured is not None:
             scores, _ = estimator.judge_encoded(engine, task, measured.examples, encoded[name], settings.seed)
-            scores.before = self._before(engine, task, measured, encoded[name], model, trained)
+            scores.before = self._before(engine, task, measured, encoded[name], trained)
         model.load(trained)
         estimator.precision = settings.precision
         estimator.trained(model, prepared.config, task, self._base())
@@ -183,6 +193,7 @@ class Fit:
             capacity=plan.capacity(settings.micro_batches),
             micro_batches=settings.micro_batches,
             precision=settings.precision,
+            owns=True,
         )
         validate = None
         if sets.valid is not None:
@@ -192,16 +203,17 @@ class Fit:
                 return self.estimator.judge_encoded(engine, task, examples, coded, settings.seed)[0]
 
         metric = settings.metric or task.metric
-        return engine, Loop(engine, features, settings, metric, validate, self.listener, run, plan)
+        start = lambda: self._start(task)  # noqa: E731
+        return engine, Loop(engine, features, settings, metric, validate, start, self.listener, run, plan)
 
     def _before(
-        self, engine: Engine, task: Task, data: Any, encoded: Encoded, model: Module, trained: dict[str, Any]
+        self, engine: Engine, task: Task, data: Any, encoded: Encoded, trained: dict[str, Any]
     ) -> Scores | None:
-        """Scores of the weights that the training began with, which the model still holds. They are found at the end,
-        where nobody waits for the first step."""
+        """Scores of the weights that the training began with, read once more. They are found at the end, where nobody
+        waits for the first step, and where the memory of the training is free."""
         if not self.before:
             return None
-        engine.restore({name: value.numpy() for name, value in model.parameters().items()})
+        engine.restore(self._start(task))
         scores, _ = self.estimator.judge_encoded(engine, task, data.examples, encoded, self.settings.seed)
         engine.restore(trained)
         return scores

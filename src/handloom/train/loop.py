@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ CHECKPOINT_SHARE = 20.0  #: … and at least so many times as long as the last o
 
 
 class Loop:
-    """One training. `validate` scores the weights as they are; None where there is nothing to validate on.
+    """One training. `validate` scores the weights as they are; None where there is nothing to validate on. `start`
+    gives the weights that it begins with: the engine writes over them.
 
     run: the folder for checkpoints and the log; without it the best weights are kept in memory.
     """
@@ -43,12 +44,13 @@ class Loop:
         settings: Settings,
         metric: str,
         validate: Callable[[], Scores] | None,
+        start: Callable[[], Mapping[str, Array]],
         listener: Listener,
         run: RunFolder | None = None,
         plan: Plan | None = None,
     ) -> None:
         self.engine, self.features, self.settings, self.metric = engine, features, settings, metric
-        self.validate, self.listener, self.run = validate, listener, run
+        self.validate, self.start, self.listener, self.run = validate, start, listener, run
         self.plan = plan or plan_of(features, settings)
         self.rate = schedule(settings.schedule, settings.lr, self.plan.steps, settings.warmup)
         self.state = State()
@@ -221,7 +223,7 @@ class Loop:
             self._restore(best)
         else:
             self.kept_step = 0
-            self.engine.restore({name: value.numpy() for name, value in self.engine.model.parameters().items()})
+            self.engine.restore(self.start())
 
     def _restore(self, best: int) -> None:
         self.kept_step = best

@@ -107,7 +107,7 @@ def carry(model: Module, previous: Module, labels: tuple[str, ...], known: tuple
                     rows[i] = source[known.index(label)]
             taken[name] = rows
         elif source.shape == tuple(value.shape):
-            taken[name] = source
+            taken[name] = source.copy()
     model.load(taken)
 
 
