@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.ceiling import table_of
-from benchmarks.work import Range, Work
 from handloom.codegen import llvm
 from handloom.codegen.emit import Function, Module, Value, number, vector
 from handloom.codegen.target import Target
+from handloom.costs import Range, Work
 from handloom.runtime.arena import empty
 from handloom.runtime.pool import Pool
 

@@ -32,8 +32,8 @@ from benchmarks.encoders import (
     texts,
 )
 from benchmarks.figures import begin, keep, options, seconds_of, shown, spread
-from benchmarks.work import Work, works
 from handloom.compiler import CompiledProgram, native_driver
+from handloom.costs import Work, works
 from handloom.runtime import pool, profile
 from handloom.tasks.text_classification import TextClassification
 from handloom.train.engine import Engine

@@ -15,8 +15,9 @@ import handloom as hl
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import bandwidth, encoders, figures, footprint, generality, kernels, wnut17, work  # noqa: E402
+from benchmarks import bandwidth, encoders, figures, footprint, generality, kernels, wnut17  # noqa: E402
 
+from handloom import costs  # noqa: E402
 from handloom.tasks.text_classification import TextClassification  # noqa: E402
 
 SCRIPTS = sorted(file.stem for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text("utf-8"))
@@ -95,16 +96,16 @@ def test_swiglu_is_as_large_as_berts_inner_layer() -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny_step() -> list[work.Work]:
+def tiny_step() -> list[costs.Work]:
     """The calls of a step of a tiny BERT."""
     task = TextClassification([str(i) for i in range(LABELS)])
     engine = encoders.engine_for(encoders.bert(TINY, LABELS), task, SEQUENCES * LENGTH, SEQUENCES, 1)
     engine.step([encoders.texts(SEQUENCES, LENGTH, TINY.words, LABELS)], 0, 1e-4)
     program = kernels.program_of(engine)
-    return work.works(program, {"tokens": SEQUENCES * LENGTH, "sequences": SEQUENCES}, [LENGTH] * SEQUENCES)
+    return costs.works(program, {"tokens": SEQUENCES * LENGTH, "sequences": SEQUENCES}, [LENGTH] * SEQUENCES)
 
 
-def test_the_steps_products_are_the_models_flops(tiny_step: list[work.Work]) -> None:
+def test_the_steps_products_are_the_models_flops(tiny_step: list[costs.Work]) -> None:
     """Every product once forward and twice backward; attention, whose backward takes the scores again, aside."""
     products = 0
     for call in tiny_step:
@@ -116,7 +117,7 @@ def test_the_steps_products_are_the_models_flops(tiny_step: list[work.Work]) -> 
     assert products + attention == TINY.flops(SEQUENCES, LENGTH, LABELS)
 
 
-def test_calls_that_are_known_by_hand(tiny_step: list[work.Work]) -> None:
+def test_calls_that_are_known_by_hand(tiny_step: list[costs.Work]) -> None:
     tokens, hidden, heads = SEQUENCES * LENGTH, TINY.hidden, TINY.heads
     attention = next(call for call in tiny_step if call.label == "attention")
     read = 4 * (3 * tokens * hidden + (SEQUENCES + 1) + 4)  # q, k, v; starts; the random state
@@ -130,20 +131,20 @@ def test_a_product_and_a_sum() -> None:
     a, b = np.ones((24, 16), np.float32), np.ones((16, 40), np.float32)
     product = hl.compile(lambda a, b: hl.matmul(a, b))
     product(a, b)
-    (call,) = work.works(product.program, {}, [])
+    (call,) = costs.works(product.program, {}, [])
     assert call.flops == 2 * 24 * 16 * 40
     assert call.bytes == 4 * (24 * 16 + 16 * 40 + 24 * 40)
     added = hl.compile(lambda x, y: x + x * y)
     added(a, a + 1)
-    (call,) = work.works(added.program, {}, [])
+    (call,) = costs.works(added.program, {}, [])
     assert call.flops == 2 * a.size
     assert [part.size for part in (*call.reads, *call.writes)] == [a.nbytes] * 3
 
 
 def test_operations_of_an_element() -> None:
-    assert work.elementwise("add") == work.elementwise("negative") == 1
-    assert 10 < work.elementwise("exp") < work.elementwise("erf") < 80
-    assert 20 < work.random_bits() < 80  # ten rounds of two wide products for four words
+    assert costs.elementwise("add") == costs.elementwise("negative") == 1
+    assert 10 < costs.elementwise("exp") < costs.elementwise("erf") < 80
+    assert 20 < costs.random_bits() < 80  # ten rounds of two wide products for four words
 
 
 # --- memory and rooflines -------------------------------------------------------------------------------------------
@@ -155,14 +156,14 @@ def test_bandwidth_between_and_beyond_measured_points() -> None:
     assert bandwidth.at_distance(CURVE, 1 << 30) == pytest.approx(20.0)
 
 
-def call_of(kernel: str, read: work.Range, written: work.Range, flops: int = 0) -> work.Work:
-    return work.Work(kernel, kernel, flops, (read,), (written,))
+def call_of(kernel: str, read: costs.Range, written: costs.Range, flops: int = 0) -> costs.Work:
+    return costs.Work(kernel, kernel, flops, (read,), (written,))
 
 
 def test_bytes_come_as_fast_as_their_last_use_is_near() -> None:
     size = 1 << 20
-    given, kept, result = (work.Range(("arena", 0), i * size, size) for i in range(3))
-    far = work.Range(("input", 0), 0, 1 << 25)
+    given, kept, result = (costs.Range(("arena", 0), i * size, size) for i in range(3))
+    far = costs.Range(("input", 0), 0, 1 << 25)
     calls = [call_of("first", given, kept), call_of("second", kept, result), call_of("third", far, given)]
     _, second, third = bandwidth.Reuse(calls).seconds(CURVE)
     near = size / bandwidth.at_distance(CURVE, 2 * size) / 1e9  # since then the first has touched two buffers
@@ -171,7 +172,7 @@ def test_bytes_come_as_fast_as_their_last_use_is_near() -> None:
 
 
 def test_rooflines_are_the_greater_of_two_and_summed_by_kernel() -> None:
-    part = work.Range(("arena", 0), 0, 1000)
+    part = costs.Range(("arena", 0), 0, 1000)
     calls = [call_of("a", part, part, 4_000_000), call_of("a", part, part, 1_000_000), call_of("b", part, part)]
     rows = kernels.rooflines(calls, {"a": 0.5, "b": 1.0}, ceiling=1.0, memory=[0.002, 0.003, 0.004])
     assert [row.kernel for row in rows] == ["b", "a"]

@@ -227,3 +227,28 @@ def test_help_is_quick_to_load_and_heavy_modules_are_not() -> None:
 def test_importing_handloom_does_not_import_the_command_line() -> None:
     code = "import sys, handloom; handloom.TextClassifier; sys.exit('typer' in sys.modules or 'rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_profile(trained: Path, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {file.name: file.read_bytes() for file in trained.iterdir() if file.is_file()}
+    words = ["profile", str(trained), "--sequences", "3", "--length", "12", "--steps", "2"]
+    assert main([*words, "--json", "--memory", "plan.svg"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tokens"] == 36 and found["precision"] == "f32" and 0 < found["utilisation"] < 1.2
+    assert found["step_seconds"] > 0 and set(found["ceilings"]) == {"f32", "bf16"}
+    kinds = {row["kind"] for row in found["kernels"]}
+    assert {"matrix products", "attention"} <= kinds
+    spent = sum(row["seconds"] for row in found["kernels"])
+    assert spent == pytest.approx(sum(found["seconds_by_kind"].values()))
+    assert all(row["gflops"] >= 0 and row["mb"] >= 0 and row["calls"] > 0 for row in found["kernels"])
+    picture = Path("plan.svg").read_text(encoding="utf-8")
+    assert picture.startswith("<svg") and picture.count("<title>") > 10
+    assert main([*words, "--inference", "--precision", "bf16", "--rows", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "By kind" in out and "GFLOP/s in bf16" in out and "other kernels" in out
+    assert {file.name: file.read_bytes() for file in trained.iterdir() if file.is_file()} == before
+
+
+def test_profile_refuses_texts_that_do_not_fit(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", str(trained), "--length", "100000"]) == 1
+    assert "texts of 100000 tokens do not fit" in capsys.readouterr().err

@@ -31,6 +31,17 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
+class Life:
+    """A buffer of the arena: where it lies, and the waves of its first and its last use."""
+
+    name: str
+    offset: int
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Look:
     """What there is to see of a program that was planned for the sizes `env`."""
 
@@ -49,6 +60,23 @@ class Look:
             return TEXTS[topic](self)
         except KeyError:
             raise UsageError(f"there is no {topic!r} to show; there are {', '.join(TEXTS)}") from None
+
+    def lives(self) -> list[Life]:
+        """The buffers of the arena, each from the first wave that uses it to the last."""
+        names = show.names_of(self.outputs)
+        found: dict[tuple[int, Node, str], tuple[int, int]] = {}
+        for step, wave in zip(self.steps, self.wave, strict=True):
+            for pointer in (*step.reads, *step.writes):
+                place = self.places.get(pointer) or self.places.get(Pointer(pointer.node, 0, pointer.role))
+                if place is None or place.place != "arena" or isinstance(pointer.node.spec, tuple):
+                    continue
+                key = (place.offset, pointer.node, pointer.role)
+                first, last = found.get(key, (wave, wave))
+                found[key] = min(first, wave), max(last, wave)
+        return [
+            Life(names.get(node, role), offset, volume(node.shape, self.env) * DTYPES[node.dtype], first, last)
+            for (offset, node, role), (first, last) in found.items()
+        ]
 
     def report(self) -> None:
         """Prints what HANDLOOM_DEBUG asks for."""

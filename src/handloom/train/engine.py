@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import handloom.tensor as ht
+from handloom.compiler import Executable
 from handloom.nn import Module
 from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
 from handloom.tensor import Tensor, random
@@ -209,6 +210,18 @@ class Engine:
         ranked = np.argsort(-lengths, kind="stable")
         for group in filled(ranked, lengths, EVALUATION_TOKENS, EVALUATION_SEQUENCES):
             yield group.tolist()
+
+    def ask(self, features: Sequence[Feature]) -> Array:
+        """The logits of a batch as it is."""
+        out, _, _ = self._forward(features)(self.params, self.frozen, pack(features, self.task))
+        return np.asarray(out.numpy())
+
+    def program(self, name: str = "step") -> Executable:
+        """The program of the last "step" or of the last "evaluate", to look inside. Raises KeyError before there is
+        one."""
+        compiled = self._evaluate[1] if name == "evaluate" and self._evaluate else self._programs[name]
+        program: Executable = compiled.program  # type: ignore[attr-defined]
+        return program
 
     def _forward(self, features: Sequence[Feature]) -> Callable[..., Any]:
         """The program that evaluates, made anew only if these features do not fit the last one."""
