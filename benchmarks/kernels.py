@@ -62,7 +62,7 @@ class Row:
 
 def program_of(engine: Engine, name: str = "step") -> CompiledProgram:
     """The compiled program of a function of an engine that has made a step."""
-    program = engine._programs[name].program  # type: ignore[attr-defined]
+    program = engine.program(name)
     assert isinstance(program, CompiledProgram)
     return program
 

@@ -49,6 +49,9 @@ class Executable(Protocol):
     def show(self, topic: str) -> str:
         """The program as text, to look inside; topics are those of codegen.show."""
 
+    def reserve(self, env: Mapping[str, int], /) -> int:
+        """Makes ready for such sizes; gives the bytes that a run will take beside its inputs."""
+
 
 GROWTH = 1.25
 """How much more room is planned than asked for, where a size has no declared capacity."""
@@ -85,6 +88,9 @@ class ReferenceProgram:
     def __call__(self, arrays: Sequence[Array], env: Mapping[str, int]) -> list[Array]:
         values = evaluate(self.outputs, dict(zip(self.inputs, arrays, strict=True)), env)
         return [np.array(value, order="C") for value in values]
+
+    def reserve(self, env: Mapping[str, int]) -> int:
+        return 0  # nobody knows beforehand
 
     def show(self, topic: str) -> str:
         if topic != "graph":
@@ -223,6 +229,12 @@ class CompiledProgram:
             scratch_bytes=scratch,
         )
         return Plan(env, program, self._bytes)
+
+    def reserve(self, env: Mapping[str, int]) -> int:
+        plan = self._planned(env)
+        own = [node for i, node in enumerate(self.outputs) if i not in self.reuse]
+        results = sum(volume(node.shape, dict(env)) * DTYPES[node.dtype] for node in own)
+        return plan.bytes + results + plan.program.scratch_bytes * plan.program.pool.threads
 
     def show(self, topic: str) -> str:
         if self.look is None:

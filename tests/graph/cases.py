@@ -177,6 +177,7 @@ CASES: tuple[Case, ...] = (
       for op in ("less", "less_equal", "equal")),
     *(Case(op, "", _make(op), (truths(3, 19), truths(3, 19)), False) for op in ("logical_and", "logical_or")),
     Case("equal", "bool", _make("equal"), (truths(3, 19), truths(3, 19)), False),
+    Case("after", "", _make("after"), (normal(3, 19), normal(3, 19))),
     Case("where", "", _make("where"), (truths(3, 19), normal(3, 19), normal(3, 19))),
     Case("where", "i32", _make("where"), (truths(3, 19), integers(0, 9, 3, 19), integers(0, 9, 3, 19)), False),
     Case("where", "bool", _make("where"), (truths(3, 19), truths(3, 19), truths(3, 19)), False),

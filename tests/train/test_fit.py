@@ -421,3 +421,31 @@ def test_texts_that_are_measured_on_and_trained_on_are_told_of(tiny: Path) -> No
         rows, valid=rows[:12], before=False, **{**FAST, "listener": lambda event: said.append(event.text)}
     )
     assert any("of the 12 texts in validation are in train, too" in text for text in said)
+
+
+def test_memory_is_foretold_and_kept_below(tiny: Path, tmp_path: Path) -> None:
+    rows, said = tiny_bert.opinions(60), []
+    options = {**FAST, "listener": lambda event: said.append(event.text), "before": False, "baselines": False}
+    found = []
+    for limit in (None, "1TB"):
+        model = TextClassifier.from_pretrained(tiny).fit(rows, max_memory=limit, **options)
+        found.append(model.model.parameters()["classifier.weight"].numpy().tobytes())
+    assert found[0] == found[1]
+    assert sum(text.startswith("memory: about ") for text in said) == 2
+    with pytest.raises(HandloomError, match=r"takes about \d+ MB, even if .* and 1 MB may be used"):
+        TextClassifier.from_pretrained(tiny).fit(rows, max_memory=10**6, **options)
+    with pytest.raises(UsageError, match="such as 4GB or 512MiB, not 'lots'"):
+        TextClassifier.from_pretrained(tiny).fit(rows, max_memory="lots", **options)
+
+
+def test_computing_twice_gives_the_same_bits(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, said, found = tiny_bert.opinions(60), [], []
+    for needs in ([10], [2000, 10]):
+        answers = iter(needs)
+        monkeypatch.setattr(Engine, "reserve", lambda self, parts, answers=answers: next(answers))
+        model = TextClassifier.from_pretrained(tiny).fit(
+            rows, max_memory=1000, before=False, **{**FAST, "listener": lambda event: said.append(event.text)}
+        )
+        found.append({name: value.numpy().tobytes() for name, value in model.model.parameters().items()})
+    assert found[0] == found[1]
+    assert any("computing the forward pass again" in text for text in said)

@@ -38,6 +38,10 @@ Precision = Annotated[
     str | None,
     opt("auto|f32|bf16", "Matrix products in f32 or bf16; auto: what is faster here.", OUTPUT, default="auto"),
 ]
+MaxMemory = Annotated[
+    str | None,
+    opt("SIZE", "Memory to stay below, such as 4GB: computes twice what it cannot keep.", OUTPUT),
+]
 TextColumn = Annotated[
     str | None,
     opt("NAME", "Column with the text or the words: a name, or a number from 1.", DATA),

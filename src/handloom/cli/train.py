@@ -96,6 +96,7 @@ def train(
     ] = False,
     threads: options.Threads = None,
     precision: options.Precision = None,
+    max_memory: options.MaxMemory = None,
     json: options.Json = False,
     offline: options.Offline = False,
     yes: options.Yes = False,
@@ -150,6 +151,7 @@ def train(
         micro_batches=micro_batches,
         threads=threads,
         precision=precision,
+        max_memory=max_memory,
     )
     if clip == 0:
         settings["clip"] = None

@@ -138,6 +138,7 @@ SCALARS: dict[str, Emit] = {
     "is_finite": _is_finite,
     "logical_not": lambda f, x, node: f.binary("xor", x[0], whole(1, x[0].type)),
     "stop_gradient": lambda f, x, node: x[0],
+    "after": lambda f, x, node: x[0],
     "add": _arithmetic("fadd", "add"),
     "subtract": _arithmetic("fsub", "sub"),
     "multiply": _arithmetic("fmul", "mul"),

@@ -230,6 +230,7 @@ GRADIENTS: dict[str, Rule] = {
     "maximum": _extreme,
     "minimum": _extreme,
     "where": _where,
+    "after": lambda node, g: (g, None),
     "cast": _cast,
     "broadcast": lambda node, g: (b.sum_to(g, node.inputs[0].shape),),
     "reshape": lambda node, g: (b.reshape(g, node.inputs[0].shape),),

@@ -199,6 +199,7 @@ OPS: dict[str, Op] = {
             for name in ("less", "less_equal", "equal", "logical_and", "logical_or")
         ),
         Op("where", "elementwise", 3),
+        Op("after", "elementwise", 2),  # its first operand, not to be had before the second
         Op("cast", "elementwise", 1, DtypeAttrs),
         Op("stop_gradient", "elementwise", 1, None, False),
         Op("broadcast", "view", 1, ShapeAttrs),

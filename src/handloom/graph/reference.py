@@ -174,6 +174,7 @@ REFERENCE: dict[str, Callable[[Sequence[Array], Node, Env, bool], Any]] = {
     "concatenate": lambda x, node, env, double: np.concatenate(x, node.attrs.axis),
     "sum": lambda x, node, env, double: x[0].sum(node.attrs.axes, keepdims=True, dtype=x[0].dtype),
     "max": lambda x, node, env, double: x[0].max(node.attrs.axes, keepdims=True),
+    "after": lambda x, node, env, double: x[0],
     "dot": lambda x, node, env, double: _dot(x[0], x[1], node, double),
     "take": lambda x, *_: _take(x[0], x[1]),
     "scatter_add": lambda x, node, env, double: _scatter_add(x[0], x[1], size_value(node.attrs.rows, env)),

@@ -49,7 +49,7 @@ class _Partition:
         self.outputs = {base_of(output) for output in outputs}
         self.reads: dict[Node, list[tuple[Node, bool]]] = {node: list(self._direct(node)) for node in self.order}
         self.users: dict[Node, list[Node]] = {node: [] for node in self.order}
-        self.forced = set(self.outputs)
+        self.forced = self.outputs | {node for node in self.order if node.op == "after"}
         for node in self.order:
             for x, plain in self.reads[node]:
                 if x in self.users:

@@ -42,6 +42,17 @@ class CompiledFunction:
         self._traced: dict[Any, _Traced] = {}
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        traced, arrays, env = self._ready(*arguments, **named)
+        results = traced.program(arrays + traced.captured, env)
+        return tree.rebuild(traced.result, list(map(Tensor, results)))
+
+    def reserve(self, *arguments: Any, **named: Any) -> int:
+        """Traces, compiles and plans memory for a call with such arguments, without running it; gives the bytes that it
+        will take beside them."""
+        traced, _, env = self._ready(*arguments, **named)
+        return traced.program.reserve(env)
+
+    def _ready(self, *arguments: Any, **named: Any) -> tuple[_Traced, list[Array], dict[str, int]]:
         bound = self.signature.bind(*arguments, **named)
         bound.apply_defaults()
         leaves = [_leaf(x) for x in tree.flatten(bound.arguments)]
@@ -63,8 +74,7 @@ class CompiledFunction:
         if traced is None:
             traced = self._traced[key] = self._trace(bound, leaves, [form for form in forms])
         self.program = traced.program
-        results = traced.program(arrays + traced.captured, env)
-        return tree.rebuild(traced.result, list(map(Tensor, results)))
+        return traced, arrays, env
 
     def show(self, topic: str = "kernels") -> str:
         """The program of the last call as text: its "graph", its "units" (what is fused), its "kernels" (the calls in

@@ -12,11 +12,15 @@ from handloom.tensor import tree
 from handloom.tensor.tensor import Tensor, Trace, TraceError, apply_all, dtype_of, tensor
 
 
-def value_and_grad(function: Callable[..., Any], argument: int = 0, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    function: Callable[..., Any], argument: int = 0, has_aux: bool = False, recompute: bool = False
+) -> Callable[..., Any]:
     """A function that returns (value, gradients): the value of `function` and, shaped like the tree given as that
     positional `argument`, the gradient of every floating-point leaf (None for the others).
 
-    `function` returns a scalar; with `has_aux`, a pair (scalar, anything), which comes back as the value.
+    `function` returns a scalar; with `has_aux`, a pair (scalar, anything), which comes back as the value. `recompute`
+    trades time for memory: of the forward pass only the tensors between its layers are kept, the rest is computed
+    again when the gradient needs it.
     """
 
     def differentiated(*arguments: Any, **options: Any) -> Any:
@@ -38,7 +42,7 @@ def value_and_grad(function: Callable[..., Any], argument: int = 0, has_aux: boo
             outputs = [Trace.stack[-1].capture(x.value) if not isinstance(x.value, Node) else x.value for x in results]
             head = value.value if isinstance(value.value, Node) else Trace.stack[-1].capture(value.value)
             *outputs, head = sink([*outputs, head], redraw=True)
-            return (*outputs, *autodiff.gradients(head, nodes))
+            return (*outputs, *autodiff.gradients(head, nodes, recompute))
 
         operands = [leaves[i] for i in chosen]
         if Trace.stack:  # the function may close over traced values even where its arguments are arrays

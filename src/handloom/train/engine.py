@@ -18,6 +18,7 @@ import numpy as np
 import handloom.tensor as ht
 from handloom.compiler import Executable
 from handloom.nn import Module
+from handloom.runtime import memory
 from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
 from handloom.tensor import Tensor, random
 from handloom.train.batches import capacity, filled, pack, row_count, symbols
@@ -45,7 +46,8 @@ class Engine:
     """Parameters, moments and programs of one training or evaluation.
 
     rule: None for a model that is only asked. capacity: the most that a micro-batch of training holds. owns: train in
-    the model's own arrays, of which nobody else may need the values; else in copies of them.
+    the model's own arrays, of which nobody else may need the values; else in copies of them. recompute: keep little of
+    the forward pass, and compute it again for the gradients.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Engine:
         micro_batches: int = 1,
         precision: str = "f32",
         owns: bool = False,
+        recompute: bool = False,
     ) -> None:
         self.model, self.task, self.rule, self.seed = model, task, rule, seed
-        self._clip, self._micro_batches = clip, micro_batches
+        self._clip, self._micro_batches, self._recompute = clip, micro_batches, recompute
         self._how: dict[str, Any] = {"threads": threads, "precision": precision}
         self._capacity = dict(capacity or {})
         constant = set(frozen)
@@ -81,7 +84,8 @@ class Engine:
         if rule is not None:
             arrays = {name: value.numpy() for name, value in self.params.items()}
             self.moments = {key: _tensors(tree) for key, tree in rule.init(arrays).items()}
-        self._programs: dict[str, Callable[..., Any]] = {}
+        self._programs: dict[str, Any] = {}
+        self._untouched = sum(value.numpy().nbytes for tree in self.moments.values() for value in tree.values())
         self._evaluate: tuple[dict[str, int], Callable[..., Any]] | None = None
 
     # -- state
@@ -100,6 +104,11 @@ class Engine:
         """Gives up the optimiser's state: nothing will be trained any more."""
         self.moments = {}
 
+    def put(self, weights: Mapping[str, Array]) -> None:
+        """Take over weights as they are, without a copy: to be asked, not to be trained further."""
+        for name in self.params:
+            self.params[name] = ht.tensor(weights[name])
+
     def restore(self, weights: Mapping[str, Array], moments: Mapping[str, Array] | None = None) -> None:
         """Take over weights (all or the trainable ones) and moments, copied."""
         for name in self.params:
@@ -107,9 +116,30 @@ class Engine:
         for key, tree in self.moments.items():
             for name in tree:
                 if moments is not None:
+                    self._untouched = 0
                     tree[name] = ht.tensor(np.array(moments[f"{key}/{name}"]))
 
     # -- a step
+
+    def reserve(self, parts: Sequence[Sequence[Feature]]) -> int:
+        """Compiles the programs of a step on such micro-batches, and gives the most memory that the process will hold
+        in such a step, in bytes."""
+        assert self.rule is not None
+        given = {key: np.float32(value) for key, value in self.rule.scalars(0.0, 1).items()}
+        batch, state = pack(parts[0], self.task), self._random(0, 0)
+        if len(parts) == 1 and self._micro_batches == 1:
+            run = self._program("step", self._step, ("params", "moments"))
+            needed = run.reserve(self.params, self.moments, self.frozen, batch, state, given)
+        else:
+            nothing = np.float32(0)
+            grads = {name: ht.tensor(np.zeros_like(value.numpy())) for name, value in self.params.items()}
+            first = self._program("accumulate", self._accumulate, ())
+            more = self._program("accumulate_more", self._accumulate_more, ("grads",))
+            update = self._program("apply", self._apply, ("params", "moments"))
+            needed = first.reserve(self.params, self.frozen, batch, state)
+            needed += more.reserve(self.params, self.frozen, grads, nothing, nothing, batch, state)
+            needed += update.reserve(self.params, self.moments, grads, nothing, given)
+        return memory.resident_bytes() + self._untouched + int(needed)
 
     def step(self, parts: Sequence[Sequence[Feature]], number: int, rate: float) -> StepResult:
         """Step `number` (from 0) on a batch given as micro-batches of features."""
@@ -158,7 +188,7 @@ class Engine:
             with self.model.bound({**chosen, **frozen}), random.using(state):
                 return self.task.loss(self.model(batch), batch)
 
-        (loss, weight), grads = ht.value_and_grad(loss_of, has_aux=True)(params)
+        (loss, weight), grads = ht.value_and_grad(loss_of, has_aux=True, recompute=self._recompute)(params)
         return loss, weight, grads
 
     def _accumulate_more(
@@ -179,7 +209,7 @@ class Engine:
         loss, weight, grads = self._accumulate(params, frozen, batch, state)
         return loss, weight, *self._apply(params, moments, grads, weight, given)
 
-    def _program(self, name: str, function: Callable[..., Any], donate: tuple[str, ...]) -> Callable[..., Any]:
+    def _program(self, name: str, function: Callable[..., Any], donate: tuple[str, ...]) -> Any:
         if name not in self._programs:
             shapes = {} if name == "apply" else {"batch": symbols(self.task)}
             room = {} if name == "apply" else self._capacity
@@ -219,8 +249,8 @@ class Engine:
     def program(self, name: str = "step") -> Executable:
         """The program of the last "step" or of the last "evaluate", to look inside. Raises KeyError before there is
         one."""
-        compiled = self._evaluate[1] if name == "evaluate" and self._evaluate else self._programs[name]
-        program: Executable = compiled.program  # type: ignore[attr-defined]
+        compiled: Any = self._evaluate[1] if name == "evaluate" and self._evaluate else self._programs[name]
+        program: Executable = compiled.program
         return program
 
     def _forward(self, features: Sequence[Feature]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from handloom.data.check import shared_texts
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import EncoderConfig
 from handloom.nn import Module
+from handloom.runtime import memory
 from handloom.tasks.scores import Scores
-from handloom.tasks.task import Encoded, Task
+from handloom.tasks.task import Encoded, Feature, Task
 from handloom.train import modeling
 from handloom.train.baselines import baselines_for
+from handloom.train.batches import Plan, split
 from handloom.train.datasets import Sets, read_sets
 from handloom.train.engine import Engine
 from handloom.train.loop import Loop, losses, plan_of
@@ -64,6 +67,7 @@ class Fit:
         self.settings = replace(settings, precision=choose(settings.precision))
         self.own_task, self.before, self.baselines = task, before, baselines
         self.listener: Listener = listener or Console()
+        self.predicted = 0  #: bytes that the process will hold at most, as foretold
 
     def run(self, data: dict[str, Any], out: str | os.PathLike[str] | None, overwrite: bool, resume: bool) -> None:
         """Read, train, score, save. The run folder is locked from its making to the end."""
@@ -151,7 +155,7 @@ class Fit:
         except Diverged as problem:
             stopped = problem
         engine.forget_moments()
-        trained = {key: array.copy() for key, array in engine.weights().items()}
+        trained = engine.weights()
         scores = None
         if measured is not None:
             scores, _ = estimator.judge_encoded(engine, task, measured.examples, encoded[name], settings.seed)
@@ -182,19 +186,24 @@ class Fit:
         settings, task, encoded = self.settings, prepared.task, prepared.encoded
         features = encoded["train"].features
         plan = plan_of(features, settings)
-        engine = Engine(
-            prepared.model,
-            task,
-            optimiser(settings.optimizer, settings.weight_decay),
-            clip=settings.clip,
-            seed=settings.seed,
-            threads=settings.threads,
-            frozen=prepared.frozen,
-            capacity=plan.capacity(settings.micro_batches),
-            micro_batches=settings.micro_batches,
-            precision=settings.precision,
-            owns=True,
-        )
+
+        def engine_for(recompute: bool) -> Engine:
+            return Engine(
+                prepared.model,
+                task,
+                optimiser(settings.optimizer, settings.weight_decay),
+                clip=settings.clip,
+                seed=settings.seed,
+                threads=settings.threads,
+                frozen=prepared.frozen,
+                capacity=plan.capacity(settings.micro_batches),
+                micro_batches=settings.micro_batches,
+                precision=settings.precision,
+                owns=True,
+                recompute=recompute,
+            )
+
+        engine = self._fitting_engine(engine_for, features, plan)
         validate = None
         if sets.valid is not None:
             examples, coded = sets.valid.examples, encoded["valid"]
@@ -206,6 +215,28 @@ class Fit:
         start = lambda: self._start(task)  # noqa: E731
         return engine, Loop(engine, features, settings, metric, validate, start, self.listener, run, plan)
 
+    def _fitting_engine(self, make: Callable[[bool], Engine], features: Sequence[Feature], plan: Plan) -> Engine:
+        """The engine whose steps fit the memory that may be used; says how much they will take.
+
+        Raises HandloomError where even one that keeps little of the forward pass takes too much.
+        """
+        largest = max(plan.batches(0), key=lambda batch: int(plan.lengths[batch].sum()))
+        parts = [[features[i] for i in part.tolist()] for part in split(largest, self.settings.micro_batches)]
+        most = None if self.settings.max_memory is None else memory.size_of(self.settings.max_memory)
+        needed = 0
+        for recompute in (False, True):
+            engine = make(recompute)
+            needed = engine.reserve(parts)
+            if most is None or needed <= most:
+                again = ", computing the forward pass again for the gradients" if recompute else ""
+                self.predicted = needed
+                self._note(f"memory: about {memory.shown(needed)}{again}")
+                return engine
+        raise HandloomError(
+            f"a step takes about {memory.shown(needed)}, even if it keeps little of the forward pass, and "
+            f"{memory.shown(most or 0)} may be used; a smaller --batch-tokens or more --micro-batches needs less"
+        )
+
     def _before(
         self, engine: Engine, task: Task, data: Any, encoded: Encoded, trained: dict[str, Any]
     ) -> Scores | None:
@@ -213,9 +244,9 @@ class Fit:
         waits for the first step, and where the memory of the training is free."""
         if not self.before:
             return None
-        engine.restore(self._start(task))
+        engine.put(self._start(task))
         scores, _ = self.estimator.judge_encoded(engine, task, data.examples, encoded, self.settings.seed)
-        engine.restore(trained)
+        engine.put(trained)
         return scores
 
     def _baselines(self, sets: Sets, task: Task, measured: Any, run: RunFolder | None) -> dict[str, Scores]:
@@ -268,6 +299,9 @@ class Fit:
                 "Settings": {key: value for key, value in settings.to_dict().items() if value is not None},
                 "Data": {key: _data_line(entry) for key, entry in sets.to_dict().items() if entry},
                 "Versions": dict(versions()),
+                "Memory": {
+                    "foretold": memory.shown(self.predicted), "at most": memory.shown(memory.peak_bytes()),
+                },
             },
         )
 
@@ -286,7 +320,7 @@ def _data_line(entry: dict[str, Any]) -> str:
 
 
 def _check_same(found: dict[str, Any], asked: dict[str, Any], run: Path) -> None:
-    """A resumed run must be the run that was stopped. Threads may differ: they change no bit."""
+    """A resumed run must be the run that was stopped. Threads and memory may differ: they change no bit."""
     for name in ("task", "own_task", "reading", "weights", "continued", "kernels"):
         if found.get(name) != asked[name]:
             raise HandloomError(f"{run} was trained with {name} {found.get(name)!r}, not {asked[name]!r}")
@@ -297,5 +331,5 @@ def _check_same(found: dict[str, Any], asked: dict[str, Any], run: Path) -> None
     for name, value in asked["settings"].items():
         old = found["settings"].get(name)
         same = old == value or (isinstance(value, float) and isinstance(old, float) and math.isclose(old, value))
-        if name != "threads" and not same:
+        if name not in ("threads", "max_memory") and not same:
             raise UsageError(f"{run} was trained with {name} = {old!r}, not {value!r}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from handloom.ceilings import CHOICES
 from handloom.errors import UsageError
+from handloom.runtime.memory import size_of
 from handloom.text.windows import HOW
 from handloom.train.optimisers import OPTIMISERS
 from handloom.train.schedules import SHAPES
@@ -28,6 +29,7 @@ class Settings:
     validations beside those after each epoch. freeze: "embeddings", a number of layers (with the embeddings), or
     "all-but-head". max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical
     cores. precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this machine.
+    max_memory: bytes that the process may hold, or such as "4GB": above it the forward pass is computed again.
     """
 
     epochs: float = 3
@@ -52,6 +54,7 @@ class Settings:
     seed: int = 0
     threads: int | None = None
     precision: str = "auto"
+    max_memory: str | int | None = None
     keep: str = "best"
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class Settings:
             _whole(name, getattr(self, name), 1)
         for name, least in (("max_length", 4), ("patience", 0), ("seed", 0)):
             _whole(name, getattr(self, name), least)
+        if self.max_memory is not None:
+            size_of(self.max_memory)
         if (self.batch_size is None) == (self.batch_tokens is None):
             raise UsageError("give either batch_size or batch_tokens")
         if self.clip is not None:
