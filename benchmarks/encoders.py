@@ -158,9 +158,11 @@ def our_step(
     return engine, step
 
 
-def torch_step(workload: Workload, threads: int, precision: str = "f32") -> Callable[[], float]:
-    """The same step as PyTorch's users write it: transformers, eager, SDPA, fused AdamW, no padding and no mask; in
-    bf16 by autocast."""
+def torch_step(
+    workload: Workload, threads: int, precision: str = "f32", compiled: bool = False
+) -> Callable[[], float]:
+    """The same step as PyTorch's users write it: transformers, SDPA, fused AdamW, no padding and no mask; in bf16 by
+    autocast, and by torch.compile if it is `compiled`."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -181,9 +183,11 @@ def torch_step(workload: Workload, threads: int, precision: str = "f32") -> Call
     ids = torch.from_numpy(np.stack([f.encoding.ids for f in features])).long()
     labels = torch.tensor([int(f.label) for f in features if f.label is not None])
 
+    run: Any = torch.compile(model) if compiled else model
+
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = model(input_ids=ids, labels=labels).loss
+            loss = run(input_ids=ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()

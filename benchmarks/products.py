@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.ceiling import Ceiling, host_driver, host_target, rates, table_of
+from benchmarks.figures import keep
 from benchmarks.report_header import print_header
 from handloom.codegen import llvm
 from handloom.codegen.emit import Module
@@ -186,6 +188,21 @@ class Case:
         return f"{self.label} {max(self.rates['ours']):7.0f}   {shares}   {spread:20} {self.tasks:4}   {peers}"
 
 
+def geometric(cases: list[Case], forms: list[str], name: str, suffix: str = "") -> float:
+    """The geometric mean of the shares of a form, or of all."""
+    return statistics.geometric_mean([c.share(cases, suffix) for c in cases if name in ("all", c.form.name)])
+
+
+def against_peers(cases: list[Case]) -> dict[str, float]:
+    """Our best rate by the best rate of the best peer: over all shapes, and the worst shape."""
+    ratios = []
+    for case in cases:
+        peers = [max(case.rates[name]) for name in case.peers if name in case.rates]
+        if peers:
+            ratios.append(max(case.rates["ours"]) / max(peers))
+    return {"geometric mean": statistics.geometric_mean(ratios), "worst": min(ratios)} if ratios else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, nargs="+", default=[512, 2048, 4096])
@@ -196,6 +213,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--level", help="a lower instruction set, such as avx2")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures in a file")
     options = parser.parse_args()
     target = host_target(options.level)
     pool = Pool(host_driver(), options.threads)
@@ -226,8 +244,16 @@ def main() -> None:
         tops = sorted(rate for case in cases for rate in case.rates["ceiling" + suffix])
         print(f"ceiling{suffix}: {tops[0]:.0f} – {statistics.median(tops):.0f} – {tops[-1]:.0f} GFLOP/s")
         for name in [*options.forms, "all"]:
-            shares = [case.share(cases, suffix) for case in cases if name in ("all", case.form.name)]
-            print(f"geometric mean of shares{suffix}, {name}: {statistics.geometric_mean(shares):.3f}")
+            print(f"geometric mean of shares{suffix}, {name}: {geometric(cases, options.forms, name, suffix):.3f}")
+    figures = {
+        "share": {name: geometric(cases, options.forms, name) for name in [*options.forms, "all"]},
+        "share by CPU": {name: geometric(cases, options.forms, name, " cpu") for name in [*options.forms, "all"]},
+        "times peer": against_peers(cases),
+    }
+    if figures["times peer"]:
+        whole, worst = figures["times peer"].values()
+        print(f"against the best peer of each shape: geometric mean {whole:.2f}, worst shape {worst:.2f}")
+    keep(figures, options.json)
     print(f"slowest kernel to write and compile: {max(case.kernel.seconds for case in cases):.2f} s")
     pool.close()
 

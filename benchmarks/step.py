@@ -13,7 +13,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.ceiling import Ceiling, host_target
@@ -29,6 +29,16 @@ WARM = 2
 """Steps of each side that do not count."""
 
 
+TORCH = {
+    "torch": (False, None),
+    "torch f32": (False, "f32"),
+    "torch bf16": (False, "bf16"),
+    "torch.compile f32": (True, "f32"),
+    "torch.compile bf16": (True, "bf16"),
+}
+"""Sides of PyTorch: whether compiled, and the precision where it is not ours."""
+
+
 def work(side: str, workload: Workload, threads: int, precision: str) -> None:
     """Answers each line on standard input with one measurement: seconds of a step, GFLOP/s, or bytes."""
     if side == "ours":
@@ -36,7 +46,8 @@ def work(side: str, workload: Workload, threads: int, precision: str) -> None:
         ceiling = Ceiling(pool.shared(native_driver(), threads), host_target(), precision)
         commands: dict[str, Callable[[], float]] = {"ceiling": lambda: ceiling.rates()[0]}
     else:
-        step, commands = torch_step(workload, threads, precision), {}
+        compiled, own = TORCH[side]
+        step, commands = torch_step(workload, threads, own or precision, compiled), {}
     losses: list[float] = []
 
     def timed() -> float:
@@ -52,10 +63,13 @@ def work(side: str, workload: Workload, threads: int, precision: str) -> None:
 class Side:
     """A process that steps when it is asked to."""
 
-    def __init__(self, side: str, workload: Workload, threads: int, precision: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.step", "--side", side, "--workloads", str(workload)]
+    def __init__(
+        self, side: str, workload: object, threads: int, precision: str, module: str = "benchmarks.step"
+    ) -> None:
+        command = [sys.executable, "-m", module, "--side", side, "--workloads", str(workload)]
         command += ["--threads", str(threads), "--precision", precision]
-        variables = environment(OMP_NUM_THREADS=str(threads))
+        # huge pages for PyTorch, too
+        variables = environment(OMP_NUM_THREADS=str(threads), THP_MEM_ALLOC_ENABLE="1", TRANSFORMERS_VERBOSITY="error")
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
         )
@@ -75,8 +89,11 @@ class Side:
         self.process.wait()
 
 
-def measure(workload: Workload, steps: int, threads: int, torch: bool, precision: str) -> dict[str, Any]:
-    sides = {name: Side(name, workload, threads, precision) for name in (("ours", "torch") if torch else ("ours",))}
+def measure(
+    workload: Workload, steps: int, threads: int, peers: Sequence[str], precision: str
+) -> dict[str, Any]:
+    """Ours and PyTorch's sides in turns. The fastest of those is what `times_torch` compares with."""
+    sides = {name: Side(name, workload, threads, precision) for name in ("ours", *peers)}
     firsts = {name: side.ask("step") for name, side in sides.items()}
     for side in sides.values():
         for _ in range(WARM - 1):
@@ -88,7 +105,7 @@ def measure(workload: Workload, steps: int, threads: int, torch: bool, precision
         ceilings.append(sides["ours"].ask("ceiling"))
         for name, side in sides.items():
             seconds[name].append(side.ask("step"))
-            time.sleep(REST if torch else 0)
+            time.sleep(REST if peers else 0)
     found: dict[str, Any] = {"workload": str(workload), "label": workload.label, "flops": workload.flops}
     found["ceiling"] = spread(ceilings)
     for name, side in sides.items():
@@ -104,8 +121,10 @@ def measure(workload: Workload, steps: int, threads: int, torch: bool, precision
             "loss": side.ask("loss"),
         }
         side.close()
-    if torch:
-        found["times_torch"] = spread([t / o for o, t in zip(seconds["ours"], seconds["torch"], strict=True)])
+    if peers:
+        best = min(peers, key=lambda name: spread(seconds[name])["median"])
+        found["best_peer"] = best
+        found["times_torch"] = spread([t / o for o, t in zip(seconds["ours"], seconds[best], strict=True)])
     return found
 
 
@@ -115,20 +134,20 @@ def show(found: dict[str, Any]) -> None:
         f"ceiling {shown(found['ceiling'], '{:.0f}'.format)} GFLOP/s"
     )
     print(
-        f"  {'':6} {'ms a step':>24} {'tokens/s':>9} {'GFLOP/s':>8} {'of the ceiling':>20} {'best':>6} "
+        f"  {'':18} {'ms a step':>24} {'tokens/s':>9} {'GFLOP/s':>8} {'of the ceiling':>20} {'best':>6} "
         f"{'peak MB':>8} {'loss':>7}"
     )
-    for name in ("ours", "torch"):
+    for name in ("ours", *TORCH):
         if name not in found:
             continue
         one = found[name]
         time_ = shown(one["seconds"], lambda s: f"{s * 1e3:.1f}")
         print(
-            f"  {name:6} {time_:>24} {one['tokens_per_second']:9,.0f} {one['gflops']['median']:8.0f} "
+            f"  {name:18} {time_:>24} {one['tokens_per_second']:9,.0f} {one['gflops']['median']:8.0f} "
             f"{shown(one['share']):>20} {one['share_of_best']:6.2f} {one['peak_bytes'] / 1e6:8.0f} {one['loss']:7.3f}"
         )
     if "times_torch" in found:
-        print(f"  {shown(found['times_torch'])} × PyTorch")
+        print(f"  {shown(found['times_torch'])} × {found['best_peer']}")
 
 
 def main() -> None:
@@ -137,7 +156,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=15, help="of each side, after two that do not count")
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
-    parser.add_argument("--side", choices=("ours", "torch"), help="be one of the two processes")
+    parser.add_argument("--tuned", action="store_true", help="eager and compiled, f32 and bf16: all of PyTorch's ways")
+    parser.add_argument("--side", choices=("ours", *TORCH), help="be one of the two processes")
     given = parser.parse_args()
     chosen = given.workloads or [Workload.parse(text) for text in (WORKLOADS[:1] if given.quick else WORKLOADS)]
     if given.side:
@@ -148,7 +168,8 @@ def main() -> None:
     figures["rows"] = []
     for workload in chosen:
         steps = 2 if given.quick else given.steps
-        figures["rows"].append(measure(workload, steps, given.threads, not given.no_torch, given.precision))
+        peers = () if given.no_torch else tuple(TORCH)[1:] if given.tuned else ("torch",)
+        figures["rows"].append(measure(workload, steps, given.threads, peers, given.precision))
         show(figures["rows"][-1])
     keep(figures, given.json)
 

@@ -116,7 +116,8 @@ class ProductKernel:
             return 0
         if k < 1 and self.product.k is not None:
             raise ValueError(f"{self.name}: a product needs at least one k; it has {m} × {n} × {k}")
-        cut = grid(m, n, ceil_div(k, 2) if self.product.dtype == "bf16" else k, self.target)
+        narrow = self.product.dtype == "bf16"
+        cut = grid(m, n, ceil_div(k, 2) if narrow else k, self.target, narrow and self.product.transpose_a)
         return batch * cut.row_blocks * cut.column_blocks
 
 
@@ -178,7 +179,9 @@ class _Writer:
             self.slow_in_place = f.compare("icmp eq", f.urem(self.a_stride, ALIAS // self.a_size), integer(0))
         self.a_steps = self.steps(self.a_stride, self.a_size, product.transpose_a)
         self.b_steps = self.steps(self.b_stride, self.b_size, not product.transpose_b)
-        tiles, panels, row_blocks, column_blocks = emit_grid(f, self.m, self.n, self.k, self.target)
+        tiles, panels, row_blocks, column_blocks = emit_grid(
+            f, self.m, self.n, self.k, self.target, self.group == 2 and product.transpose_a
+        )
         across = f.udiv(task, row_blocks)
         row_block, column_block = f.urem(task, row_blocks), f.urem(across, column_blocks)
         batch = f.udiv(across, column_blocks)
