@@ -29,6 +29,7 @@ PARTS: dict[str, list[str]] = {
     "bert-f32": ["step", "--workloads", "BERT-base:16x128", "--steps", "3", "--precision", "f32"],
     "minilm": ["real_step", "--rounds", "6", "--tuned"],
     "frozen": ["frozen", "--steps", "5"],
+    "output-layer": ["output_layer"],
     "growth": ["growth"],
     "scaling": ["scaling", "--steps", "8"],
     "start": ["start", "--repeats", "3", "--sentences", "3394"],
@@ -96,6 +97,10 @@ ROWS = (
     Row("its utilisation, bf16", "0.72", "bert", lambda f: shown(_step(f)["ours"]["share"])),
     Row("MiniLM-L6 on WNUT17's sentences, times tuned PyTorch", "2.3", "minilm", lambda f: _times(f["found"])),
     Row("8 of 12 layers frozen, of the full step", "0.60", "frozen", lambda f: shown(f["ratio"])),
+    Row(
+        "output layer of 49,152 classes: memory, of its logits", "0.05", "output-layer",
+        lambda f: f"{f['chunks']['share']:.3f}",
+    ),
     Row("peak memory of the BERT-base step, of tuned PyTorch's", "0.60", "bert", _memory),
     Row("growth with the batch", "curve", "growth", _growth),
     Row("attention's memory with the length", "linear", "growth", _attention),

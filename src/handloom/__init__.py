@@ -60,6 +60,7 @@ _HOMES = {
     "Tensor": "handloom.tensor.tensor",
     "cross_entropy": "handloom.tensor.losses",
     "binary_cross_entropy": "handloom.tensor.losses",
+    "linear_cross_entropy": "handloom.tensor.losses",
     "mean_squared_error": "handloom.tensor.losses",
     "scan": "handloom.tensor.scan",
     "grad": "handloom.tensor.grad",

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from handloom.codegen import llvm
+from handloom.codegen.cross_entropy import lower_cross_entropy
 from handloom.codegen.evaluate import Argument, Pointer
 from handloom.codegen.group import grouped
 from handloom.codegen.lower import Lowering, Step
@@ -251,6 +252,8 @@ class CompiledProgram:
     def _lower(self, unit: Unit, env: Env) -> list[Step]:
         if unit.kind == "scan":
             return lower_scan(self.lowering, unit, _prepared, env)
+        if unit.kind == "linear_cross_entropy":
+            return lower_cross_entropy(self.lowering, unit, env)
         return self.lowering.lower(unit)
 
     def _key(self, pointer: Pointer) -> Pointer:

@@ -15,7 +15,7 @@ import numpy as np
 
 from handloom.graph import build as b
 from handloom.graph.node import Node
-from handloom.graph.ops import AttentionAttrs, Body, ConstantAttrs, InputAttrs, NormAttrs, ScanAttrs
+from handloom.graph.ops import AttentionAttrs, Body, ConstantAttrs, CrossEntropyAttrs, InputAttrs, NormAttrs, ScanAttrs
 
 Array = np.ndarray[Any, Any]
 Function = Callable[..., "Node | Sequence[Node]"]
@@ -93,6 +93,10 @@ def _make(op: str, attrs: Any = None) -> Function:
 
 def _dot(transpose_a: bool = False, transpose_b: bool = False) -> Function:
     return lambda x, y: b.dot(x, y, transpose_a, transpose_b)
+
+
+def _linear_cross_entropy(x: Node, w: Node, labels: Node) -> Node:
+    return b.reduce("sum", b.project(b.make("linear_cross_entropy", x, w, labels, attrs=CrossEntropyAttrs()), 0), (0,))
 
 
 # --- attention ----------------------------------------------------------------------------------------------------
@@ -262,6 +266,7 @@ CASES: tuple[Case, ...] = (
     Case("layer_norm", "3-D", _make("layer_norm", NormAttrs(1e-5)), (normal(2, 3, 9), normal(9), normal(9)), tolerance=1e-5),
     Case("layer_norm", "no rows", _make("layer_norm", NormAttrs(1e-5)), (normal(0, 21), normal(21), normal(21))),
     Case("rms_norm", "", _make("rms_norm", NormAttrs(1e-5)), (normal(5, 21), normal(21)), tolerance=1e-5),
+    Case("linear_cross_entropy", "", _linear_cross_entropy, (normal(7, 6), normal(9, 6), np.array([0, 8, -100, 3, 3, 5, 1], np.int32))),
     Case("attention", "", _attention(), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),
     Case("attention", "causal", _attention(causal=True), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),
     Case("attention", "window", _attention(window=2), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),

@@ -18,7 +18,7 @@ from handloom.graph.node import FLOATS, Node
 from handloom.graph.ops import OPS
 from handloom.graph.reference import evaluate, missing
 
-IN_EVALUATOR = {"input", "constant", "iota", "take", "random_uniform", "project", "sum", "max", "scan"}
+IN_EVALUATOR = {"input", "constant", "iota", "take", "random_uniform", "project", "sum", "max", "scan", "linear_cross_entropy"}
 
 
 def test_the_tables_are_complete() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from handloom.graph import build as b
@@ -148,6 +149,22 @@ def _attention(node: Node, g: Sequence[Node | None]) -> Cotangents:
     return (*(b.project(backward, i) for i in range(3)), *(None for _ in rest))
 
 
+def _linear_cross_entropy(node: Node, g: Sequence[Node | None]) -> Cotangents:
+    """From a node that computes loss and gradients at once; `prune` lets it give the loss, too."""
+    if node.attrs.gradients or g[0] is None:
+        raise NotImplementedError("linear_cross_entropy: a gradient through its gradients")
+    scale = g[0]
+    while scale.op in ("broadcast", "reshape"):
+        scale = scale.inputs[0]
+    if scale.shape not in ((), (1,), (1, 1)):
+        raise NotImplementedError("linear_cross_entropy: rows whose losses have different weights")
+    both = b.make("linear_cross_entropy", *node.inputs, attrs=replace(node.attrs, gradients=True))
+    scale = b.reshape(scale, (1, 1))
+    x, w, _ = node.inputs
+    slopes = (b.multiply(b.project(both, i), scale) for i in (1, 2))
+    return *(b.cast(slope, operand.dtype) for slope, operand in zip(slopes, (x, w), strict=True)), None
+
+
 def _scan(node: Node, g: Sequence[Node | None]) -> Cotangents:
     """The reverse scan: carries the cotangents of what was carried and of the constants.
 
@@ -251,5 +268,6 @@ GRADIENTS: dict[str, Rule] = {
     "gelu_tanh": _chain(_gelu_tanh),
     "silu": _chain(_silu),
     "attention": _attention,
+    "linear_cross_entropy": _linear_cross_entropy,
     "scan": _scan,
 }

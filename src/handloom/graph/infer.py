@@ -174,6 +174,18 @@ def _attention_backward(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
     return specs[0], specs[1], specs[2]
 
 
+def _linear_cross_entropy(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
+    x, w, labels = specs
+    if len(x.shape) != 2 or len(w.shape) != 2 or x.shape[1] != w.shape[1]:
+        raise _fail("linear_cross_entropy", specs, "needs x [rows, hidden] and w [classes, hidden]")
+    if not isinstance(x.shape[1], int) or not isinstance(w.shape[0], int) or not w.shape[0]:
+        raise _fail("linear_cross_entropy", specs, "hidden and classes must be known")
+    if labels.dtype != "i32" or labels.shape != x.shape[:1]:
+        raise _fail("linear_cross_entropy", specs, "the labels must be i32 [rows]")
+    losses = Spec(labels.shape, "f32")
+    return (losses, Spec(x.shape, "f32"), Spec(w.shape, "f32")) if attrs.gradients else (losses,)
+
+
 def _scan(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
     body, carried = attrs.body, attrs.carried
     expected = [node.spec for node in body.inputs]
@@ -212,6 +224,7 @@ INFER: dict[str, Rule] = {
     "rms_norm": _norm,
     "attention": _attention,
     "attention_backward": _attention_backward,
+    "linear_cross_entropy": _linear_cross_entropy,
     "scan": _scan,
     "project": lambda specs, attrs: specs[0][attrs.index],  # type: ignore[index]
 }

@@ -146,6 +146,16 @@ class AttentionAttrs:
 
 
 @dataclass(frozen=True)
+class CrossEntropyAttrs:
+    """ignore: the label of rows that count nothing. gradients: whether dx and dw are results, too. narrow: as of a
+    product, for the logits and for both gradients."""
+
+    ignore: int = -100
+    gradients: bool = False
+    narrow: bool = False
+
+
+@dataclass(frozen=True)
 class ProjectAttrs:
     index: int
 
@@ -223,6 +233,7 @@ OPS: dict[str, Op] = {
         Op("silu", "composite", 1),
         Op("attention", "special", None, AttentionAttrs),
         Op("attention_backward", "special", None, AttentionAttrs, False),
+        Op("linear_cross_entropy", "special", 3, CrossEntropyAttrs),
         Op("scan", "special", None, ScanAttrs),
         Op("project", "special", 1, ProjectAttrs),
     )

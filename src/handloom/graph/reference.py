@@ -105,6 +105,28 @@ def _dot(a: Array, b: Array, node: Node, double: bool) -> Array:
     return np.asarray(a @ b)
 
 
+def _linear_cross_entropy(x: Array, w: Array, labels: Array, node: Node, double: bool) -> tuple[Array, ...]:
+    """Losses [rows], and with gradients those of their sum by x and by w."""
+    narrow = node.attrs.narrow and not double
+    if narrow:
+        x, w = round_bf16(x), round_bf16(w)
+    logits = x @ w.T
+    counts = (labels != node.attrs.ignore)[:, None]
+    rows, held = np.arange(len(labels)), np.clip(labels, 0, len(w) - 1)
+    top = logits.max(1, keepdims=True)
+    powers = np.exp(logits - top)
+    total = powers.sum(1, keepdims=True)
+    own = logits[rows, held][:, None]
+    losses = np.where(counts, np.log(total) + top - own, 0)[:, 0].astype(x.dtype)
+    if not node.attrs.gradients:
+        return (losses,)
+    slopes = powers / total
+    slopes[rows, held] -= 1
+    slopes = np.where(counts, slopes, 0).astype(x.dtype)
+    slopes = round_bf16(slopes) if narrow else slopes
+    return losses, slopes @ w, slopes.T @ x
+
+
 def _random(state: Array, node: Node, env: Env) -> Array:
     shape = node.spec.concrete(env)
     columns = shape[-1] if shape else 1
@@ -174,6 +196,7 @@ REFERENCE: dict[str, Callable[[Sequence[Array], Node, Env, bool], Any]] = {
     "concatenate": lambda x, node, env, double: np.concatenate(x, node.attrs.axis),
     "sum": lambda x, node, env, double: x[0].sum(node.attrs.axes, keepdims=True, dtype=x[0].dtype),
     "max": lambda x, node, env, double: x[0].max(node.attrs.axes, keepdims=True),
+    "linear_cross_entropy": lambda x, node, env, double: _linear_cross_entropy(x[0], x[1], x[2], node, double),
     "after": lambda x, node, env, double: x[0],
     "dot": lambda x, node, env, double: _dot(x[0], x[1], node, double),
     "take": lambda x, *_: _take(x[0], x[1]),

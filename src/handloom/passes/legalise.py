@@ -75,6 +75,8 @@ def _rule(node: Node) -> Node | None:
         return rebuild(node, [_dense(table), copy(ids) if base_of(ids).op in ("constant", "iota") else ids])
     if node.op in ("attention", "attention_backward"):
         return rebuild(node, [_rows(x) if len(x.shape) == 2 else _dense(x) for x in node.inputs])
+    if node.op == "linear_cross_entropy":
+        return rebuild(node, [_dense(x) for x in node.inputs])
     if node.op in ("concatenate", "pad"):
         return rebuild(node, [copy(x) if base_of(x).op in ("constant", "iota") else x for x in node.inputs])
     if node.op in DENSE_OPERANDS:

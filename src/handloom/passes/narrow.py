@@ -12,6 +12,7 @@ gradients, moments, the residual stream, statistics, loss.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from handloom.graph import build as b
 from handloom.graph.access import VIEWS, access_of, base_of, stored_transposed
@@ -25,6 +26,7 @@ ATTENTION = frozenset({"attention", "attention_backward"})
 
 def narrow(outputs: Sequence[Node]) -> list[Node]:
     outputs = transform(transform(outputs, _narrowed), _narrow_attention)
+    outputs = transform(outputs, _narrow_cross_entropy)
     outputs = _stored(outputs)
     sides = {
         base_of(node.inputs[0])
@@ -75,6 +77,17 @@ def _narrow_attention(node: Node) -> Node | None:
         return None
     log_sum = 4 if node.op == "attention_backward" else -1
     return rebuild(node, [x if i == log_sum else _rounded(x) for i, x in enumerate(node.inputs)])
+
+
+def _narrow_cross_entropy(node: Node) -> Node | None:
+    """The output layer: its three products read x [rows, hidden], w [classes, hidden] and slopes [rows, classes]."""
+    if node.op != "linear_cross_entropy" or node.attrs.narrow:
+        return None
+    x, w, labels = node.inputs
+    if any(isinstance(size, int) and size % 2 for size in w.shape) or x.dtype != "f32":
+        return None
+    rounded = w if base_of(w).op == "input" else _rounded(w)
+    return b.make(node.op, _rounded(x), rounded, labels, attrs=replace(node.attrs, narrow=True))
 
 
 # --- what is rounded ------------------------------------------------------------------------------------------------

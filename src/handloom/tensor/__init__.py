@@ -2,7 +2,7 @@
 
 from handloom.tensor.function import compile
 from handloom.tensor.grad import grad, value_and_grad
-from handloom.tensor.losses import binary_cross_entropy, cross_entropy, mean_squared_error
+from handloom.tensor.losses import binary_cross_entropy, cross_entropy, linear_cross_entropy, mean_squared_error
 from handloom.tensor.math import *  # noqa: F403
 from handloom.tensor.scan import scan
 from handloom.tensor.tensor import Tensor, Trace, TraceError, tensor
@@ -15,6 +15,7 @@ __all__ = [
     "compile",
     "cross_entropy",
     "grad",
+    "linear_cross_entropy",
     "mean_squared_error",
     "scan",
     "tensor",

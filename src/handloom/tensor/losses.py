@@ -8,6 +8,7 @@ from typing import Any
 from handloom.graph import build as b
 from handloom.graph import composites
 from handloom.graph.node import Node
+from handloom.graph.ops import CrossEntropyAttrs
 from handloom.tensor.tensor import Tensor, apply_all
 
 
@@ -46,6 +47,21 @@ def cross_entropy(
         return _total(loss), _total(weight)
 
     return _pair(build, logits, labels, *([] if class_weights is None else [class_weights]))
+
+
+def linear_cross_entropy(x: Tensor, weight: Tensor, labels: Tensor, ignore: int = -100) -> tuple[Tensor, Tensor]:
+    """`cross_entropy(linear(x, weight), labels)` without the logits: x [rows, hidden], weight [classes, hidden].
+
+    Loss and gradients are computed some rows at a time; the logits of all rows are never in memory. The gradient goes
+    through the sum that is returned, times any number.
+    """
+
+    def build(x: Node, w: Node, y: Node) -> Any:
+        losses = b.project(b.make("linear_cross_entropy", x, w, y, attrs=CrossEntropyAttrs(ignore)), 0)
+        real = b.cast(b.unary("logical_not", b.binary("equal", y, b.full(ignore, y.shape, "i32"))), "f32")
+        return _total(losses), _total(real)
+
+    return _pair(build, x, weight, labels)
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

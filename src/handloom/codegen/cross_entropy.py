@@ -1,0 +1,192 @@
+"""A linear layer and the cross-entropy of its logits, some rows at a time, so that the logits are never all there.
+
+For each chunk of rows: logits = x·wᵀ into a buffer that all chunks share; a kernel that makes of every row its loss
+and, in place, the gradient of its logits (softmax − one-hot; zeros where there is no label); dx = gradient·w;
+dw += gradientᵀ·x. The loss's own cotangent is one number, by which dx and dw are multiplied outside.
+"""
+
+from __future__ import annotations
+
+from handloom.codegen import mathfuns, scalars
+from handloom.codegen.emit import Function, Module, Value, integer, number, vector, zero
+from handloom.codegen.evaluate import Argument, Computed, Pointer
+from handloom.codegen.lower import Env, Lowering, Step
+from handloom.codegen.matmul import Product, ProductKernel, StoreEpilogue, emit_product
+from handloom.codegen.target import Target
+from handloom.graph.access import access_of
+from handloom.graph.build import project
+from handloom.graph.node import Node, size_value
+from handloom.graph.unit import Unit
+
+ROOM = 12 << 20
+"""Bytes of logits that are there at once."""
+LEAST, MOST = 16, 512
+"""Rows of a chunk, a multiple of 16 in any case."""
+
+
+def chunk_rows(classes: int) -> int:
+    """Rows of a chunk: from the number of classes alone, so that bits do not depend on a batch."""
+    return max(LEAST, min(MOST, ROOM // (4 * classes) // 16 * 16))
+
+
+def lower_cross_entropy(low: Lowering, unit: Unit, capacity: Env) -> list[Step]:
+    node = unit.anchor
+    assert node is not None
+    x, w, labels = (access_of(operand) for operand in node.inputs)
+    assert x is not None and w is not None and labels is not None
+    rows, hidden = node.inputs[0].shape
+    classes = node.inputs[1].shape[0]
+    assert isinstance(hidden, int) and isinstance(classes, int)
+    dtype, wide = ("bf16", w.base.dtype == "f32") if node.attrs.narrow else ("f32", False)
+    size = chunk_rows(classes)
+    buffer = Pointer(project(node, 0), 0, "logits")
+    low.sizes[buffer] = lambda env: 4 * size * classes
+
+    def product(label: str, form: Product, *, accumulate: bool = False) -> tuple[str, ProductKernel]:
+        epilogue = StoreEpilogue(accumulate=accumulate)
+        key = ("cross_entropy", form, accumulate)
+        name, kernel = low.named(key, label, lambda name: emit_product(low.module, name, form, low.target, epilogue))
+        return name, kernel
+
+    gradients = node.attrs.gradients
+    forward = product("dot", Product(False, True, None, classes, hidden, dtype=dtype, wide_b=wide))
+    softmax, _ = low.named(
+        ("cross_entropy", dtype, gradients), "cross_entropy",
+        lambda name: emit_softmax(low.module, name, low.target, dtype, gradients),
+    )  # fmt: skip
+    steps: list[Step] = []
+    losses = Pointer(project(node, 0))
+    for start in range(0, max(size_value(rows, capacity), 1), size):
+        count = lambda env, start=start: min(max(size_value(rows, env) - start, 0), size)  # noqa: E731
+        here = Computed(count)
+        own = Pointer(x.base, x.offset + start * hidden)
+
+        def times(kernel: ProductKernel, first: int, second: int, third: int, count: object = count) -> object:
+            """Tasks of a product of these sizes, of which 0 stands for this chunk's rows."""
+            return lambda env: kernel.tasks(*(size or count(env) for size in (first, second, third)))  # type: ignore[operator]
+
+        def operations(env: Env, count: object = count) -> int:
+            return 2 * count(env) * hidden * classes  # type: ignore[no-any-return, operator]
+
+        name, kernel = forward
+        arguments: tuple[Argument, ...] = (
+            own, Pointer(w.base, w.offset), here, classes, hidden, hidden, hidden, 0, 0, 0, 1, buffer, classes, 0,
+        )  # fmt: skip
+        steps.append(_product(name, kernel, arguments, times(kernel, 0, classes, hidden), (0, 1), (11,), operations))
+        place = Pointer(labels.base, labels.offset + start)
+        given = (buffer, place, Pointer(losses.node, start), classes, node.attrs.ignore)
+        steps.append(Step(softmax, given, count, (buffer, place), (buffer, losses), kind="cross_entropy"))
+        if not gradients:
+            continue
+        dx, dw = (Pointer(project(node, i)) for i in (1, 2))
+        # rows of bf16 gradients lie where the f32 logits lay: as far apart, twice as many elements
+        stride = classes if dtype == "f32" else 2 * classes
+        name, kernel = product("dot", Product(False, False, None, hidden, classes, dtype=dtype, wide_b=wide))
+        arguments = (
+            buffer, Pointer(w.base, w.offset), here, hidden, classes, stride, hidden, 0, 0, 0, 1,
+            Pointer(dx.node, start * hidden), hidden, 0,
+        )  # fmt: skip
+        steps.append(_product(name, kernel, arguments, times(kernel, 0, hidden, classes), (0, 1), (11,), operations))
+        name, kernel = product("dot", Product(True, False, classes, hidden, None, dtype=dtype), accumulate=start > 0)
+        arguments = (buffer, own, classes, hidden, here, stride, hidden, 0, 0, 0, 1, dw, hidden, 0)
+        tasks = times(kernel, classes, hidden, 0)
+        if start > 0:  # nothing to be added; the first chunk writes zeros even where there are no rows
+            tasks = lambda env, tasks=tasks, count=count: tasks(env) if count(env) else 0  # noqa: E731
+        steps.append(_product(name, kernel, arguments, tasks, (0, 1), (11,), operations))
+        if start > 0:
+            steps[-1] = _reading(steps[-1], dw)
+    return steps
+
+
+def _product(
+    name: str, kernel: ProductKernel, arguments: tuple[Argument, ...], tasks: object, reads: tuple[int, ...],
+    writes: tuple[int, ...], flops: object,
+) -> Step:  # fmt: skip
+    def pointers(numbers: tuple[int, ...]) -> tuple[Pointer, ...]:
+        return tuple(a for a in (arguments[i] for i in numbers) if isinstance(a, Pointer))
+
+    scratch = kernel.scratch
+    return Step(
+        name, arguments, tasks, pointers(reads), pointers(writes), lambda env: scratch, "dot", flops  # type: ignore[arg-type]
+    )
+
+
+def _reading(step: Step, also: Pointer) -> Step:
+    from dataclasses import replace
+
+    return replace(step, reads=(*step.reads, also))
+
+
+def emit_softmax(module: Module, name: str, target: Target, dtype: str, gradients: bool) -> None:
+    """Adds `void @name(ptr args, i64 task, ptr scratch)`, a row a task: slots are the addresses of logits, labels (i32)
+    and losses, the number of classes, and the label that counts nothing."""
+    f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
+    args, row, _ = f.parameters
+    logits, labels, losses = (f.load("ptr", f.at(args, i, "i64")) for i in range(3))
+    classes, ignored = (f.load("i64", f.at(args, i, "i64")) for i in (3, 4))
+    lanes, type = target.lanes, vector("float", target.lanes)
+    line = f.at(logits, f.mul(row, classes), "float")
+    given = f.cast("sext", f.load("i32", f.at(labels, row, "i32")), "i64")
+    counts = f.compare("icmp ne", given, ignored)
+    # a label beyond the classes is held within them: nothing outside may be touched
+    label = f.smin(given, f.sub(classes, 1))
+    label = f.select(f.compare("icmp slt", label, integer(0)), integer(0), label)
+    whole = f.mul(f.udiv(classes, lanes), lanes)
+    rest = f.below(f.sub(classes, whole), lanes)
+    tail = f.compare("icmp slt", whole, classes)
+    least = number(float("-inf"), type)
+
+    def larger(a: Value, b: Value) -> Value:
+        return f.select(f.compare("fcmp ogt", a, b), a, b)
+
+    def plus(a: Value, b: Value) -> Value:
+        return f.binary("fadd", a, b)
+
+    def load(column: Value, mask: Value | None) -> Value:
+        address = f.at(line, column, "float")
+        return f.masked_load(type, address, mask, least) if mask else f.load(type, address)
+
+    def walk(step: object, start: Value) -> Value:
+        """step(column, mask, carried) for each vector of the row."""
+        assert callable(step)
+        [value] = f.loop(0, whole, lanes, lambda c, carried: [step(c, None, carried[0])], [start], unroll=False)
+        [value] = f.when(tail, lambda: [step(whole, rest, value)], lambda: [value])
+        return value
+
+    top = f.tree(larger, walk(lambda c, mask, best: larger(load(c, mask), best), least))
+    tops = f.splat(top, lanes)
+    own = f.load("float", f.at(line, label, "float"))
+
+    def exponential(column: Value, mask: Value | None, total: Value) -> Value:
+        e = mathfuns.exp(f, f.binary("fsub", load(column, mask), tops))
+        if mask:
+            e = f.select(mask, e, zero(type))
+            f.masked_store(e, f.at(line, column, "float"), mask)
+        else:
+            f.store(e, f.at(line, column, "float"))
+        return plus(total, e)
+
+    total = f.tree(plus, walk(exponential, zero(type)))
+    loss = f.binary("fsub", plus(mathfuns.log(f, total), top), own)
+    f.store(f.select(counts, loss, number(0.0)), f.at(losses, row, "float"))
+    if gradients:
+        nothing = number(0.0)
+        scale = f.select(counts, f.binary("fdiv", number(1.0), total), nothing)
+        scales = f.splat(scale, lanes)
+        hit = f.binary("fmul", f.load("float", f.at(line, label, "float")), scale)
+        hit = f.select(counts, f.binary("fsub", hit, number(1.0)), nothing)
+        memory = scalars.MEMORY[dtype]
+
+        def scaled(column: Value, mask: Value | None, carried: Value) -> Value:
+            value = f.binary("fmul", load(column, mask), scales)
+            scalars.store(f, dtype, value, f.at(line, column, memory), mask)
+            return carried
+
+        walk(scaled, zero(type))
+        scalars.store(f, dtype, hit, f.at(line, label, memory))
+    f.finish()
+
+
+def products_of(node: Node) -> int:
+    """Products of rows × hidden × classes: the logits, and their gradient's two."""
+    return 3 if node.attrs.gradients else 1
