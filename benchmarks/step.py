@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--tuned", action="store_true", help="eager and compiled, f32 and bf16: all of PyTorch's ways")
+    parser.add_argument("--peers", nargs="+", choices=TORCH, help="these of PyTorch's ways")
     parser.add_argument("--side", choices=("ours", *TORCH), help="be one of the two processes")
     given = parser.parse_args()
     chosen = given.workloads or [Workload.parse(text) for text in (WORKLOADS[:1] if given.quick else WORKLOADS)]
@@ -168,7 +169,7 @@ def main() -> None:
     figures["rows"] = []
     for workload in chosen:
         steps = 2 if given.quick else given.steps
-        peers = () if given.no_torch else tuple(TORCH)[1:] if given.tuned else ("torch",)
+        peers = () if given.no_torch else tuple(TORCH)[1:] if given.tuned else given.peers or ("torch",)
         figures["rows"].append(measure(workload, steps, given.threads, peers, given.precision))
         show(figures["rows"][-1])
     keep(figures, given.json)
