@@ -210,7 +210,7 @@ class CompiledProgram:
         if topics():
             self._verify(wave)
         self.steps, wave = grouped(low.module, self.steps, wave)
-        self.look = Look(self.outputs, self.units, self.steps, wave, env, buffers, self._bytes, low.module)
+        self.look = Look(self.outputs, self.units, self.steps, wave, env, buffers, self._bytes, low.module, low.target)
         self.look.report()
         calls = []
         for i, step in enumerate(self.steps):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,9 @@ def test_a_compiled_function_shows_its_graph_units_kernels_and_ir() -> None:
         "1 task  [%x@input 0, %w@input 1] → [%6@output 0]  0.0041 MFLOP"
     )
     assert "define void @dot." in run.show("ir")
-    with pytest.raises(hl.HandloomError, match="no 'weather' to show; there are graph, units, kernels, ir"):
+    code = run.show("assembly")
+    assert re.search(r"^dot\.\w+:", code, re.M) and "ret" in code and "define" not in code
+    with pytest.raises(hl.HandloomError, match="no 'weather' to show; there are graph, units, kernels, ir, assembly"):
         run.show("weather")
 
 
@@ -130,6 +133,7 @@ def test_the_reference_backend_shows_its_graph(monkeypatch: pytest.MonkeyPatch) 
         ("passes", [f"{name}: what it changed" for name in ("prune", "expand", "sink", "legalise")]),
         ("kernels", ["units", "kernels"]),
         ("graph, ir", ["graph", "ir"]),
+        ("assembly", ["assembly"]),
     ],
 )
 def test_what_the_environment_asks_for_is_printed(

@@ -1,4 +1,5 @@
-"""A compiled program as text: what each kernel computes, the calls in their order, where buffers lie, the LLVM IR.
+"""A compiled program as text: what each kernel computes, the calls in their order, where buffers lie, the LLVM IR and
+the assembly that becomes of it.
 
 A line for each call:
     wave 3  dot.5f0c2a77c1d4  12 tasks  [%x@input 0, %weight@input 1] → [%4@arena+64]  38.4 MFLOP
@@ -12,7 +13,9 @@ from typing import Any, Protocol
 
 from handloom.codegen.emit import Module
 from handloom.codegen.evaluate import Pointer
+from handloom.codegen.llvm import assembly
 from handloom.codegen.lower import Env, Step
+from handloom.codegen.target import Target
 from handloom.errors import UsageError
 from handloom.graph import show
 from handloom.graph.node import DTYPES, Node, volume
@@ -53,9 +56,11 @@ class Look:
     places: Mapping[Pointer, Place]
     arena: int
     module: Module
+    target: Target
 
     def text(self, topic: str) -> str:
-        """ "graph" (as kernels are made of it), "units", "kernels" or "ir". Raises UsageError for another topic."""
+        """ "graph" (as kernels are made of it), "units", "kernels", "ir" or "assembly". Raises UsageError for another
+        topic."""
         try:
             return TEXTS[topic](self)
         except KeyError:
@@ -83,8 +88,9 @@ class Look:
         if show.wanted("kernels"):
             show.report("units", self.text("units"))
             show.report("kernels", self.text("kernels"))
-        if show.wanted("ir"):
-            show.report("ir", self.text("ir"))
+        for topic in ("ir", "assembly"):
+            if show.wanted(topic):
+                show.report(topic, self.text(topic))
 
 
 def units_text(look: Look) -> str:
@@ -139,4 +145,7 @@ TEXTS: Mapping[str, Callable[[Look], str]] = {
     "units": units_text,
     "kernels": kernels_text,
     "ir": lambda look: look.module.text(),
+    "assembly": lambda look: assembly(
+        look.module.text(), look.target.cpu, look.target.features, look.target.triple
+    ),
 }

@@ -17,7 +17,7 @@ from handloom.graph.build import scalar_value
 from handloom.graph.node import Node, walk
 from handloom.graph.ops import Body
 
-TOPICS = ("verify", "graph", "passes", "kernels", "ir")
+TOPICS = ("verify", "graph", "passes", "kernels", "ir", "assembly")
 """What HANDLOOM_DEBUG may name. Whatever it names, graphs are verified between passes; the others print, besides."""
 
 HIDDEN = frozenset({"shape", "dtype", "rows"})

@@ -78,7 +78,8 @@ class CompiledFunction:
 
     def show(self, topic: str = "kernels") -> str:
         """The program of the last call as text: its "graph", its "units" (what is fused), its "kernels" (the calls in
-        order, with buffers and tasks) or its LLVM "ir". Raises UsageError before the first call."""
+        order, with buffers and tasks) its LLVM "ir" or its "assembly". Raises UsageError before the first
+        call."""
         if self.program is None:
             raise UsageError(f"{self.function.__name__} has not been compiled yet: call it once, then look inside")
         return self.program.show(topic)
