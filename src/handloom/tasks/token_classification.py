@@ -90,9 +90,10 @@ class TokenClassification(Task):
         for index, (example, coded, made) in enumerate(zip(examples, whole, cuts, strict=True)):
             tags = self.tags(example)
             ids = None if tags is None else np.array([self._id(tag, example) for tag in tags], np.int32)
-            first = coded.first_tokens()
+            begins = np.zeros(len(coded), np.bool_)
+            begins[coded.first_tokens()] = True
             for window, kept in zip(made.windows, made.kept, strict=True):
-                rows = np.flatnonzero(np.isin(kept, first)).astype(np.int32)
+                rows = np.flatnonzero(begins[kept]).astype(np.int32)
                 speaks = coded.words[kept[rows]]
                 label = None if ids is None else ids[speaks]
                 features.append(Feature(window, index, label, kept, len(coded), rows, speaks))
