@@ -31,6 +31,7 @@ PARTS: dict[str, list[str]] = {
     "frozen": ["frozen", "--steps", "5"],
     "output-layer": ["output_layer"],
     "growth": ["growth"],
+    "inference": ["inference"],
     "scaling": ["scaling", "--steps", "8"],
     "start": ["start", "--repeats", "3", "--sentences", "3394"],
 }
@@ -81,6 +82,10 @@ def _attention(found: Found) -> str:
     )
 
 
+def _inference(found: Found) -> str:
+    return f"{shown(found['times'])} × {found['peer']}"
+
+
 def _start(found: Found) -> str:
     one = found["starts"]["3394"]
     return " / ".join(shown(one[name], "{:.1f}".format) for name in ("cold", "warm"))
@@ -104,6 +109,8 @@ ROWS = (
     Row("peak memory of the BERT-base step, of tuned PyTorch's", "0.60", "bert", _memory),
     Row("growth with the batch", "curve", "growth", _growth),
     Row("attention's memory with the length", "linear", "growth", _attention),
+    Row("inference, 1 text at a time, times the best peer", "1.0", "inference", lambda f: _inference(f["1"])),
+    Row("inference, 64 texts at a time", "1.0", "inference", lambda f: _inference(f["64"])),
     Row("first step, cold / warm, s", "5 / 1.5", "start", _start),
     Row("two threads, times one", "1.9", "scaling", lambda f: shown(f["rows"][1]["times"])),
 )
