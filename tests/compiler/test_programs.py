@@ -160,3 +160,11 @@ def test_a_batch_over_capacity_is_refused() -> None:
     assert run(normal(5, 4)).shape == (5, 4)
     with pytest.raises(hl.HandloomError, match="6 t are more than this program's capacity of 5"):
         run(normal(6, 4))
+
+
+def test_attention_bias_and_cap_are_checked() -> None:
+    q, starts = hl.Tensor(normal(4, 8)), hl.Tensor(np.array([0, 4], np.int32))
+    with pytest.raises(ValueError, match=r"\[heads, 2·reach \+ 1\], and this one is \[2, 4\]"):
+        hl.attention(q, q, q, starts, heads=2, bias=hl.Tensor(normal(2, 4)))
+    with pytest.raises(ValueError, match="soft_cap must be greater than 0, and is -1"):
+        hl.attention(q, q, q, starts, heads=2, soft_cap=-1)

@@ -10,12 +10,13 @@ from __future__ import annotations
 from handloom.codegen import mathfuns
 from handloom.codegen.attention_parts import (
     AttentionKernel,
+    Distances,
     Extent,
     Row,
-    ScoreHook,
     Slots,
     Stage,
     check,
+    distance_floats,
     head_rows,
     load_extent,
     prefetch,
@@ -53,7 +54,6 @@ def emit_attention(
     name: str,
     options: AttentionLike,
     target: Target,
-    hook: ScoreHook | None = None,
     dtype: str = "f32",
 ) -> AttentionKernel:
     """Adds `void @name(ptr args, i64 task, ptr scratch)` to the module; task = sequence · heads + head.
@@ -65,6 +65,7 @@ def emit_attention(
     transpose, wide = emit_transpose(module, shape), emit_wide(module, shape)
     narrow = emit_narrow(module, shape, "values", scaled=True)
     names = FORWARD_SLOTS + ("state", "site") * bool(options.dropout)
+    names += ("bias", "bias_stride") * (options.reach is not None)
     f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
     args, task, scratch = f.parameters
     slots = Slots(f, args, names)
@@ -76,7 +77,7 @@ def emit_attention(
     k, v = (head_rows(f, slots, n, extent.first_key, key_head, size, dtype) for n in ("k", "v"))
     source = random_source(f, slots) if options.dropout else None
 
-    # scratch: random words[64], factors[16], tops[n], totals[n], scores[ROWS][stride], panels, staged rows
+    # scratch: random words[64], factors[16], tops[n], totals[n], scores[ROWS][stride], panels, bias, staged rows
     line = round_up(f, extent.n, 16)
     factors = f.at(scratch, random.BLOCK, "i32")
     tops = f.at(factors, 16, "float")
@@ -85,7 +86,12 @@ def emit_attention(
     panels = f.at(scores, f.mul(extent.stride, ROWS), "float")
     prefetch(f, shape, extent.m, [k, v], [])
     prefetch(f, shape, extent.n, [q], [out])
-    stage = Stage(f, shape, dtype, f.at(panels, f.mul(extent.padded, size), "float"))
+    rest, bias = f.at(panels, f.mul(extent.padded, size), "float"), None
+    if options.reach is not None:
+        bias = Distances(f, extent, options.reach, rest)
+        bias.spread(f.at(slots.pointer("bias"), f.mul(head, slots.size("bias_stride")), "float"))
+        rest = f.at(rest, f.add(round_up(f, extent.m, 16), round_up(f, extent.n, 16)), "float")
+    stage = Stage(f, shape, dtype, rest)
     k, v, q = (stage.rows(x, count) for x, count in ((k, extent.m), (v, extent.m), (q, extent.n)))
     result, out = out, stage.rows(out, extent.n, read=False)
     call(f, transpose, k.base, k.stride, extent.m, extent.padded, panels)
@@ -97,7 +103,7 @@ def emit_attention(
 
         def softmax(index: Value, _: list[Value]) -> None:
             query = f.add(start, index)
-            row = Row(f, shape, options, extent, args, head, query, hook, source, scratch)
+            row = Row(f, shape, options, extent, head, query, bias, source, scratch)
             top, total = _softmax(f, row, f.at(scores, f.mul(index, extent.stride), "float"), first, last)
             quotient = f.binary("fdiv", number(random.keep_scale(options.dropout)), total)
             nothing = f.compare("fcmp oeq", total, number(0.0))
@@ -118,6 +124,7 @@ def emit_attention(
     def scratch_bytes(queries: int, keys: int) -> int:
         panel_floats = whole_vectors(keys, shape.lanes) * options.head_size
         own = random.BLOCK + 16 + 2 * whole_vectors(queries) + ROWS * row_stride(keys) + panel_floats
+        own += distance_floats(options, queries, keys)
         return 4 * own + staged_bytes(dtype, shape, keys, keys, queries, queries)
 
     return AttentionKernel(name, names, options, options.heads, 2, scratch_bytes)

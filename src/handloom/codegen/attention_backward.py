@@ -10,16 +10,18 @@ from __future__ import annotations
 from handloom.codegen import mathfuns
 from handloom.codegen.attention_parts import (
     AttentionKernel,
+    Distances,
     Row,
     Rows,
-    ScoreHook,
     Slots,
     Stage,
     check,
+    distance_floats,
     head_rows,
     load_extent,
     prefetch,
     random_source,
+    round_up,
     row_stride,
     staged_bytes,
     tile_range,
@@ -57,7 +59,6 @@ def emit_attention_backward(
     name: str,
     options: AttentionLike,
     target: Target,
-    hook: ScoreHook | None = None,
     dtype: str = "f32",
 ) -> AttentionKernel:
     """Adds `void @name(ptr args, i64 task, ptr scratch)`; task = sequence · key_value_heads + key head.
@@ -71,23 +72,31 @@ def emit_attention_backward(
     by_key = emit_narrow(module, shape, "keys")
     by_query = emit_narrow(module, shape, "queries", columns=True, accumulate=True)
     names = BACKWARD_SLOTS + ("state", "site") * bool(options.dropout)
+    names += ("bias", "bias_stride", "dbias", "dbias_stride") * (options.reach is not None)
     f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
     args, task, scratch = f.parameters
     slots = Slots(f, args, names)
     key_head = f.urem(task, options.key_value_heads)
-    extent = load_extent(f, slots, f.udiv(task, options.key_value_heads), shape.lanes)
+    sequence = f.udiv(task, options.key_value_heads)
+    extent = load_extent(f, slots, sequence, shape.lanes)
     k, v, dk, dv = (head_rows(f, slots, n, extent.first_key, key_head, size, dtype) for n in ("k", "v", "dk", "dv"))
     log_sum = slots.pointer("log_sum")
     source = random_source(f, slots) if options.dropout else None
 
     # scratch: random words[64], probabilities[QUERIES][stride], slopes[QUERIES][stride], panels of k, panels of v,
-    # staged rows
+    # bias, its gradient, staged rows
     probabilities = f.at(scratch, random.BLOCK, "i32")
     slopes = f.at(probabilities, f.mul(extent.stride, QUERIES), "float")
     key_panels = f.at(slopes, f.mul(extent.stride, QUERIES), "float")
     value_panels = f.at(key_panels, f.mul(extent.padded, size), "float")
     prefetch(f, shape, extent.m, [k, v], [dk, dv])
-    stage = Stage(f, shape, dtype, f.at(value_panels, f.mul(extent.padded, size), "float"))
+    rest = f.at(value_panels, f.mul(extent.padded, size), "float")
+    bias = bias_slopes = None
+    if options.reach is not None:
+        floats = f.add(round_up(f, extent.m, 16), round_up(f, extent.n, 16))
+        bias, bias_slopes = (Distances(f, extent, options.reach, f.at(rest, f.mul(floats, i), "float")) for i in (0, 1))
+        rest = f.at(rest, f.mul(floats, 2), "float")
+    stage = Stage(f, shape, dtype, rest)
     results = (dk, dv)
     k, v = (stage.rows(x, extent.m) for x in (k, v))
     dk, dv = (stage.rows(x, extent.m, read=False) for x in results)
@@ -98,6 +107,9 @@ def emit_attention_backward(
 
     def one_head(index: Value, _: list[Value]) -> None:
         head = f.add(f.mul(key_head, options.heads // options.key_value_heads), index)
+        if bias and bias_slopes:
+            bias.spread(f.at(slots.pointer("bias"), f.mul(head, slots.size("bias_stride")), "float"))
+            bias_slopes.clear()
         names = ("q", "out", "dout", "dq")
         given = [head_rows(f, slots, n, extent.first_query, head, size, dtype) for n in names]
         prefetch(f, shape, extent.n, given[:3], given[3:])
@@ -122,13 +134,13 @@ def emit_attention_backward(
 
                 def softmax(i: Value, _: list[Value]) -> None:
                     query = f.add(start, i)
-                    row = Row(f, shape, options, extent, args, head, query, hook, source, scratch)
+                    row = Row(f, shape, options, extent, head, query, bias, source, scratch)
                     token = f.mul(f.add(extent.first_query, query), options.heads)
                     kept_sum = f.load("float", f.at(log_sum, f.add(token, head), "float"))
                     delta = _dot(f, shape, out.at(query), dout.at(query))
                     line = f.mul(i, extent.stride)
                     lines = (f.at(scores, line, "float"), f.at(slope, line, "float"))
-                    _slopes(f, row, *lines, first, last, kept_sum, delta)
+                    _slopes(f, row, *lines, first, last, kept_sum, delta, bias_slopes)
 
                 f.loop(0, rows, 1, softmax, unroll=False)
                 left, count = f.at(slope, first, "float"), f.sub(high, first)
@@ -152,6 +164,9 @@ def emit_attention_backward(
 
         even_tiles(f, extent.n, QUERIES, block)
         own.put_back(dq, given[3], extent.n)
+        if bias_slopes:
+            place = f.add(f.mul(sequence, slots.size("dbias_stride")), f.mul(head, 2 * bias_slopes.reach + 1))
+            bias_slopes.gather(f.at(slots.pointer("dbias"), place, "float"))
 
     f.loop(0, options.heads // options.key_value_heads, 1, one_head, unroll=False)
     for rows, result in zip((dk, dv), results, strict=True):
@@ -160,6 +175,7 @@ def emit_attention_backward(
 
     def scratch_bytes(queries: int, keys: int) -> int:
         own = random.BLOCK + 2 * QUERIES * row_stride(keys) + 2 * whole_vectors(keys, shape.lanes) * size
+        own += 2 * distance_floats(options, queries, keys)
         return 4 * own + staged_bytes(dtype, shape, *[keys] * 4, *[queries] * 4)
 
     return AttentionKernel(name, names, options, options.key_value_heads, 5, scratch_bytes)
@@ -182,9 +198,17 @@ def _dot(f: Function, shape: Shape, x: Value, y: Value) -> Value:
 
 
 def _slopes(
-    f: Function, row: Row, scores: Value, slopes: Value, first: Value, last: Value, log_sum: Value, delta: Value
+    f: Function,
+    row: Row,
+    scores: Value,
+    slopes: Value,
+    first: Value,
+    last: Value,
+    log_sum: Value,
+    delta: Value,
+    bias_slopes: Distances | None,
 ) -> None:
-    """A row of products becomes probabilities (as dropout left them); one of dout·v becomes the scores' gradient."""
+    """A row of products becomes probabilities (as dropout left them); one of dout·v becomes the products' gradient."""
     lanes, options = row.shape.lanes, row.options
     type = vector("float", lanes)
     none, keep_scale = number(0.0, type), number(random.keep_scale(options.dropout), type)
@@ -198,9 +222,15 @@ def _slopes(
         if kept:
             dp = f.select(kept, f.binary("fmul", dp, keep_scale), none)
             dropped = f.select(kept, f.binary("fmul", p, keep_scale), none)
-        scaled = f.binary("fmul", p, number(options.scale, type))
         f.store(dropped, f.at(scores, column, "float"))
-        f.store(f.binary("fmul", scaled, f.binary("fsub", dp, deltas)), place)
+        slope = f.binary("fmul", p, f.binary("fsub", dp, deltas))
+        if options.soft_cap is not None:
+            bent = f.binary("fdiv", value, number(options.soft_cap, type))
+            slope = f.binary("fmul", slope, f.binary("fsub", number(1.0, type), f.binary("fmul", bent, bent)))
+        if bias_slopes:
+            sums = bias_slopes.at(row.position, column)
+            f.store(f.binary("fadd", f.load(type, sums), slope), sums)
+        f.store(f.binary("fmul", slope, number(options.scale, type)), place)
         return []
 
     row.walk(first, last, step, [])

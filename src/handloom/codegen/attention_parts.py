@@ -6,17 +6,12 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 
-from handloom.codegen import philox
+from handloom.codegen import mathfuns, philox
 from handloom.codegen.attention_tiles import Shape, call, emit_round, emit_widen
 from handloom.codegen.emit import SIZES, Function, Value, integer, iota, number, splat_constant, vector
 from handloom.codegen.scalars import MEMORY
 from handloom.graph import philox as random
 from handloom.graph.attention_reference import AttentionLike
-
-ScoreHook = Callable[[Function, Value, Value, Value, Value], Value]
-"""hook(f, args, head, query, keys) gives what is added to the scaled scores: `args` is the kernel's slot array (the
-hook's own slots follow the kernel's), `head` and `query` (the query's position among the keys) are i64, `keys` is a
-vector of i32 positions within the sequence, of which the last may lie beyond its end. The answer is a vector of f32."""
 
 Step = Callable[[Value, list[Value], Value | None], list[Value]]
 """step(column, carried, kept lanes or None) → carried"""
@@ -28,7 +23,7 @@ class AttentionKernel:
 
     slots: the names of the 64-bit arguments in their order: addresses of f32 or bf16 (log_sum: f32; starts, key_starts:
     i32; state: u32[4]) and row strides counted in elements. "state" and "site" are there only with dropout: the
-    options' own site does not count, so that layers share a kernel. A hook's own slots follow.
+    options' own site does not count, so that layers share a kernel. Those of the bias are there only with `reach`.
     log_sum is [tokens, heads] without gaps.
     """
 
@@ -58,6 +53,10 @@ def check(options: AttentionLike) -> None:
         raise ValueError(f"attention needs a head_size ≥ 1 and heads that are a multiple of key_value_heads: {options}")
     if options.window is not None and options.window < 1:
         raise ValueError(f"an attention window is at least 1, and is {options.window}")
+    if options.reach is not None and options.reach < 0:
+        raise ValueError(f"an attention bias reaches 0 places or more, and not {options.reach}")
+    if options.soft_cap is not None and not options.soft_cap > 0:
+        raise ValueError(f"a soft cap is greater than 0, and is {options.soft_cap}")
     random.threshold(options.dropout)
 
 
@@ -219,6 +218,55 @@ def random_source(f: Function, slots: Slots) -> RandomSource:
     return philox.load_state(f, slots.pointer("state")), f.cast("trunc", slots.size("site"), "i32")
 
 
+class Distances:
+    """Something of one head for every distance between a key and a query, in scratch, so that a row of scores finds
+    what it needs side by side: element e is for key − query = e − (keys − 1)."""
+
+    def __init__(self, f: Function, extent: Extent, reach: int, room: Value) -> None:
+        """room: scratch of `distance_floats`."""
+        self.f, self.extent, self.reach, self.room = f, extent, reach, room
+        self.count = f.add(extent.padded, extent.n)
+
+    def _places(self, each: Callable[[Value, Value], None]) -> None:
+        """each(address of an element, its place in a row of the bias)"""
+        f, reach = self.f, self.reach
+
+        def element(e: Value, _: list[Value]) -> None:
+            far = f.sub(e, f.sub(self.extent.m, 1))
+            each(f.at(self.room, e, "float"), _at_least_zero(f, f.smin(f.add(far, reach), 2 * reach)))
+
+        f.loop(0, self.count, 1, element, unroll=False)
+
+    def clear(self) -> None:
+        f = self.f
+        f.loop(0, self.count, 1, lambda e, _: f.store(number(0.0), f.at(self.room, e, "float")), unroll=False)
+
+    def spread(self, row: Value) -> None:
+        """From a row of the bias."""
+        f = self.f
+        self._places(lambda to, place: f.store(f.load("float", f.at(row, place, "float")), to))
+
+    def gather(self, row: Value) -> None:
+        """Adds up what a row of the bias stands for, and writes it there."""
+        f = self.f
+        f.loop(0, 2 * self.reach + 1, 1, lambda i, _: f.store(number(0.0), f.at(row, i, "float")), unroll=False)
+
+        def add(source: Value, place: Value) -> None:
+            to = f.at(row, place, "float")
+            f.store(f.binary("fadd", f.load("float", to), f.load("float", source)), to)
+
+        self._places(add)
+
+    def at(self, position: Value, column: Value) -> Value:
+        """Where those of a query and the keys from `column` begin."""
+        f = self.f
+        return f.at(self.room, f.add(f.sub(column, position), f.sub(self.extent.m, 1)), "float")
+
+
+def distance_floats(options: AttentionLike, queries: int, keys: int) -> int:
+    return 0 if options.reach is None else whole_vectors(keys) + whole_vectors(queries)
+
+
 class Row:
     """A row of scores being worked on: one query and head."""
 
@@ -228,16 +276,15 @@ class Row:
         shape: Shape,
         options: AttentionLike,
         extent: Extent,
-        args: Value,
         head: Value,
         query: Value,
-        hook: ScoreHook | None,
+        bias: Distances | None,
         source: RandomSource | None,
         bits: Value,
     ) -> None:
         """`bits`: room for BLOCK random words."""
-        self.f, self.shape, self.options, self.args, self.head = f, shape, options, args, head
-        self.hook, self.source, self.bits = hook, source, bits
+        self.f, self.shape, self.options = f, shape, options
+        self.bias, self.source, self.bits = bias, source, bits
         self.position, self.low, self.high = visible(f, options, extent, query)
         token = f.add(f.mul(f.add(extent.first_query, query), options.heads), head)
         self.random_row = f.cast("trunc", token, "i32")
@@ -248,8 +295,11 @@ class Row:
         raw = f.load(vector("float", lanes), f.at(line, column, "float"))
         keys = f.add(f.splat(f.cast("trunc", column, "i32"), lanes), iota(lanes))
         scaled = f.binary("fmul", raw, number(self.options.scale, raw.type))
-        if self.hook:
-            scaled = f.binary("fadd", scaled, self.hook(f, self.args, self.head, self.position, keys))
+        if self.bias:
+            scaled = f.binary("fadd", scaled, f.load(raw.type, self.bias.at(self.position, column)))
+        if self.options.soft_cap is not None:
+            cap = number(self.options.soft_cap, raw.type)
+            scaled = f.binary("fmul", mathfuns.tanh(f, f.binary("fdiv", scaled, cap)), cap)
         seen = f.compare("icmp slt", keys, f.splat(f.cast("trunc", self.high, "i32"), lanes))
         if self.options.window is not None:
             low = f.splat(f.cast("trunc", self.low, "i32"), lanes)

@@ -322,14 +322,15 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     assert isinstance(kernel, AttentionKernel)
     values: dict[str, Argument] = {"site": Site(node)}
     reads, writes = [], []
-    for label, x in zip(given, node.inputs, strict=False):
+    operands = [label for label in given if label != "bias" or options.reach is not None]
+    for label, x in zip(operands, node.inputs, strict=False):
         access = access_of(x)
         assert access is not None
         values[label] = Pointer(access.base, access.offset)
         reads.append(values[label])
         if len(access.shape) == 2:
             values[f"{label}_stride"] = access.strides[0] if access.shape[0] != 1 else access.shape[1]
-    for i, label in enumerate(made):
+    for i, label in enumerate(made[: 4 if options.reach is not None else 3]):
         result = project(node, i)
         values[label] = Pointer(result)
         writes.append(values[label])
@@ -348,10 +349,10 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     return [Step(name, arguments, tasks, tuple(reads), tuple(writes), scratch, node.op)]  # type: ignore[arg-type]
 
 
-FORWARD_READS = ("q", "k", "v", "starts", "key_starts", "state")
+FORWARD_READS = ("q", "k", "v", "starts", "key_starts", "bias", "state")
 FORWARD_WRITES = ("out", "log_sum")
-BACKWARD_READS = ("q", "k", "v", "out", "log_sum", "dout", "starts", "key_starts", "state")
-BACKWARD_WRITES = ("dq", "dk", "dv")
+BACKWARD_READS = ("q", "k", "v", "out", "log_sum", "dout", "starts", "key_starts", "bias", "state")
+BACKWARD_WRITES = ("dq", "dk", "dv", "dbias")
 
 LOWERINGS: dict[str, Callable[[Lowering, Unit], list[Step]]] = {
     "loop": _loop,

@@ -37,10 +37,15 @@ class AttentionLike(Protocol):
     def dropout(self) -> float: ...
     @property
     def site(self) -> int: ...
+    @property
+    def reach(self) -> int | None: ...
+    @property
+    def soft_cap(self) -> float | None: ...
 
 
 class _Head(NamedTuple):
-    """One head of one sequence: where it lies, its probabilities [n, m] and what dropout multiplies them with."""
+    """One head of one sequence: where it lies, its probabilities [n, m], what dropout multiplies them with, the places
+    of the bias [n, m] and the derivative of the soft cap."""
 
     queries: slice
     keys: slice
@@ -50,6 +55,9 @@ class _Head(NamedTuple):
     probabilities: Floats
     log_sum: Floats
     factor: Floats | float
+    sequence: int
+    places: NDArray[np.intp]
+    bend: Floats | float
 
 
 def attention(
@@ -59,16 +67,18 @@ def attention(
     starts: ArrayLike,
     key_starts: ArrayLike,
     options: AttentionLike,
+    bias: Floats | None = None,
     state: ArrayLike | None = None,
 ) -> tuple[Floats, Floats]:
     """(out [T, heads·head_size], log-sum-exp of the scaled scores [T, heads]) in q's dtype.
 
     q: [T, heads·head_size]; k, v: [U, key_value_heads·head_size]; starts, key_starts: i32[sequences + 1];
-    state: the random state u32[4], needed for dropout only. The log-sum-exp of no visible key is −inf.
+    bias: [heads, 2·reach + 1], needed with `reach` only; state: the random state u32[4], with dropout only.
+    The log-sum-exp of no visible key is −inf.
     """
     out = np.zeros_like(q)
     log_sums = np.full((len(q), options.heads), -np.inf, q.dtype)
-    for h in _heads(q, k, starts, key_starts, options, state):
+    for h in _heads(q, k, starts, key_starts, options, bias, state):
         out[h.queries, h.columns] = (h.probabilities * h.factor) @ v[h.keys, h.key_columns]
         log_sums[h.queries, h.head] = h.log_sum
     return out, log_sums
@@ -84,18 +94,25 @@ def attention_backward(
     starts: ArrayLike,
     key_starts: ArrayLike,
     options: AttentionLike,
+    bias: Floats | None = None,
     state: ArrayLike | None = None,
-) -> tuple[Floats, Floats, Floats]:
-    """Gradients of q, k and v from that of `out`. `log_sums` is not needed here: the probabilities are made anew."""
+) -> tuple[Floats, ...]:
+    """Gradients of q, k and v from that of `out`, and with a bias its own for each sequence: [sequences,
+    heads·(2·reach + 1)]. `log_sums` is not needed here: the probabilities are made anew."""
+    distances = 0 if bias is None else bias.shape[1]
+    by_sequence = np.zeros((np.size(starts) - 1, options.heads, distances), q.dtype)
     dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
-    for h in _heads(q, k, starts, key_starts, options, state):
+    for h in _heads(q, k, starts, key_starts, options, bias, state):
         g = gradient[h.queries, h.columns]
         delta = (g * out[h.queries, h.columns]).sum(1, keepdims=True)
-        slope = h.probabilities * (g @ v[h.keys, h.key_columns].T * h.factor - delta) * _like(q, options.scale)
+        slope = h.probabilities * (g @ v[h.keys, h.key_columns].T * h.factor - delta) * h.bend
+        if bias is not None:
+            np.add.at(by_sequence[h.sequence, h.head], h.places, slope)
+        slope = slope * _like(q, options.scale)
         dq[h.queries, h.columns] = slope @ k[h.keys, h.key_columns]
         dk[h.keys, h.key_columns] += slope.T @ q[h.queries, h.columns]
         dv[h.keys, h.key_columns] += (h.probabilities * h.factor).T @ g
-    return dq, dk, dv
+    return (dq, dk, dv) if bias is None else (dq, dk, dv, by_sequence.reshape(len(by_sequence), -1))
 
 
 def visible(queries: int, keys: int, options: AttentionLike) -> NDArray[np.bool_]:
@@ -108,19 +125,33 @@ def visible(queries: int, keys: int, options: AttentionLike) -> NDArray[np.bool_
 
 
 def _heads(
-    q: Floats, k: Floats, starts: ArrayLike, key_starts: ArrayLike, options: AttentionLike, state: ArrayLike | None
+    q: Floats,
+    k: Floats,
+    starts: ArrayLike,
+    key_starts: ArrayLike,
+    options: AttentionLike,
+    bias: Floats | None,
+    state: ArrayLike | None,
 ) -> Iterator[_Head]:
     edges = zip(np.asarray(starts).tolist(), np.asarray(key_starts).tolist(), strict=True)
     size, group = options.head_size, options.heads // options.key_value_heads
-    for (begin, key_begin), (end, key_end) in pairwise(edges):
+    for sequence, ((begin, key_begin), (end, key_end)) in enumerate(pairwise(edges)):
         n, m = end - begin, key_end - key_begin
         if not n or not m:
             continue
         seen = visible(n, m, options)
+        places = np.arange(m)[None, :] - (np.arange(n)[:, None] + (m - n))
+        places = np.clip(places, -(options.reach or 0), options.reach or 0) + (options.reach or 0)
         for head in range(options.heads):
             columns = slice(head * size, head * size + size)
             key_columns = slice(head // group * size, head // group * size + size)
             scores = q[begin:end, columns] @ k[key_begin:key_end, key_columns].T * _like(q, options.scale)
+            if bias is not None:
+                scores = scores + bias[head][places]
+            bend: Floats | float = _like(q, 1)
+            if options.soft_cap is not None:
+                bent = np.tanh(scores / _like(q, options.soft_cap))
+                scores, bend = bent * _like(q, options.soft_cap), _like(q, 1) - bent * bent
             scores = np.where(seen, scores, _like(q, -np.inf))
             probabilities, log_sum = _softmax(scores)
             factor: Floats | float = 1.0
@@ -130,7 +161,8 @@ def _heads(
                 kept = philox.keep(state, options.site, rows, m, options.dropout)
                 factor = kept * _like(q, philox.keep_scale(options.dropout))
             rows_of = (slice(begin, end), slice(key_begin, key_end))
-            yield _Head(*rows_of, columns, key_columns, head, probabilities, log_sum, factor)
+            where = (*rows_of, columns, key_columns, head)
+            yield _Head(*where, probabilities, log_sum, factor, sequence, places, bend)
 
 
 def _softmax(scores: Floats) -> tuple[Floats, Floats]:

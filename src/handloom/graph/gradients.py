@@ -146,7 +146,12 @@ def _attention(node: Node, g: Sequence[Node | None]) -> Cotangents:
     assert g[0] is not None
     q, k, v, *rest = node.inputs
     backward = b.make("attention_backward", q, k, v, b.project(node, 0), b.project(node, 1), g[0], *rest, attrs=attrs)
-    return (*(b.project(backward, i) for i in range(3)), *(None for _ in rest))
+    own = [b.project(backward, i) for i in range(3)]
+    if attrs.reach is None:
+        return (*own, *(None for _ in rest))
+    by_sequence = b.project(backward, 3)
+    bias = b.reshape(b.reduce("sum", by_sequence, (0,)), rest[2].shape)
+    return (*own, None, None, bias, *(None for _ in rest[3:]))
 
 
 def _linear_cross_entropy(node: Node, g: Sequence[Node | None]) -> Cotangents:

@@ -167,11 +167,16 @@ def _attention(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
         raise _fail("attention", specs, "queries, keys and values must be of one dtype")
     if starts.dtype != "i32" or (starts != key_starts and starts.shape != key_starts.shape):
         raise _fail("attention", specs, "the starts must be i32 [sequences + 1]")
+    if attrs.reach is not None and specs[5] != Spec((attrs.heads, 2 * attrs.reach + 1), "f32"):
+        raise _fail("attention", specs, f"the bias must be f32 [{attrs.heads}, {2 * attrs.reach + 1}]")
     return Spec(q.shape, q.dtype), Spec((q.shape[0], attrs.heads), "f32")
 
 
 def _attention_backward(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
-    return specs[0], specs[1], specs[2]
+    if attrs.reach is None:
+        return specs[0], specs[1], specs[2]
+    distances = attrs.heads * (2 * attrs.reach + 1)
+    return specs[0], specs[1], specs[2], Spec((specs[6].shape[0] - 1, distances), "f32")
 
 
 def _linear_cross_entropy(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:

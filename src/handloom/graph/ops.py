@@ -133,6 +133,9 @@ class AttentionAttrs:
     head_size: elements of a head. scale: of the scores. causal: no key after the query's position.
     window: only keys closer than this to the query's position (1: itself). dropout: rate for probabilities, with the
     random numbers of `site` (see graph.philox) at row = query token · heads + head, column = key within its sequence.
+    reach: there is one more operand, f32 [heads, 2·reach + 1], added to the scaled scores: what stands at `reach` +
+    (key − query) for distances up to `reach`, and at the ends for farther ones. soft_cap: scores s, bias included,
+    become cap · tanh(s / cap).
     """
 
     heads: int
@@ -143,6 +146,8 @@ class AttentionAttrs:
     window: int | None = None
     dropout: float = 0.0
     site: int = 0
+    reach: int | None = None
+    soft_cap: float | None = None
 
 
 @dataclass(frozen=True)

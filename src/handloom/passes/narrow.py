@@ -28,11 +28,7 @@ def narrow(outputs: Sequence[Node]) -> list[Node]:
     outputs = transform(transform(outputs, _narrowed), _narrow_attention)
     outputs = transform(outputs, _narrow_cross_entropy)
     outputs = _stored(outputs)
-    sides = {
-        base_of(node.inputs[0])
-        for node in walk(outputs)
-        if _is_narrow(node) and _over_rows(node)
-    }
+    sides = {base_of(node.inputs[0]) for node in walk(outputs) if _is_narrow(node) and _over_rows(node)}
     outputs = transform(outputs, lambda node: _rounded_sum(node, sides))
     return transform(outputs, _rounded_operands)
 
@@ -75,8 +71,8 @@ def _narrow_attention(node: Node) -> Node | None:
         return b.cast(node, "f32")
     if node.op not in ATTENTION or node.inputs[0].dtype != "f32":
         return None
-    log_sum = 4 if node.op == "attention_backward" else -1
-    return rebuild(node, [x if i == log_sum else _rounded(x) for i, x in enumerate(node.inputs)])
+    exact = {4, 8} if node.op == "attention_backward" else {5}  # the log-sum-exp, the bias
+    return rebuild(node, [x if i in exact else _rounded(x) for i, x in enumerate(node.inputs)])
 
 
 def _narrow_cross_entropy(node: Node) -> Node | None:

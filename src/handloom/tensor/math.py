@@ -217,20 +217,35 @@ def attention(
     window: int | None = None,
     dropout: float = 0.0,
     key_starts: Tensor | None = None,
+    bias: Tensor | None = None,
+    soft_cap: float | None = None,
 ) -> Tensor:
     """Scaled dot-product attention within packed sequences (Vaswani et al. 2017): no padding and no mask.
 
     q [tokens, heads·size]; k and v [key tokens, key_value_heads·size]; `starts` i32 [sequences + 1] says where each
     sequence begins and where the last one ends; `key_starts` the same for keys where they differ (cross-attention).
-    `scale` is 1/√size unless given; `window` limits how far back a query looks. Returns [tokens, heads·size].
+    `scale` is 1/√size unless given; `window` limits how far back a query looks.
+    `bias` f32 [heads, 2·reach + 1] is added to the scaled scores by distance: bias[h, reach + d] for the key d places
+    after the query, and the ends of a row for all that is farther (Raffel et al. 2020, with their buckets spread over
+    the distances). `soft_cap` bends scores s to soft_cap·tanh(s / soft_cap) (Gemma 2, 2024).
+    Returns [tokens, heads·size]. Raises ValueError where a bias has an even number of distances, or a cap is not > 0.
     """
+    if soft_cap is not None and not soft_cap > 0:
+        raise ValueError(f"soft_cap must be greater than 0, and is {soft_cap}")
+    reach = None
+    if bias is not None:
+        distances = bias.shape[-1]
+        if len(bias.shape) != 2 or not isinstance(distances, int) or distances % 2 == 0:
+            raise ValueError(f"an attention bias is [heads, 2·reach + 1], and this one is {list(bias.shape)}")
+        reach = distances // 2
     groups = key_value_heads or heads
     size = q.shape[1] // heads
     assert isinstance(size, int)
     source = random.current() if dropout else None
     attrs = AttentionAttrs(
         heads, groups, size, scale if scale is not None else 1 / math.sqrt(size), causal, window,
-        dropout if source else 0.0, source.site() if source else 0,
+        dropout if source else 0.0, source.site() if source else 0, reach, soft_cap,
     )  # fmt: skip
-    operands = [q, k, v, starts, key_starts if key_starts is not None else starts, *([source.state] if source else [])]
+    operands = [q, k, v, starts, key_starts if key_starts is not None else starts]
+    operands += ([bias] if bias is not None else []) + ([source.state] if source else [])
     return apply(lambda *nodes: b.project(b.make("attention", *nodes, attrs=attrs), 0), *operands)
