@@ -98,7 +98,7 @@ def layers_cost(sizes: Sizes, name: str, step: Callable[[Engine], object]) -> in
         small = replace(sizes, layers=layers, hidden=64, heads=4, inner=256, words=500)
         engine = engine_for(bert(small), TextClassification([str(i) for i in range(LABELS)]), 256, 8, None)
         if name == "accumulate":  # one of several micro-batches: forward and backward alone
-            engine._micro_batches = 2
+            engine._accumulates = True
         step(engine)
         counts.append(len(program_of(engine, name).steps))
     return counts[1] - counts[0]

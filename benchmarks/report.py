@@ -1,7 +1,8 @@
 """Every number that the training step is judged by, beside its peer: one table.
 
 Runs the other benchmarks one after the other, keeps what each found as JSON in a folder, and prints the table from what
-is there; what the folder holds already is not run again. All of it takes most of an hour.
+is there; what the folder holds already is not run again. All of it takes some three hours, two of them for quality: the
+trainings of three seeds in both precisions and in PyTorch.
 
     python -m benchmarks.report --keep-in FOLDER [--only bert minilm …]
 """
@@ -32,6 +33,9 @@ PARTS: dict[str, list[str]] = {
     "output-layer": ["output_layer"],
     "growth": ["growth"],
     "inference": ["inference"],
+    "accuracy": ["accuracy"],
+    "finetuning": ["finetuning"],
+    "quality": ["quality"],
     "scaling": ["scaling", "--steps", "8"],
     "start": ["start", "--repeats", "3", "--sentences", "3394"],
 }
@@ -86,6 +90,14 @@ def _inference(found: Found) -> str:
     return f"{shown(found['times'])} × {found['peer']}"
 
 
+def _quality(found: Found) -> str:
+    points = []
+    for task in ("wnut17", "banking77"):
+        single, narrow, _ = found[task].values()
+        points.append(f"{100 * (narrow - single):+.2f}")
+    return " / ".join(points)
+
+
 def _start(found: Found) -> str:
     one = found["starts"]["3394"]
     return " / ".join(shown(one[name], "{:.1f}".format) for name in ("cold", "warm"))
@@ -101,6 +113,10 @@ ROWS = (
     Row("its utilisation, f32", "0.80", "bert-f32", lambda f: shown(_step(f)["ours"]["share"])),
     Row("its utilisation, bf16", "0.72", "bert", lambda f: shown(_step(f)["ours"]["share"])),
     Row("MiniLM-L6 on WNUT17's sentences, times tuned PyTorch", "2.3", "minilm", lambda f: _times(f["found"])),
+    Row(
+        "fine-tuning on WNUT17, 5 epochs, all of it: times the tutorial way / tuned PyTorch", "15 / 2.3", "finetuning",
+        lambda f: " / ".join(shown(f["times"][way]["whole"], "{:.1f}".format) for way in ("tutorial", "tuned")),
+    ),
     Row("8 of 12 layers frozen, of the full step", "0.60", "frozen", lambda f: shown(f["ratio"])),
     Row(
         "output layer of 49,152 classes: memory, of its logits", "0.05", "output-layer",
@@ -111,6 +127,8 @@ ROWS = (
     Row("attention's memory with the length", "linear", "growth", _attention),
     Row("inference, 1 text at a time, times the best peer", "1.0", "inference", lambda f: _inference(f["1"])),
     Row("inference, 64 texts at a time", "1.0", "inference", lambda f: _inference(f["64"])),
+    Row("bf16 against f32, points: WNUT17 / banking77", "within 0.5", "quality", _quality),
+    Row("error of bf16 against f64, of autocast's, at worst", "2", "accuracy", lambda f: f"{f['worst']:.2f}"),
     Row("first step, cold / warm, s", "5 / 1.5", "start", _start),
     Row("two threads, times one", "1.9", "scaling", lambda f: shown(f["rows"][1]["times"])),
 )

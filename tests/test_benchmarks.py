@@ -36,7 +36,7 @@ def test_every_script_tells_its_options(name: str, monkeypatch, capsys) -> None:
 
 
 def test_there_is_a_script_for_each_question() -> None:
-    assert {"products", "step", "kernels", "generality", "threads", "start", "footprint", "wnut17_epoch"} <= set(
+    assert {"products", "step", "kernels", "generality", "threads", "start", "footprint", "finetuning"} <= set(
         SCRIPTS
     )
 

@@ -168,3 +168,24 @@ def test_attention_bias_and_cap_are_checked() -> None:
         hl.attention(q, q, q, starts, heads=2, bias=hl.Tensor(normal(2, 4)))
     with pytest.raises(ValueError, match="soft_cap must be greater than 0, and is -1"):
         hl.attention(q, q, q, starts, heads=2, soft_cap=-1)
+
+
+def test_the_gradient_of_a_large_table_is_not_stored() -> None:
+    """Of the rows that were taken alone; the sum of squares and an update read it as if it were all there."""
+    rows = 5000
+    table, ids = normal(rows, 16), np.random.default_rng(1).integers(0, rows, 40).astype(np.int32)
+    ids[7:12] = ids[3]
+    weights = normal(40, 16)
+
+    def step(table: hl.Tensor, ids: hl.Tensor, weights: hl.Tensor) -> tuple[hl.Tensor, hl.Tensor]:
+        grad = hl.grad(lambda t: (hl.take(t, ids) * weights).sum())(table)
+        return table - 0.5 * grad, (grad * grad).sum()
+
+    run = hl.compile(step, symbols={"ids": ("n",), "weights": ("n", 16)}, capacity={"n": 64})
+    for count in (40, 0, 13):
+        expected = np.zeros_like(table)
+        np.add.at(expected, ids[:count], weights[:count])
+        updated, squares = run(table, ids[:count], weights[:count])
+        np.testing.assert_allclose(updated.numpy(), table - 0.5 * expected, atol=1e-6)
+        assert float(squares) == pytest.approx(float((expected**2).sum()), rel=1e-5)
+    assert run.program.reserve({"n": 40}) < 1.5 * table.nbytes  # the updated table, and little else

@@ -134,7 +134,7 @@ def test_the_same_seed_gives_the_same_bits(tiny: Path) -> None:
     first, second, other = weights(seed=3), weights(seed=3), weights(seed=4)
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert any(not np.array_equal(first[name], other[name]) for name in first)
-    parts = weights(seed=3, micro_batches=3, dropout=0.0)
+    parts = weights(seed=3, micro_batch_tokens=40, dropout=0.0)
     single = weights(seed=3, dropout=0.0)
     assert all(np.allclose(parts[name], single[name], atol=2e-4) for name in parts)
 
@@ -353,6 +353,18 @@ def test_a_folder_of_the_usual_task_is_not_loaded_with_another(trained: tuple[Te
 
 
 # -- the engine beneath
+
+
+def test_a_batch_is_run_in_parts_of_so_many_tokens() -> None:
+    lengths = np.array([3, 4, 5, 20, 1])
+    plan = Plan(lengths, 1, 5, None, seed=0, at_once=9)
+    [batch] = plan.batches(0)
+    parts = plan.parts(batch)
+    assert np.concatenate(parts).tolist() == batch.tolist() and plan.accumulates
+    assert all(lengths[part].sum() <= 9 or len(part) == 1 for part in parts) and len(parts) >= 3
+    assert plan.capacity() == {"tokens": 256, "sequences": 16, "rows": 256}
+    whole = Plan(lengths, 1, 5, None, seed=0, at_once=33)
+    assert not whole.accumulates and len(whole.parts(batch)) == 1
 
 
 def test_plan_is_a_function_of_seed_and_epoch() -> None:

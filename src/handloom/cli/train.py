@@ -86,9 +86,9 @@ def train(
         int | None,
         opt("N", "Validate every N steps, too.", TRAINING, min=1),
     ] = None,
-    micro_batches: Annotated[
+    micro_batch_tokens: Annotated[
         int | None,
-        opt("N", "Run a batch in N parts, to need less memory.", TRAINING, min=1, default="1"),
+        opt("N", "Run a larger batch in parts, for less memory.", TRAINING, min=1),
     ] = None,
     out: Annotated[Path, opt("FOLDER", "The run folder that is made.", OUTPUT)],
     overwrite: Annotated[
@@ -148,7 +148,7 @@ def train(
         keep=keep,
         seed=seed,
         validate_every=validate_every,
-        micro_batches=micro_batches,
+        micro_batch_tokens=micro_batch_tokens,
         threads=threads,
         precision=precision,
         max_memory=max_memory,

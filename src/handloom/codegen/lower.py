@@ -23,6 +23,7 @@ from handloom.codegen.moves import (
     SCATTER_PARTS,
     ZERO_BYTES,
     emit_copy,
+    emit_places,
     emit_scatter_add,
     emit_zero,
 )
@@ -299,6 +300,15 @@ def _scatter_add(low: Lowering, unit: Unit) -> list[Step]:
     return [Step(name, arguments, lambda env: SCATTER_PARTS, (ids, updates), (Pointer(node),), kind="scatter")]
 
 
+def _places(low: Lowering, unit: Unit) -> list[Step]:
+    node = unit.anchor
+    assert node is not None
+    ids = Pointer(base_of(node.inputs[0]))
+    name, _ = low.kernel("places", lambda name: emit_places(low.module, name, low.target))
+    arguments = (ids, Pointer(node), node.inputs[0].shape[0], node.shape[0])
+    return [Step(name, arguments, lambda env: 1, (ids,), (Pointer(node),), kind="scatter")]
+
+
 # --- attention ------------------------------------------------------------------------------------------------------
 
 
@@ -360,6 +370,7 @@ LOWERINGS: dict[str, Callable[[Lowering, Unit], list[Step]]] = {
     "concatenate": _concatenate,
     "pad": _pad,
     "scatter_add": _scatter_add,
+    "places": _places,
     "attention": _attention,
     "attention_backward": _attention,
 }

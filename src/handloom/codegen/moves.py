@@ -114,4 +114,38 @@ def emit_scatter_add(module: Module, name: str, target: Target) -> None:
     f.finish()
 
 
-__all__ = ["COPY_ROWS", "SCATTER_PARTS", "ZERO_BYTES", "emit_copy", "emit_scatter_add", "emit_zero", "zero"]
+def emit_places(module: Module, name: str, target: Target) -> None:
+    """out[row] = the first i with ids[i] = row, or how many ids there are; i32. Slots: ids, out, number of ids, rows.
+
+    One task: a table is a few hundred KB at most. Row numbers outside of it are passed over.
+    """
+    f = Function(module, name, [("ptr noalias", "args"), ("i64", "task"), ("ptr noalias", "scratch")])
+    args, _, _ = f.parameters
+    ids, out = (f.load("ptr", f.at(args, i, "i64")) for i in range(2))
+    count, rows = (f.load("i64", f.at(args, 2 + i, "i64")) for i in range(2))
+    nowhere = f.splat(f.cast("trunc", count, "i32"), target.lanes)
+
+    def clear(i: Value, _: list[Value]) -> None:
+        f.masked_store(nowhere, f.at(out, i, "i32"), f.below(f.sub(rows, i), target.lanes))
+
+    def each(i: Value, _: list[Value]) -> None:
+        place = f.sub(f.sub(count, 1), i)  # from the last to the first, which stays
+        row = f.cast("sext", f.load("i32", f.at(ids, place, "i32")), "i64")
+        there = f.binary("and", f.compare("icmp sge", row, integer(0)), f.compare("icmp slt", row, rows))
+        f.when(there, lambda: f.store(f.cast("trunc", place, "i32"), f.at(out, row, "i32")))
+
+    f.loop(0, rows, target.lanes, clear)
+    f.loop(0, count, 1, each)
+    f.finish()
+
+
+__all__ = [
+    "COPY_ROWS",
+    "SCATTER_PARTS",
+    "ZERO_BYTES",
+    "emit_copy",
+    "emit_places",
+    "emit_scatter_add",
+    "emit_zero",
+    "zero",
+]

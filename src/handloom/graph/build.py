@@ -210,6 +210,10 @@ def take(table: Node, ids: Node) -> Node:
     return make("take", table, ids)
 
 
+def places(ids: Node, rows: Dimension) -> Node:
+    return make("places", ids, attrs=RowsAttrs(rows))
+
+
 def scatter_add(ids: Node, updates: Node, rows: Dimension) -> Node:
     return make("scatter_add", ids, updates, attrs=RowsAttrs(rows))
 

@@ -139,6 +139,20 @@ def _silu(x: Node, y: Node) -> Node:
     return b.multiply(s, b.add(b.multiply(x, b.subtract(1.0, s)), 1.0))
 
 
+MANY_ROWS = 4096
+"""A table with fewer rows gets a gradient that is stored; a larger one's is made of the rows that were taken."""
+
+
+def _take(node: Node, g: Node) -> Cotangents:
+    table, ids = node.inputs
+    rows = table.shape[0]
+    if not isinstance(rows, int) or rows < MANY_ROWS:
+        return b.scatter_add(ids, g, rows), None
+    # sums where a row number stands first, and a row of zeros behind them: what reads the gradient gathers from there
+    places = b.places(ids, rows)
+    return b.take(b.scatter_add(b.take(places, ids), g, ids.shape[0] + 1), places), None
+
+
 def _attention(node: Node, g: Sequence[Node | None]) -> Cotangents:
     attrs: AttentionAttrs = node.attrs
     if g[1] is not None:
@@ -263,7 +277,7 @@ GRADIENTS: dict[str, Rule] = {
     "sum": lambda node, g: (b.broadcast(g, node.inputs[0].shape),),
     "max": _max,
     "dot": _dot,
-    "take": lambda node, g: (b.scatter_add(node.inputs[1], g, node.inputs[0].shape[0]), None),
+    "take": _take,
     "scatter_add": lambda node, g: (None, b.take(g, node.inputs[0])),
     "softmax": _softmax,
     "log_softmax": _log_softmax,

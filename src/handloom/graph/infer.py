@@ -140,6 +140,12 @@ def _scatter_add(specs: Sequence[Spec], attrs: Any) -> Spec:
     return Spec((attrs.rows, *updates.shape[1:]), updates.dtype)
 
 
+def _places(specs: Sequence[Spec], attrs: Any) -> Spec:
+    if specs[0].dtype != "i32" or len(specs[0].shape) != 1:
+        raise _fail("places", specs, "needs i32 row numbers [n]")
+    return Spec((attrs.rows,), "i32")
+
+
 def _random(specs: Sequence[Spec], attrs: Any) -> Spec:
     if specs[0] != Spec((4,), "u32"):
         raise _fail("random_uniform", specs, "needs the random state, u32[4]")
@@ -223,6 +229,7 @@ INFER: dict[str, Rule] = {
     "dot": _dot,
     "take": _take,
     "scatter_add": _scatter_add,
+    "places": _places,
     "random_uniform": _random,
     **{name: _same for name in ("softmax", "log_softmax", "gelu", "gelu_tanh", "silu")},
     "layer_norm": _norm,

@@ -228,6 +228,7 @@ OPS: dict[str, Op] = {
         Op("dot", "contract", 2, DotAttrs),
         Op("take", "special", 2),
         Op("scatter_add", "special", 2, RowsAttrs),
+        Op("places", "special", 1, RowsAttrs, False),  # where each row number first stands in i32 [n]; n: nowhere
         Op("random_uniform", "special", 1, RandomAttrs, False),
         Op("softmax", "composite", 1),
         Op("log_softmax", "composite", 1),

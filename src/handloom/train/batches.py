@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,20 @@ def filled(indices: Indices, lengths: Array, tokens: int, rows: int = 1 << 30) -
 
 
 class Plan:
-    """All steps of a training. epochs may end within an epoch."""
+    """All steps of a training. epochs may end within an epoch; a batch of more tokens than `at_once` is run in parts.
+    """
 
     def __init__(
-        self, lengths: Array, epochs: float, batch_size: int | None, batch_tokens: int | None, seed: int
+        self,
+        lengths: Array,
+        epochs: float,
+        batch_size: int | None,
+        batch_tokens: int | None,
+        seed: int,
+        at_once: int | None = None,
     ) -> None:
         self.lengths, self.epochs, self.seed = lengths, epochs, seed
-        self._size, self._tokens = batch_size, batch_tokens
+        self._size, self._tokens, self._at_once = batch_size, batch_tokens, at_once
         counts = [len(self.batches(epoch)) for epoch in range(math.ceil(epochs))]
         last = epochs - math.floor(epochs)
         if last:
@@ -55,12 +63,21 @@ class Plan:
         )
         return [np.asarray(batch, np.int64) for batch in found]
 
-    def capacity(self, micro_batches: int = 1) -> dict[str, int]:
-        """The most tokens and sequences that a batch of any epoch has, rounded up a little."""
+    def parts(self, batch: Indices) -> list[Indices]:
+        """The micro-batches of a batch. An example that is longer than a part may be is one alone."""
+        return [batch] if self._at_once is None else list(filled(batch, self.lengths, self._at_once))
+
+    @cached_property
+    def accumulates(self) -> bool:
+        """Whether any step has several micro-batches."""
+        return any(len(self.parts(batch)) > 1 for epoch in range(len(self.counts)) for batch in self.batches(epoch))
+
+    def capacity(self) -> dict[str, int]:
+        """The most tokens and sequences that a micro-batch of any epoch has, rounded up a little."""
         tokens = rows = 1
         for epoch in range(len(self.counts)):
             for batch in self.batches(epoch):
-                for part in split(batch, micro_batches):
+                for part in self.parts(batch):
                     tokens, rows = max(tokens, int(self.lengths[part].sum())), max(rows, len(part))
         return capacity(tokens, rows)
 
@@ -69,11 +86,6 @@ def capacity(tokens: int, sequences: int) -> dict[str, int]:
     """Rounded up, so that like data shares a compiled program. Rows that get logits are at most the tokens."""
     tokens = -(-tokens // 256) * 256
     return {"tokens": tokens, "sequences": -(-sequences // 16) * 16, "rows": tokens}
-
-
-def split(batch: Indices, parts: int) -> list[Indices]:
-    """A batch in at most `parts` micro-batches of like size."""
-    return [part for part in np.array_split(batch, parts) if len(part)] if parts > 1 else [batch]
 
 
 def pack(features: Sequence[Feature], task: Task) -> dict[str, Array]:

@@ -45,7 +45,8 @@ class StepResult:
 class Engine:
     """Parameters, moments and programs of one training or evaluation.
 
-    rule: None for a model that is only asked. capacity: the most that a micro-batch of training holds. owns: train in
+    rule: None for a model that is only asked. capacity: the most that a micro-batch of training holds. accumulates:
+    whether any step has several micro-batches. owns: train in
     the model's own arrays, of which nobody else may need the values; else in copies of them. recompute: keep little of
     the forward pass, and compute it again for the gradients.
     """
@@ -61,13 +62,13 @@ class Engine:
         threads: int | None = None,
         frozen: Iterable[str] = (),
         capacity: Mapping[str, int] | None = None,
-        micro_batches: int = 1,
+        accumulates: bool = False,
         precision: str = "f32",
         owns: bool = False,
         recompute: bool = False,
     ) -> None:
         self.model, self.task, self.rule, self.seed = model, task, rule, seed
-        self._clip, self._micro_batches, self._recompute = clip, micro_batches, recompute
+        self._clip, self._accumulates, self._recompute = clip, accumulates, recompute
         self._how: dict[str, Any] = {"threads": threads, "precision": precision}
         self._capacity = dict(capacity or {})
         constant = set(frozen)
@@ -127,7 +128,7 @@ class Engine:
         assert self.rule is not None
         given = {key: np.float32(value) for key, value in self.rule.scalars(0.0, 1).items()}
         batch, state = pack(parts[0], self.task), self._random(0, 0)
-        if len(parts) == 1 and self._micro_batches == 1:
+        if len(parts) == 1 and not self._accumulates:
             run = self._program("step", self._step, ("params", "moments"))
             needed = run.reserve(self.params, self.moments, self.frozen, batch, state, given)
         else:
@@ -145,7 +146,7 @@ class Engine:
         """Step `number` (from 0) on a batch given as micro-batches of features."""
         assert self.rule is not None
         given = {key: np.float32(value) for key, value in self.rule.scalars(rate, number + 1).items()}
-        if len(parts) == 1 and self._micro_batches == 1:
+        if len(parts) == 1 and not self._accumulates:
             run = self._program("step", self._step, ("params", "moments"))
             batch, state = pack(parts[0], self.task), self._random(number, 0)
             loss, weight, self.params, self.moments, norm = run(

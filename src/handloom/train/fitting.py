@@ -21,7 +21,7 @@ from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Feature, Task
 from handloom.train import modeling
 from handloom.train.baselines import baselines_for
-from handloom.train.batches import Plan, split
+from handloom.train.batches import Plan
 from handloom.train.datasets import Sets, read_sets
 from handloom.train.engine import Engine
 from handloom.train.loop import Loop, losses, plan_of
@@ -196,8 +196,8 @@ class Fit:
                 seed=settings.seed,
                 threads=settings.threads,
                 frozen=prepared.frozen,
-                capacity=plan.capacity(settings.micro_batches),
-                micro_batches=settings.micro_batches,
+                capacity=plan.capacity(),
+                accumulates=plan.accumulates,
                 precision=settings.precision,
                 owns=True,
                 recompute=recompute,
@@ -221,7 +221,7 @@ class Fit:
         Raises HandloomError where even one that keeps little of the forward pass takes too much.
         """
         largest = max(plan.batches(0), key=lambda batch: int(plan.lengths[batch].sum()))
-        parts = [[features[i] for i in part.tolist()] for part in split(largest, self.settings.micro_batches)]
+        parts = [[features[i] for i in part.tolist()] for part in plan.parts(largest)]
         most = None if self.settings.max_memory is None else memory.size_of(self.settings.max_memory)
         needed = 0
         for recompute in (False, True):
@@ -234,7 +234,7 @@ class Fit:
                 return engine
         raise HandloomError(
             f"a step takes about {memory.shown(needed)}, even if it keeps little of the forward pass, and "
-            f"{memory.shown(most or 0)} may be used; a smaller --batch-tokens or more --micro-batches needs less"
+            f"{memory.shown(most or 0)} may be used; a smaller --micro-batch-tokens needs less"
         )
 
     def _before(

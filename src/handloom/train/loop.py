@@ -13,7 +13,7 @@ from handloom.errors import HandloomError, UsageError
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Feature
 from handloom.train import checkpoint
-from handloom.train.batches import Plan, split
+from handloom.train.batches import Plan
 from handloom.train.checkpoint import State
 from handloom.train.engine import Engine, StepResult
 from handloom.train.progress import Listener, Progress
@@ -91,10 +91,7 @@ class Loop:
         batches = self.plan.batches(epoch)[:count]
         while state.position < count and not self._stop:
             number = state.step
-            parts = [
-                [self.features[i] for i in part.tolist()]
-                for part in split(batches[state.position], self.settings.micro_batches)
-            ]
+            parts = [[self.features[i] for i in part.tolist()] for part in self.plan.parts(batches[state.position])]
             began = time.perf_counter()
             result = self.engine.step(parts, number, self.rate(number))
             self._account(result, parts, time.perf_counter() - began)
@@ -278,7 +275,8 @@ class Loop:
 
 def plan_of(features: Sequence[Feature], settings: Settings) -> Plan:
     lengths = np.fromiter(map(len, features), np.int64, len(features))
-    return Plan(lengths, settings.epochs, settings.batch_size, settings.batch_tokens, settings.seed)
+    at_once = settings.micro_batch_tokens
+    return Plan(lengths, settings.epochs, settings.batch_size, settings.batch_tokens, settings.seed, at_once)
 
 
 def _check_same(found: dict[str, Array], wanted: dict[str, Array], place: Path) -> None:

@@ -21,21 +21,22 @@ from handloom.train.schedules import SHAPES
 class Settings:
     """Settings of `fit`.
 
-    epochs: passes over the training data, a fraction allowed. batch_size: examples a step; batch_tokens: instead of it,
-    tokens a step. micro_batches: parts in which a step's batch is run, to save memory. lr: peak learning rate. warmup:
-    fraction (< 1) or steps. dropout: overrides the model's. clip: greatest global norm of a gradient, None for none.
-    class_weights: "balanced", or a weight for each label. metric: what the best weights are best in, None for the
-    task's own. patience: validations without improvement before stopping, None for never. validate_every: steps between
-    validations beside those after each epoch. freeze: "embeddings", a number of layers (with the embeddings), or
-    "all-but-head". max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical
-    cores. precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this machine.
-    max_memory: bytes that the process may hold, or such as "4GB": above it the forward pass is computed again.
+    epochs: passes over the training data, a fraction allowed. batch_size: examples a step; batch_tokens: instead of
+    it, tokens a step. micro_batch_tokens: a larger batch is run in parts of at most so many tokens, to save memory.
+    lr: peak learning rate. warmup: fraction (< 1) or steps. dropout: overrides the model's. clip: greatest global
+    norm of a gradient, None for none. class_weights: "balanced", or a weight for each label. metric: what the best
+    weights are best in, None for the task's own. patience: validations without improvement before stopping, None
+    for never. validate_every: steps between validations beside those after each epoch. freeze: "embeddings", a
+    number of layers (with the embeddings), or "all-but-head". max_length: tokens in a sequence; long: what happens
+    to longer texts. threads: None for the physical cores. precision: of matrix products, "f32", "bf16", or "auto"
+    for what is faster on this machine. max_memory: bytes that the process may hold, or such as "4GB": above it the
+    forward pass is computed again.
     """
 
     epochs: float = 3
     batch_size: int | None = 16
     batch_tokens: int | None = None
-    micro_batches: int = 1
+    micro_batch_tokens: int | None = None
     lr: float = 1e-4
     optimizer: str = "adamw"
     schedule: str = "linear"
@@ -67,7 +68,7 @@ class Settings:
         _one_of("long", self.long, HOW)
         _one_of("keep", self.keep, ("best", "last"))
         _one_of("precision", self.precision, CHOICES)
-        for name in ("batch_size", "batch_tokens", "micro_batches", "validate_every", "threads"):
+        for name in ("batch_size", "batch_tokens", "micro_batch_tokens", "validate_every", "threads"):
             _whole(name, getattr(self, name), 1)
         for name, least in (("max_length", 4), ("patience", 0), ("seed", 0)):
             _whole(name, getattr(self, name), least)
