@@ -332,15 +332,16 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     assert isinstance(kernel, AttentionKernel)
     values: dict[str, Argument] = {"site": Site(node)}
     reads, writes = [], []
-    operands = [label for label in given if label != "bias" or options.reach is not None]
-    for label, x in zip(operands, node.inputs, strict=False):
+    if options.reach is None:
+        given, made = (tuple(label for label in labels if "bias" not in label) for labels in (given, made))
+    for label, x in zip(given, node.inputs, strict=False):
         access = access_of(x)
         assert access is not None
         values[label] = Pointer(access.base, access.offset)
         reads.append(values[label])
         if len(access.shape) == 2:
             values[f"{label}_stride"] = access.strides[0] if access.shape[0] != 1 else access.shape[1]
-    for i, label in enumerate(made[: 4 if options.reach is not None else 3]):
+    for i, label in enumerate(made):
         result = project(node, i)
         values[label] = Pointer(result)
         writes.append(values[label])
@@ -359,10 +360,10 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     return [Step(name, arguments, tasks, tuple(reads), tuple(writes), scratch, node.op)]  # type: ignore[arg-type]
 
 
-FORWARD_READS = ("q", "k", "v", "starts", "key_starts", "bias", "state")
-FORWARD_WRITES = ("out", "log_sum")
-BACKWARD_READS = ("q", "k", "v", "out", "log_sum", "dout", "starts", "key_starts", "bias", "state")
-BACKWARD_WRITES = ("dq", "dk", "dv", "dbias")
+FORWARD_READS: tuple[str, ...] = ("q", "k", "v", "starts", "key_starts", "bias", "state")
+FORWARD_WRITES: tuple[str, ...] = ("out", "log_sum")
+BACKWARD_READS: tuple[str, ...] = ("q", "k", "v", "out", "log_sum", "dout", "starts", "key_starts", "bias", "state")
+BACKWARD_WRITES: tuple[str, ...] = ("dq", "dk", "dv", "dbias")
 
 LOWERINGS: dict[str, Callable[[Lowering, Unit], list[Step]]] = {
     "loop": _loop,
