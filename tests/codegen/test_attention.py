@@ -299,7 +299,15 @@ def test_scratch_grows_with_the_length_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [options(3, 2, 8), AttentionAttrs(1, 1, 0, 1.0), options(1, 1, 8, window=0), options(1, 1, 8, dropout=1.0)]
+    "bad",
+    [
+        options(3, 2, 8),
+        AttentionAttrs(1, 1, 0, 1.0),
+        options(1, 1, 8, window=0),
+        options(1, 1, 8, dropout=1.0),
+        options(1, 1, 8, reach=-1),
+        options(1, 1, 8, soft_cap=0.0),
+    ],
 )
 def test_refuses(bad: AttentionAttrs) -> None:
     with pytest.raises(ValueError):
@@ -312,12 +320,19 @@ def test_refuses(bad: AttentionAttrs) -> None:
         ("x86_64-unknown-linux-gnu", "haswell", "+avx2,+fma"),
         ("aarch64-unknown-linux-gnu", "generic", ""),
         ("arm64-apple-macosx", "apple-m1", ""),
+        (
+            "x86_64-unknown-linux-gnu",
+            "sapphirerapids",
+            "+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx512bf16,+avx2,+fma",
+        ),
     ],
 )
-def test_compiles_for_other_processors(triple: str, cpu: str, features: str) -> None:
-    target, module = choose(triple, cpu, features), Module()
-    emit_attention(module, "forward", CASES["everything"], target)
-    emit_attention_backward(module, "backward", CASES["everything"], target)
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+def test_compiles_for_other_processors(triple: str, cpu: str, features: str, dtype: str) -> None:
+    target = choose(triple, cpu, features)
+    module = Module(native_bf16=target.bf16_dot)
+    emit_attention(module, "forward", CASES["everything"], target, dtype)
+    emit_attention_backward(module, "backward", CASES["everything"], target, dtype)
     code = llvm.compile_object(module.text(), cpu, features, triple)
     assert llvm.undefined_symbols(code) <= llvm.ALLOWED_SYMBOLS
 

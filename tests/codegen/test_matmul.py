@@ -287,11 +287,17 @@ def test_the_grid_is_balanced_and_covers_large_products() -> None:
         ("x86_64-unknown-linux-gnu", "x86-64", ""),
         ("x86_64-unknown-linux-gnu", "haswell", "+avx2,+fma"),
         ("x86_64-unknown-linux-gnu", "skylake-avx512", "+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx2,+fma"),
+        (
+            "x86_64-unknown-linux-gnu",
+            "sapphirerapids",
+            "+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx512bf16,+amx-tile,+amx-bf16,+avx2,+fma",
+        ),
     ],
 )
 def test_compiles_for_other_processors(triple: str, cpu: str, features: str) -> None:
     here = choose(triple, cpu, features)
-    module = Module()
+    assert here.bf16_dot == ("avx512bf16" in features)
+    module = Module(native_bf16=here.bf16_dot)
     for name, form in FORMS.items():
         emit_product(module, name, Product(*form, row_sums=True), here, StoreEpilogue())
         emit_product(module, name + ".bf16", Product(*form, k=64, dtype="bf16", wide_b=True), here, StoreEpilogue())
