@@ -70,12 +70,32 @@ _ABOVE = {
 }
 
 
+def lacking(level: str, triple: str, features: str) -> list[str]:
+    """What a processor, given by LLVM's names, would have to have for a level: features, or to be another machine.
+
+    Raises ValueError where there is no such level.
+    """
+    machine = triple.split("-")[0]
+    named = [candidate for candidate in LEVELS if candidate.name == level]
+    if not named:
+        known = ", ".join(dict.fromkeys(candidate.name for candidate in LEVELS))
+        raise ValueError(f"no instruction set is called {level!r}; there are {known}")
+    for candidate in named:
+        if candidate.machine == machine:
+            return sorted(candidate.needs - _had(features))
+    return [named[0].machine]
+
+
+def _had(features: str) -> set[str]:
+    return {feature[1:] for feature in features.split(",") if feature.startswith("+")}
+
+
 def choose(triple: str, cpu: str, features: str, level: str | None = None) -> Target:
     """The target of a processor given by LLVM's names; `level` forces a lower instruction set.
 
     Raises ValueError where the processor has no such level.
     """
-    have = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
+    have = _had(features)
     machine = triple.split("-")[0]
     for candidate in LEVELS:
         if candidate.machine == machine and candidate.needs <= have and level in (None, candidate.name):
