@@ -38,8 +38,8 @@ def exact_product(x: Arrays) -> Arrays:
 def exact_attention(x: Arrays) -> Arrays:
     q, k, v, g = (x[name].astype(np.float64) for name in ("q", "k", "v", "g"))
     attrs = AttentionAttrs(HEADS, HEADS, SIZE, SIZE**-0.5)
-    out, log_sum = attention(q, k, v, x["starts"], x["starts"], attrs)
-    gradients = attention_backward(q, k, v, out, log_sum, g, x["starts"], x["starts"], attrs)
+    out, log_sum = attention(q, k, v, x["starts"], x["starts"][:-1], x["starts"][1:], attrs)
+    gradients = attention_backward(q, k, v, out, log_sum, g, x["starts"], x["starts"][:-1], x["starts"][1:], attrs)
     return dict(zip(("forward", "dQ", "dK", "dV"), (out, *gradients), strict=True))
 
 

@@ -102,7 +102,7 @@ def programs(
     data |= {name: random.normal(size=(tokens, heads * size)).astype(np.float32) for name in ("q", "k", "v", "dout")}
     data |= {name: np.zeros((tokens, heads * size), np.float32) for name in ("out", "dq", "dk", "dv")}
     data |= {"log_sum": np.zeros((tokens, heads), np.float32), "state": np.arange(4, dtype=np.uint32)}
-    data |= {"starts": starts, "key_starts": starts}
+    data |= {"starts": starts, "key_starts": starts, "key_ends": starts[1:]}
     made = []
     for kernel, name in zip(kernels, names, strict=True):
         slots = [data[slot].ctypes.data if slot in data else heads * size for slot in kernel.slots]  # a site, too

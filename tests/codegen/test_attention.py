@@ -103,7 +103,7 @@ def run(
     dtype: str = "f32",
 ) -> None:
     """Runs all tasks, the last one first; `results` are overwritten in `arrays`. Guards are checked."""
-    starts, key_starts = arrays["starts"], arrays["key_starts"]
+    starts, key_lengths = arrays["starts"], arrays["key_ends"] - arrays["key_starts"]
     given = {n: a for n, a in arrays.items() if a.dtype == np.float32}
     narrow = {n for n in given if dtype == "bf16" and n not in EXACT}
     held = {n: Guarded(bits(a) if n in narrow else a, 0 if n == "log_sum" else gap) for n, a in given.items()}
@@ -115,7 +115,7 @@ def run(
             slots.append(held[name.removesuffix("_stride")].stride)
         else:
             slots.append(held[name].view.ctypes.data if name in held else arrays[name].ctypes.data)
-    most = int(np.diff(starts).max()), int(np.diff(key_starts).max())
+    most = int(np.diff(starts).max()), int(key_lengths.max())
     size = kernel.scratch_bytes(*most) // 4
     scratch = np.full(size + 64, np.nan, np.float32)
     offset = -(scratch.ctypes.data // 4) % 16
@@ -144,8 +144,8 @@ def problem(
 ) -> dict[str, np.ndarray]:
     random = np.random.default_rng(len(lengths))
     starts = np.cumsum([0, *lengths]).astype(np.int32)
-    key_starts = np.cumsum([0, *(key_lengths or lengths)]).astype(np.int32)
-    tokens, keys = int(starts[-1]), int(key_starts[-1])
+    edges = np.cumsum([0, *(key_lengths or lengths)]).astype(np.int32)
+    tokens, keys = int(starts[-1]), int(edges[-1])
     shapes = {"q": (tokens, case.heads), "k": (keys, case.key_value_heads), "v": (keys, case.key_value_heads)}
     shapes |= {"dout": shapes["q"], "out": shapes["q"], "dq": shapes["q"], "dk": shapes["k"], "dv": shapes["v"]}
     arrays = {
@@ -155,7 +155,7 @@ def problem(
     if case.reach is not None:
         arrays["bias"] = random.normal(size=(case.heads, 2 * case.reach + 1)).astype(np.float32)
         arrays["dbias"] = np.full((len(lengths), arrays["bias"].size), 9, np.float32)
-    return arrays | {"starts": starts, "key_starts": key_starts, "state": STATE}
+    return arrays | {"starts": starts, "key_starts": edges[:-1], "key_ends": edges[1:], "state": STATE}
 
 
 BACKWARD = ("dq", "dk", "dv", "dbias")
@@ -169,7 +169,7 @@ def both(case: AttentionAttrs, arrays: dict[str, np.ndarray], level: str | None 
 
 def truth(case: AttentionAttrs, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     q, k, v, dout = (arrays[n].astype(np.float64) for n in ("q", "k", "v", "dout"))
-    places = (arrays["starts"], arrays["key_starts"], case, arrays.get("bias"), STATE)
+    places = (arrays["starts"], arrays["key_starts"], arrays["key_ends"], case, arrays.get("bias"), STATE)
     out, log_sum = attention(q, k, v, *places)
     gradients = attention_backward(q, k, v, out, log_sum, dout, *places)
     return {"out": out, "log_sum": log_sum, **dict(zip(BACKWARD, gradients, strict=False))}
@@ -236,7 +236,7 @@ def test_a_sequence_alone_gives_the_same_bits(name: str) -> None:
         for result in ("out", "log_sum", "dq", "dk", "dv"):
             alone[result][:] = 5
         bounds = np.array([0, end - begin], np.int32)
-        alone |= {"starts": bounds, "key_starts": bounds, "state": STATE}
+        alone |= {"starts": bounds, "key_starts": bounds[:1], "key_ends": bounds[1:], "state": STATE}
         both(case, alone)
         for result in ("out", "log_sum", "dq", "dk", "dv"):
             np.testing.assert_array_equal(alone[result], packed[result][begin:end], err_msg=result)
@@ -266,7 +266,7 @@ BENT = options(2, 1, 3, reach=2, soft_cap=0.7)
 def test_reference_gradient_is_the_finite_difference(case: AttentionAttrs) -> None:
     arrays = problem(case, (5, 1, 8), (6, 2, 7))
     wide = {n: arrays[n].astype(np.float64) for n in ("q", "k", "v", "dout", "bias") if n in arrays}
-    places = (arrays["starts"], arrays["key_starts"], case, wide.get("bias"), STATE)
+    places = (arrays["starts"], arrays["key_starts"], arrays["key_ends"], case, wide.get("bias"), STATE)
 
     def loss() -> float:
         return float((attention(wide["q"], wide["k"], wide["v"], *places)[0] * wide["dout"]).sum())

@@ -104,15 +104,27 @@ def _linear_cross_entropy(x: Node, w: Node, labels: Node) -> Node:
 
 def _attention(**options: Any) -> Function:
     attrs = AttentionAttrs(**{"heads": 2, "key_value_heads": 2, "head_size": 8, "scale": 0.4, **options})
-    return lambda *x: b.project(b.make("attention", *x, attrs=attrs), 0)
+    return lambda q, k, v, starts, edges, *x: b.project(
+        b.make("attention", q, k, v, starts, *_bounds(edges), *x, attrs=attrs), 0
+    )
+
+
+def _bounds(edges: Node) -> tuple[Node, Node]:
+    """Where sequences begin and where they end."""
+    count = edges.shape[0] - 1
+    return b.slice_axis(edges, 0, 0, count), b.slice_axis(edges, 0, 1, count)
+
+
+def _attention_with_gaps(*x: Node) -> Node:
+    attrs = AttentionAttrs(2, 1, 8, 0.4, causal=True)
+    return b.project(b.make("attention", *x, attrs=attrs), 0)
 
 
 def _attention_backward(q: Node, k: Node, v: Node, g: Node, starts: Node) -> Sequence[Node]:
     attrs = AttentionAttrs(2, 2, 8, 0.4, causal=True)
-    forward = b.make("attention", q, k, v, starts, starts, attrs=attrs)
-    made = b.make(
-        "attention_backward", q, k, v, b.project(forward, 0), b.project(forward, 1), g, starts, starts, attrs=attrs
-    )
+    places = (starts, *_bounds(starts))
+    forward = b.make("attention", q, k, v, *places, attrs=attrs)
+    made = b.make("attention_backward", q, k, v, b.project(forward, 0), b.project(forward, 1), g, *places, attrs=attrs)
     return [b.project(made, i) for i in range(3)]
 
 
@@ -276,6 +288,7 @@ CASES: tuple[Case, ...] = (
     Case("attention", "causal window", _attention(causal=True, window=3), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),
     Case("attention", "grouped heads", _attention(heads=4), (normal(11, 32), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),
     Case("attention", "other keys", _attention(), (normal(11, 16), normal(13, 16), normal(13, 16), STARTS, KEY_STARTS), tolerance=1e-5),
+    Case("attention", "keys with gaps", _attention_with_gaps, (normal(11, 16), normal(20, 8), normal(20, 8), STARTS, np.array([9, 1, 0, 12], np.int32), np.array([12, 7, 0, 20], np.int32)), tolerance=1e-5),
     Case("attention", "dropout", _attention(dropout=0.3, site=2), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS, STATE), tolerance=1e-5),
     Case("attention", "bias", _attention(reach=2), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS, normal(2, 5)), tolerance=1e-5),
     Case("attention", "bias and soft cap", _attention(reach=3, soft_cap=1.5, causal=True), (normal(11, 16), normal(13, 16), normal(13, 16), STARTS, KEY_STARTS, normal(2, 7)), tolerance=1e-5),

@@ -44,7 +44,7 @@ from handloom.graph import philox as random
 from handloom.graph.attention_reference import AttentionLike
 
 FORWARD_SLOTS = (
-    *("q", "k", "v", "starts", "key_starts", "out", "log_sum"),
+    *("q", "k", "v", "starts", "key_starts", "key_ends", "out", "log_sum"),
     *("q_stride", "k_stride", "v_stride", "out_stride"),
 )
 

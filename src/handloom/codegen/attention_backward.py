@@ -49,7 +49,7 @@ QUERIES = 64
 """Query rows of a block: two blocks of scores for 128 keys fit the second-level cache many times over."""
 
 BACKWARD_SLOTS = (
-    *("q", "k", "v", "out", "log_sum", "dout", "starts", "key_starts", "dq", "dk", "dv"),
+    *("q", "k", "v", "out", "log_sum", "dout", "starts", "key_starts", "key_ends", "dq", "dk", "dv"),
     *("q_stride", "k_stride", "v_stride", "out_stride", "dout_stride", "dq_stride", "dk_stride", "dv_stride"),
 )
 

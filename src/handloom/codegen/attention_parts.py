@@ -21,9 +21,9 @@ Step = Callable[[Value, list[Value], Value | None], list[Value]]
 class AttentionKernel:
     """What a caller has to know of an emitted kernel `void @name(ptr args, i64 task, ptr scratch)`.
 
-    slots: the names of the 64-bit arguments in their order: addresses of f32 or bf16 (log_sum: f32; starts, key_starts:
-    i32; state: u32[4]) and row strides counted in elements. "state" and "site" are there only with dropout: the
-    options' own site does not count, so that layers share a kernel. Those of the bias are there only with `reach`.
+    slots: the names of the 64-bit arguments in their order: addresses of f32 or bf16 (log_sum: f32; starts, key_starts,
+    key_ends: i32; state: u32[4]) and row strides counted in elements. "state" and "site" are there only with dropout:
+    the options' own site does not count, so that layers share a kernel. Those of the bias are there only with `reach`.
     log_sum is [tokens, heads] without gaps.
     """
 
@@ -149,13 +149,11 @@ class Extent:
 
 
 def load_extent(f: Function, slots: Slots, sequence: Value, lanes: int) -> Extent:
-    def bounds(name: str) -> tuple[Value, Value]:
-        address = f.at(slots.pointer(name), sequence, "i32")
-        begin, end = (f.cast("sext", f.load("i32", f.at(address, i, "i32")), "i64") for i in (0, 1))
-        return begin, f.sub(end, begin)
+    def edge(name: str, index: Value) -> Value:
+        return f.cast("sext", f.load("i32", f.at(slots.pointer(name), index, "i32")), "i64")
 
-    first_query, n = bounds("starts")
-    first_key, m = bounds("key_starts")
+    first_query, first_key = edge("starts", sequence), edge("key_starts", sequence)
+    n, m = f.sub(edge("starts", f.add(sequence, 1)), first_query), f.sub(edge("key_ends", sequence), first_key)
     lines = f.binary("or", f.udiv(f.add(m, 15), 16), integer(1))
     return Extent(first_query, first_key, n, m, round_up(f, m, lanes), f.mul(lines, 16))
 

@@ -357,12 +357,22 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
         return kernel.scratch_bytes(size_value(queries, env), size_value(keys, env))
 
     arguments = tuple(values[label] for label in kernel.slots)
-    return [Step(name, arguments, tasks, tuple(reads), tuple(writes), scratch, node.op)]  # type: ignore[arg-type]
+    cleared = []
+    if backward and not _side_by_side(*(node.inputs[given.index(label)] for label in ("key_starts", "key_ends"))):
+        cleared = [zero_step(low, Pointer(x), x.shape, x.dtype) for x in (project(node, 1), project(node, 2))]
+    return [*cleared, Step(name, arguments, tasks, tuple(reads), tuple(writes), scratch, node.op)]  # type: ignore[arg-type]
 
 
-FORWARD_READS: tuple[str, ...] = ("q", "k", "v", "starts", "key_starts", "bias", "state")
+def _side_by_side(first: Node, last: Node) -> bool:
+    """Whether the starts and ends of sequences are one array's, so that each begins where the one before it ends."""
+    begin, end = access_of(first), access_of(last)
+    return begin is not None and end is not None and begin.base is end.base and end.offset == begin.offset + 1
+
+
+_REST = ("starts", "key_starts", "key_ends", "bias", "state")
+FORWARD_READS: tuple[str, ...] = ("q", "k", "v", *_REST)
 FORWARD_WRITES: tuple[str, ...] = ("out", "log_sum")
-BACKWARD_READS: tuple[str, ...] = ("q", "k", "v", "out", "log_sum", "dout", "starts", "key_starts", "bias", "state")
+BACKWARD_READS: tuple[str, ...] = ("q", "k", "v", "out", "log_sum", "dout", *_REST)
 BACKWARD_WRITES: tuple[str, ...] = ("dq", "dk", "dv", "dbias")
 
 LOWERINGS: dict[str, Callable[[Lowering, Unit], list[Step]]] = {

@@ -66,19 +66,21 @@ def attention(
     v: Floats,
     starts: ArrayLike,
     key_starts: ArrayLike,
+    key_ends: ArrayLike,
     options: AttentionLike,
     bias: Floats | None = None,
     state: ArrayLike | None = None,
 ) -> tuple[Floats, Floats]:
     """(out [T, heads·head_size], log-sum-exp of the scaled scores [T, heads]) in q's dtype.
 
-    q: [T, heads·head_size]; k, v: [U, key_value_heads·head_size]; starts, key_starts: i32[sequences + 1];
+    q: [T, heads·head_size]; k, v: [U, key_value_heads·head_size]; starts: i32[sequences + 1];
+    key_starts, key_ends: i32[sequences], a sequence's first key and one past its last (a cache has gaps between them);
     bias: [heads, 2·reach + 1], needed with `reach` only; state: the random state u32[4], with dropout only.
     The log-sum-exp of no visible key is −inf.
     """
     out = np.zeros_like(q)
     log_sums = np.full((len(q), options.heads), -np.inf, q.dtype)
-    for h in _heads(q, k, starts, key_starts, options, bias, state):
+    for h in _heads(q, k, starts, key_starts, key_ends, options, bias, state):
         out[h.queries, h.columns] = (h.probabilities * h.factor) @ v[h.keys, h.key_columns]
         log_sums[h.queries, h.head] = h.log_sum
     return out, log_sums
@@ -93,6 +95,7 @@ def attention_backward(
     gradient: Floats,
     starts: ArrayLike,
     key_starts: ArrayLike,
+    key_ends: ArrayLike,
     options: AttentionLike,
     bias: Floats | None = None,
     state: ArrayLike | None = None,
@@ -102,7 +105,7 @@ def attention_backward(
     distances = 0 if bias is None else bias.shape[1]
     by_sequence = np.zeros((np.size(starts) - 1, options.heads, distances), q.dtype)
     dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
-    for h in _heads(q, k, starts, key_starts, options, bias, state):
+    for h in _heads(q, k, starts, key_starts, key_ends, options, bias, state):
         g = gradient[h.queries, h.columns]
         delta = (g * out[h.queries, h.columns]).sum(1, keepdims=True)
         slope = h.probabilities * (g @ v[h.keys, h.key_columns].T * h.factor - delta) * h.bend
@@ -129,13 +132,15 @@ def _heads(
     k: Floats,
     starts: ArrayLike,
     key_starts: ArrayLike,
+    key_ends: ArrayLike,
     options: AttentionLike,
     bias: Floats | None,
     state: ArrayLike | None,
 ) -> Iterator[_Head]:
-    edges = zip(np.asarray(starts).tolist(), np.asarray(key_starts).tolist(), strict=True)
+    queries = pairwise(np.asarray(starts).tolist())
+    keys = zip(np.asarray(key_starts).tolist(), np.asarray(key_ends).tolist(), strict=True)
     size, group = options.head_size, options.heads // options.key_value_heads
-    for sequence, ((begin, key_begin), (end, key_end)) in enumerate(pairwise(edges)):
+    for sequence, ((begin, end), (key_begin, key_end)) in enumerate(zip(queries, keys, strict=True)):
         n, m = end - begin, key_end - key_begin
         if not n or not m:
             continue

@@ -164,8 +164,8 @@ def _attention(node: Node, g: Sequence[Node | None]) -> Cotangents:
     if attrs.reach is None:
         return (*own, *(None for _ in rest))
     by_sequence = b.project(backward, 3)
-    bias = b.reshape(b.reduce("sum", by_sequence, (0,)), rest[2].shape)
-    return (*own, None, None, bias, *(None for _ in rest[3:]))
+    bias = b.reshape(b.reduce("sum", by_sequence, (0,)), rest[3].shape)
+    return (*own, None, None, None, bias, *(None for _ in rest[4:]))
 
 
 def _linear_cross_entropy(node: Node, g: Sequence[Node | None]) -> Cotangents:

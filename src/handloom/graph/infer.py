@@ -164,16 +164,18 @@ def _norm(specs: Sequence[Spec], attrs: Any) -> Spec:
 
 
 def _attention(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
-    q, k, v, starts, key_starts = specs[:5]
+    q, k, v, starts, key_starts, key_ends = specs[:6]
     if len(q.shape) != 2 or q.shape[1] != attrs.heads * attrs.head_size:
         raise _fail("attention", specs, f"queries must be [tokens, {attrs.heads}·{attrs.head_size}]")
     if k.shape[1] != attrs.key_value_heads * attrs.head_size or k.shape != v.shape:
         raise _fail("attention", specs, f"keys and values must be [tokens, {attrs.key_value_heads}·{attrs.head_size}]")
     if not q.dtype == k.dtype == v.dtype:
         raise _fail("attention", specs, "queries, keys and values must be of one dtype")
-    if starts.dtype != "i32" or (starts != key_starts and starts.shape != key_starts.shape):
+    if starts.dtype != "i32" or len(starts.shape) != 1:
         raise _fail("attention", specs, "the starts must be i32 [sequences + 1]")
-    if attrs.reach is not None and specs[5] != Spec((attrs.heads, 2 * attrs.reach + 1), "f32"):
+    if key_starts != Spec((starts.shape[0] - 1,), "i32") or key_ends != key_starts:
+        raise _fail("attention", specs, "the keys' starts and ends must be i32 [sequences]")
+    if attrs.reach is not None and specs[6] != Spec((attrs.heads, 2 * attrs.reach + 1), "f32"):
         raise _fail("attention", specs, f"the bias must be f32 [{attrs.heads}, {2 * attrs.reach + 1}]")
     return Spec(q.shape, q.dtype), Spec((q.shape[0], attrs.heads), "f32")
 

@@ -129,6 +129,8 @@ class NormAttrs:
 class AttentionAttrs:
     """Attention over packed sequences.
 
+    Operands: q, k, v, starts i32 [sequences + 1] of the queries, key_starts and key_ends i32 [sequences] of the keys
+    (which may have gaps between sequences, as those of a cache do), then what the attributes ask for.
     heads: of the queries. key_value_heads: a divisor of heads; query head h reads key head h // (heads // that).
     head_size: elements of a head. scale: of the scores. causal: no key after the query's position.
     window: only keys closer than this to the query's position (1: itself). dropout: rate for probabilities, with the

@@ -151,16 +151,16 @@ def _iota(node: Node, env: Env) -> Array:
 def _attention(x: Sequence[Array], node: Node, env: Env, double: bool) -> Any:
     from handloom.graph.attention_reference import attention
 
-    q, k, v, starts, key_starts, *rest = x
-    return attention(q, k, v, starts, key_starts, node.attrs, *_bias_and_state(rest, node))
+    q, k, v, starts, key_starts, key_ends, *rest = x
+    return attention(q, k, v, starts, key_starts, key_ends, node.attrs, *_bias_and_state(rest, node))
 
 
 def _attention_backward(x: Sequence[Array], node: Node, env: Env, double: bool) -> Any:
     from handloom.graph.attention_reference import attention_backward
 
-    q, k, v, out, log_sum, g, starts, key_starts, *rest = x
+    q, k, v, out, log_sum, g, starts, key_starts, key_ends, *rest = x
     given = _bias_and_state(rest, node)
-    return attention_backward(q, k, v, out, log_sum, g, starts, key_starts, node.attrs, *given)
+    return attention_backward(q, k, v, out, log_sum, g, starts, key_starts, key_ends, node.attrs, *given)
 
 
 def _bias_and_state(rest: list[Array], node: Node) -> tuple[Array | None, Array | None]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from handloom.graph import build as b
-from handloom.graph.access import VIEWS, Access, access_of, base_of
+from handloom.graph.access import VIEWS, Access, access_of, base_of, dense_strides
 from handloom.graph.node import Dimension, Node, same_volume
 from handloom.graph.ops import OPS
 from handloom.graph.rewrite import rebuild, transform
@@ -74,7 +74,7 @@ def _rule(node: Node) -> Node | None:
             return b.reshape(b.take(_dense(b.reshape(table, (table.shape[0], 1))), ids), node.shape)
         return rebuild(node, [_dense(table), copy(ids) if base_of(ids).op in ("constant", "iota") else ids])
     if node.op in ("attention", "attention_backward"):
-        return rebuild(node, [_rows(x) if len(x.shape) == 2 else _dense(x) for x in node.inputs])
+        return rebuild(node, [_rows(x) if len(x.shape) == 2 else _stretch(x) for x in node.inputs])
     if node.op == "linear_cross_entropy":
         return rebuild(node, [_dense(x) for x in node.inputs])
     if node.op in ("concatenate", "pad"):
@@ -89,6 +89,13 @@ def _dense(x: Node) -> Node:
     if base_of(x).op in ("constant", "iota") or access is None or not access.dense or not same_size(access):
         return copy(x)
     return x
+
+
+def _stretch(x: Node) -> Node:
+    """Numbers that lie side by side, perhaps within others."""
+    access = access_of(x)
+    whole = access is not None and access.strides == dense_strides(x.shape)
+    return x if whole and base_of(x).op not in ("constant", "iota") else copy(x)
 
 
 def _rows(x: Node) -> Node:

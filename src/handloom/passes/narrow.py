@@ -71,7 +71,7 @@ def _narrow_attention(node: Node) -> Node | None:
         return b.cast(node, "f32")
     if node.op not in ATTENTION or node.inputs[0].dtype != "f32":
         return None
-    exact = {4, 8} if node.op == "attention_backward" else {5}  # the log-sum-exp, the bias
+    exact = {4, 9} if node.op == "attention_backward" else {6}  # the log-sum-exp, the bias
     return rebuild(node, [x if i in exact else _rounded(x) for i, x in enumerate(node.inputs)])
 
 

@@ -217,6 +217,7 @@ def attention(
     window: int | None = None,
     dropout: float = 0.0,
     key_starts: Tensor | None = None,
+    key_ends: Tensor | None = None,
     bias: Tensor | None = None,
     soft_cap: float | None = None,
 ) -> Tensor:
@@ -224,11 +225,14 @@ def attention(
 
     q [tokens, heads·size]; k and v [key tokens, key_value_heads·size]; `starts` i32 [sequences + 1] says where each
     sequence begins and where the last one ends; `key_starts` the same for keys where they differ (cross-attention).
+    Keys with gaps between sequences (those of a cache) have `key_starts` and `key_ends`, both i32 [sequences]; queries
+    stand at the end of their keys. Rows of k and v that are no sequence's get no gradient, and none may be two's.
     `scale` is 1/√size unless given; `window` limits how far back a query looks.
     `bias` f32 [heads, 2·reach + 1] is added to the scaled scores by distance: bias[h, reach + d] for the key d places
     after the query, and the ends of a row for all that is farther (Raffel et al. 2020, with their buckets spread over
     the distances). `soft_cap` bends scores s to soft_cap·tanh(s / soft_cap) (Gemma 2, 2024).
-    Returns [tokens, heads·size]. Raises ValueError where a bias has an even number of distances, or a cap is not > 0.
+    Returns [tokens, heads·size]. Raises ValueError where a bias has an even number of distances, a cap is not > 0,
+    or key_ends stand alone.
     """
     if soft_cap is not None and not soft_cap > 0:
         raise ValueError(f"soft_cap must be greater than 0, and is {soft_cap}")
@@ -246,6 +250,11 @@ def attention(
         heads, groups, size, scale if scale is not None else 1 / math.sqrt(size), causal, window,
         dropout if source else 0.0, source.site() if source else 0, reach, soft_cap,
     )  # fmt: skip
-    operands = [q, k, v, starts, key_starts if key_starts is not None else starts]
+    if key_ends is None:
+        edges = starts if key_starts is None else key_starts
+        key_starts, key_ends = edges[:-1], edges[1:]
+    elif key_starts is None:
+        raise ValueError("key_ends say where each sequence's keys end, and key_starts are needed beside them")
+    operands = [q, k, v, starts, key_starts, key_ends]
     operands += ([bias] if bias is not None else []) + ([source.state] if source else [])
     return apply(lambda *nodes: b.project(b.make("attention", *nodes, attrs=attrs), 0), *operands)
