@@ -5,16 +5,25 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handloom.errors import HandloomError
+from handloom.nn.rotary import RotarySettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CONFIG_LIMIT = 4 * 2**20  # bytes
-TASKS = ("text-classification", "token-classification")
-# The head's name in `architectures`, by task.
-HEADS = {"text-classification": "ForSequenceClassification", "token-classification": "ForTokenClassification"}
+TASKS = ("text-classification", "token-classification", "text-generation")
+LABELLED = ("text-classification", "token-classification")  # tasks whose head has an output for each label
+# How the head's name in `architectures` ends, by task.
+HEADS = {
+    "text-classification": ("ForSequenceClassification",),
+    "token-classification": ("ForTokenClassification",),
+    "text-generation": ("ForCausalLM", "LMHeadModel"),
+}
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu", "swish", "tanh")
 
 
@@ -55,6 +64,10 @@ class Fields:
             raise self.wrong(name, f"a whole number from {low} to {high}")
         return value
 
+    def whole_or(self, name: str, default: int, low: int = 1, high: int = 2**20) -> int:
+        """The same for a field that may be null, which means the default."""
+        return default if self.values.get(name) is None else self.whole(name, None, low, high)
+
     def rate(self, name: str, default: float | None) -> float | None:
         """A dropout rate, or the default where the field is missing or null."""
         value = self.values.get(name)
@@ -64,11 +77,20 @@ class Fields:
             raise self.wrong(name, "at least 0 and below 1")
         return float(value)
 
-    def positive(self, name: str, default: float) -> float:
-        value = self.values.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
+    def positive(self, name: str, default: float, high: float = 1e6) -> float:
+        """A number above 0 and below `high`, or the default where the field is missing or null."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < high:
             raise self.wrong(name, "a positive number")
         return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
+        return value
 
     def choice(self, name: str, known: Sequence[str], default: str) -> str:
         value = self.values.get(name, default)
@@ -96,9 +118,12 @@ class Fields:
         return names
 
 
-@dataclass(frozen=True)
-class EncoderConfig:
-    """What an encoder's shape is made of, under one name whatever its family calls it. Families add `from_fields`."""
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a model's shape is made of, under one name whatever its family calls it.
+
+    Kinds of families extend it; each family reads its own config.json into one (`read_config`).
+    """
 
     model_type: str
     vocab_size: int
@@ -106,16 +131,12 @@ class EncoderConfig:
     layers: int
     heads: int
     intermediate_size: int
-    positions: int  # rows of the position table
-    first_position: int  # row of a sequence's first token: 0, or pad + 1
-    types: int  # rows of the segment table; 0: there is none
+    positions: int  # that there are embeddings for, or that the model was trained with
     activation: str
-    layer_norm_eps: float
     initializer_range: float
     hidden_dropout: float
     attention_dropout: float
-    classifier_dropout: dict[str, float]  # by task
-    pad_token_id: int
+    classifier_dropout: dict[str, float] = field(default_factory=dict)  # by task
     labels: tuple[str, ...] = ()
     head: str | None = None  # the task whose head the checkpoint bears
     source: Mapping[str, Any] = field(default_factory=dict, repr=False)  # config.json as it was
@@ -125,14 +146,16 @@ class EncoderConfig:
         if self.hidden_size % self.heads:
             raise HandloomError(f"{self.path}: the hidden size {self.hidden_size} is not divisible by "
                                 f"{self.heads} attention heads")
-        if self.positions <= self.first_position:
-            raise HandloomError(f"{self.path}: {self.positions} positions leave no room behind row "
-                                f"{self.first_position}")
 
     @property
     def max_length(self) -> int:
         """The longest sequence, special tokens included."""
-        return self.positions - self.first_position
+        return self.positions
+
+    def with_dropout(self, rate: float) -> Self:
+        """The same with this rate wherever something is dropped."""
+        return replace(self, hidden_dropout=rate, attention_dropout=rate,
+                       classifier_dropout=dict.fromkeys(self.classifier_dropout, rate))
 
     def to_json(self, architecture: str | None = None, labels: Sequence[str] | None = None) -> dict[str, Any]:
         """config.json for saving: everything that was read, with the architecture and the labels of today."""
@@ -149,8 +172,57 @@ class EncoderConfig:
         return out
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(Config):
+    """An encoder that learns its positions: BERT and its like."""
+
+    first_position: int  # row of a sequence's first token: 0, or pad + 1
+    types: int  # rows of the segment table; 0: there is none
+    layer_norm_eps: float
+    pad_token_id: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.positions <= self.first_position:
+            raise HandloomError(f"{self.path}: {self.positions} positions leave no room behind row "
+                                f"{self.first_position}")
+
+    @property
+    def max_length(self) -> int:
+        return self.positions - self.first_position
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig(Config):
+    """A decoder: each token sees those before it."""
+
+    norm_eps: float
+    key_value_heads: int
+    head_size: int
+    tied: bool  # the output layer's weight is the table of words
+    embedding_dropout: float = 0.0
+    scaled: bool = True  # scores are divided by √head_size
+    rotary: RotarySettings | None = None  # None: positions are learned
+    windows: tuple[int | None, ...] = ()  # by layer, how far back a token sees; (): all the way
+    attention_bias: bool = False  # of the projections to queries, keys and values
+    output_bias: bool = False  # of attention's own output projection
+    mlp_bias: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.heads % self.key_value_heads:
+            raise HandloomError(f"{self.path}: {self.heads} attention heads cannot share {self.key_value_heads} "
+                                "key-value heads evenly")
+
+    def with_dropout(self, rate: float) -> Self:
+        return replace(super().with_dropout(rate), embedding_dropout=rate)
+
+    def window(self, layer: int) -> int | None:
+        return self.windows[layer] if self.windows else None
+
+
 def head_of(values: Mapping[str, Any]) -> str | None:
     """The task whose head `architectures` announces, if it is one that we know."""
     names = values.get("architectures")
     first = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
-    return next((task for task, ending in HEADS.items() if first.endswith(ending)), None)
+    return next((task for task, endings in HEADS.items() if first.endswith(endings)), None)

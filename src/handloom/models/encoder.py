@@ -1,4 +1,4 @@
-"""What every encoder shares: a packed batch in, logits out, and the names of its parts."""
+"""What every stack of layers shares: a packed batch in, hidden states or logits out, and the names of its parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import handloom.tensor as ht
 from handloom.errors import HandloomError
-from handloom.models.config import EncoderConfig
+from handloom.models.config import Config
 from handloom.nn.module import Module
 from handloom.tensor import Tensor
 
@@ -25,24 +25,25 @@ ACTIVATE = {
 
 
 class Encoder(Module):
-    """An encoder without a head. `forward(batch)` gives hidden states [T, hidden], one row a token, packed."""
+    """A stack of layers without a head, a decoder's too. `forward(batch)` gives hidden states [T, hidden], one row a
+    token, packed."""
 
     prefix: ClassVar[str]  # of its weights inside a model with a head: "bert."
     layers_prefix: ClassVar[str]  # of its layers: "encoder.layer."
-    config: EncoderConfig
+    embeddings_prefixes: ClassVar[tuple[str, ...]] = ("embeddings.",)  # of what is below them
+    config: Config
 
     def pooled(self, hidden: Tensor, batch: Batch) -> Tensor:
         """[S, hidden]: one row a sequence, from its first token's."""
         return first_rows(hidden, batch)
 
 
-class Classifier(Module):
+class Headed(Module):
     """An encoder with a head on it. `forward(batch)` is `score(encode(batch), batch)`: the logits."""
 
     task: ClassVar[str]
-    config: EncoderConfig
+    config: Config
     encoder_name: ClassVar[str]  # the attribute that holds the encoder: "bert"
-    last_layer: ClassVar[str] = "classifier"  # the linear layer whose rows stand for labels
 
     @property
     def encoder_part(self) -> Encoder:
@@ -50,12 +51,22 @@ class Classifier(Module):
         assert isinstance(found, Encoder)
         return found
 
+    @property
+    def prefix(self) -> str:
+        """Of the encoder's weights."""
+        return self.encoder_part.prefix
+
+    @property
+    def copies(self) -> tuple[str, ...]:
+        """Tensors that checkpoints may hold although they are others of their own once more."""
+        return ()
+
     def encode(self, batch: Batch) -> Tensor:
         """[T, hidden]."""
         return self.encoder_part(batch)
 
     def score(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Logits [S, labels] or, for tokens, [T, labels] ([R, labels] where the batch names `rows`)."""
+        """Logits, from the hidden states of a batch."""
         raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:
@@ -67,9 +78,21 @@ class Classifier(Module):
         return type(self).__name__
 
 
+class Classifier(Headed):
+    """An encoder with an output for each label: logits [S, labels] or, for tokens, [T, labels] ([R, labels] where the
+    batch names `rows`)."""
+
+    last_layer: ClassVar[str] = "classifier"  # the linear layer whose rows stand for labels
+
+
 def first_rows(hidden: Tensor, batch: Batch) -> Tensor:
     """[S, hidden]: the row of each sequence's first token."""
     return ht.take(hidden, batch["starts"][:-1])
+
+
+def last_rows(hidden: Tensor, batch: Batch) -> Tensor:
+    """[S, hidden]: the row of each sequence's last token."""
+    return ht.take(hidden, batch["starts"][1:] - 1)
 
 
 def labelled_rows(hidden: Tensor, batch: Batch) -> Tensor:
@@ -83,20 +106,21 @@ def freezable(model: Module, what: str) -> list[str]:
     `embeddings`: the tables and their norm; `layers:N`: the first N layers and the embeddings below them; `encoder`:
     all but the head.
     """
-    encoder = model.encoder_part if isinstance(model, Classifier) else model
+    encoder = model.encoder_part if isinstance(model, Headed) else model
     if not isinstance(encoder, Encoder):
         raise HandloomError(f"{type(model).__name__} has no encoder that could be frozen")
-    prefix = f"{model.encoder_name}." if isinstance(model, Classifier) else ""
+    prefix = f"{model.encoder_name}." if isinstance(model, Headed) else ""
     names = list(model.parameters())
+    below = tuple(prefix + part for part in encoder.embeddings_prefixes)
     kind, _, number = what.partition(":")
     if kind == "encoder" and not number:
         return [name for name in names if name.startswith(prefix)]
     if kind == "embeddings" and not number:
-        return [name for name in names if name.startswith(f"{prefix}embeddings.")]
+        return [name for name in names if name.startswith(below)]
     if kind == "layers" and number.isdecimal():
         depth = encoder.config.layers
         if not 1 <= int(number) <= depth:
             raise HandloomError(f"cannot freeze {what!r}: the model has {depth} layers")
         frozen = tuple(f"{prefix}{encoder.layers_prefix}{layer}." for layer in range(int(number)))
-        return [name for name in names if name.startswith((f"{prefix}embeddings.", *frozen))]
+        return [name for name in names if name.startswith((*below, *frozen))]
     raise HandloomError(f"cannot freeze {what!r}: known are 'embeddings', 'layers:N' and 'encoder' (all but the head)")

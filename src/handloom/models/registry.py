@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from handloom.errors import HandloomError, UsageError
-from handloom.models import bert, distilbert, roberta
-from handloom.models.config import TASKS, EncoderConfig, Fields, read_json
-from handloom.models.encoder import Classifier, Encoder
+from handloom.models import bert, distilbert, gpt2, llama, mistral, qwen2, qwen3, roberta
+from handloom.models.config import LABELLED, TASKS, Config, Fields, read_json
+from handloom.models.encoder import Classifier, Encoder, Headed
 from handloom.models.weights import LoadReport, Weights, read_parameters
 
 F32 = npt.NDArray[np.float32]
@@ -24,7 +24,7 @@ F32 = npt.NDArray[np.float32]
 class Family:
     """What stands behind a `model_type`: how its config.json is read, and its classes by task (None: no head)."""
 
-    read_config: Any  # (Fields) -> EncoderConfig
+    read_config: Any  # (Fields) -> Config
     classes: dict[str | None, Any]
 
 
@@ -32,10 +32,15 @@ FAMILIES: dict[str, Family] = {
     "bert": Family(bert.read_config, bert.CLASSES),
     "distilbert": Family(distilbert.read_config, distilbert.CLASSES),
     "roberta": Family(roberta.read_config, roberta.CLASSES),
+    "gpt2": Family(gpt2.read_config, gpt2.CLASSES),
+    "llama": Family(llama.read_config, llama.CLASSES),
+    "mistral": Family(mistral.read_config, mistral.CLASSES),
+    "qwen2": Family(qwen2.read_config, qwen2.CLASSES),
+    "qwen3": Family(qwen3.read_config, qwen3.CLASSES),
 }
 
 
-def load_config(folder: str | Path) -> EncoderConfig:
+def load_config(folder: str | Path) -> Config:
     """The checked config.json of a model directory; an unknown `model_type` names the known ones."""
     path = Path(folder) / "config.json"
     values = read_json(path)
@@ -43,7 +48,7 @@ def load_config(folder: str | Path) -> EncoderConfig:
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if family is None:
         raise _unknown_type(path, model_type)
-    config: EncoderConfig = family.read_config(Fields(values, str(path)))
+    config: Config = family.read_config(Fields(values, str(path)))
     return config
 
 
@@ -63,27 +68,22 @@ def load_model(
     labels: Sequence[str] | None = None,
     rng: np.random.Generator | None = None,
     dropout: float | None = None,
-) -> tuple[Encoder | Classifier, EncoderConfig, LoadReport]:
-    """The model of a Hugging Face directory, for a task or (None) the bare encoder; its config; what came of loading.
+) -> tuple[Encoder | Headed, Config, LoadReport]:
+    """The model of a Hugging Face directory, for a task or (None) without a head; its config; what came of loading.
 
-    `labels` are the head's outputs in order; left out, the checkpoint's own are used if it has this task's head. Where
-    the checkpoint's head knows a label by name, its row is kept; the rest is drawn from `rng` (seed 0 if not given).
-    `dropout` overrides every rate in the config. Raises HandloomError for whatever is wrong with the directory.
+    `labels` are a classifier's outputs in order; left out, the checkpoint's own are used if it has this task's head.
+    Where the checkpoint's head knows a label by name, its row is kept; the rest is drawn from `rng` (seed 0 if not
+    given). `dropout` overrides every rate in the config. Raises HandloomError for whatever is wrong with the directory.
     """
-    if task is not None and task not in TASKS:
-        near = difflib.get_close_matches(task, TASKS, 1)
-        raise UsageError(f"unknown task {task!r}; known are {', '.join(TASKS)}" + (f": {near[0]}?" if near else ""))
     config = load_config(folder)
     if dropout is not None:
-        config = replace(config, hidden_dropout=dropout, attention_dropout=dropout,
-                         classifier_dropout=dict.fromkeys(config.classifier_dropout, dropout))
+        config = config.with_dropout(dropout)
     rng = np.random.default_rng(0) if rng is None else rng
-    classes = FAMILIES[config.model_type].classes
+    found = _class(config, task)
     weights = Weights(folder)
-    if task is None:
-        encoder: Encoder = classes[None](config)
-        report = _fill(encoder, weights, encoder.prefix, config, rng)
-        return encoder, config, report
+    if task not in LABELLED:
+        whole: Encoder | Headed = found(config)
+        return whole, config, _fill(whole, weights, config, rng)
 
     trained = config.labels if config.head == task else ()
     names = trained if labels is None else tuple(labels)
@@ -92,17 +92,37 @@ def load_model(
     if len(set(names)) != len(names):
         raise UsageError("the labels must be different from each other")
     config = replace(config, labels=names, head=task)
-    model: Classifier = classes[task](config, len(names))
-    report = _fill(model, weights, model.encoder_part.prefix, config, rng, trained)
-    return model, config, report
+    model: Classifier = found(config, len(names))
+    return model, config, _fill(model, weights, config, rng, trained)
 
 
-def _fill(model: Encoder | Classifier, weights: Weights, prefix: str, config: EncoderConfig,
-          rng: np.random.Generator, trained: tuple[str, ...] = ()) -> LoadReport:
+def new_model(config: Config, task: str | None, rng: np.random.Generator) -> Encoder | Headed:
+    """A model of the config's family, all of its values drawn from `rng`; a classifier's labels are the config's."""
+    found = _class(config, task)
+    model: Encoder | Headed = found(config, len(config.labels)) if task in LABELLED else found(config)
+    model.load(_fresh(model, rng, config.initializer_range, set(model.parameters())))
+    return model
+
+
+def _class(config: Config, task: str | None) -> Any:
+    if task is not None and task not in TASKS:
+        near = difflib.get_close_matches(task, TASKS, 1)
+        raise UsageError(f"unknown task {task!r}; known are {', '.join(TASKS)}" + (f": {near[0]}?" if near else ""))
+    classes = FAMILIES[config.model_type].classes
+    if task not in classes:
+        known = ", ".join(name for name in classes if name)
+        raise HandloomError(f"{config.path}: {config.model_type} has no head for {task}; it has those for {known}")
+    return classes[task]
+
+
+def _fill(model: Encoder | Headed, weights: Weights, config: Config, rng: np.random.Generator,
+          trained: tuple[str, ...] = ()) -> LoadReport:
     """Puts the file's tensors, and fresh values for what it lacks, into a model built empty."""
     expected = {name: value.numpy().shape for name, value in model.parameters().items()}
-    head = {f"{model.last_layer}.{part}" for part in ("weight", "bias")} if isinstance(model, Classifier) else set()
-    arrays, report = read_parameters(weights, expected, prefix, resized=head)
+    last = f"{model.last_layer}." if isinstance(model, Classifier) else None
+    head = {name for name in expected if last and name.startswith(last)}
+    spare = model.copies if isinstance(model, Headed) else ()
+    arrays, report = read_parameters(weights, expected, model.prefix, resized=head, spare=spare)
     fresh = _fresh(model, rng, config.initializer_range, set(expected) - set(arrays) | head)
     if head & set(arrays):
         report = _adopt_rows(arrays, fresh, head, trained, config.labels, report)
@@ -110,7 +130,7 @@ def _fill(model: Encoder | Classifier, weights: Weights, prefix: str, config: En
     return report
 
 
-def _fresh(model: Encoder | Classifier, rng: np.random.Generator, std: float, names: set[str]) -> dict[str, F32]:
+def _fresh(model: Encoder | Headed, rng: np.random.Generator, std: float, names: set[str]) -> dict[str, F32]:
     """New values for the parameters `names`, drawn in the order of the model's layers."""
     fresh: dict[str, F32] = {}
     for prefix, module in model.modules():

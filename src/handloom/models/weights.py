@@ -25,7 +25,8 @@ INDEX_LIMIT = 16 * 2**20  # bytes
 SHARD_LIMIT = 1024  # files
 WRAPPERS = ("module.", "model.")  # what data-parallel and other wrappers leave in front of a name
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
-BUFFERS = (".position_ids", ".token_type_ids")  # constants that old checkpoints carry; nobody misses them
+# constants that old checkpoints carry; nobody misses them
+BUFFERS = (".position_ids", ".token_type_ids", ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
 RECIPE = """{folder}: the weights are there only as {found}, a pickle, which can run code when it is read; \
 Handloom reads safetensors only.
@@ -191,12 +192,17 @@ def _candidates(name: str, prefix: str) -> Iterable[str]:
 
 
 def read_parameters(
-    weights: Weights, expected: Mapping[str, tuple[int, ...]], prefix: str, resized: Iterable[str] = ()
+    weights: Weights,
+    expected: Mapping[str, tuple[int, ...]],
+    prefix: str,
+    resized: Iterable[str] = (),
+    spare: Iterable[str] = (),
 ) -> tuple[dict[str, npt.NDArray[np.float32]], LoadReport]:
     """f32 arrays for the parameters of `expected` (name -> shape) that the files hold, and the report.
 
     All shapes are compared before the first tensor is read. Parameters in `resized` may have another shape in the file
-    (a head for other labels); they are returned as the file has them, for the caller to take over what fits.
+    (a head for other labels); they are returned as the file has them, for the caller to take over what fits. Tensors in
+    `spare` may be there for nothing: the weight of an output layer that is the table of words.
     """
     matched = match_names(weights, expected, prefix)
     free = frozenset(resized)
@@ -209,11 +215,12 @@ def read_parameters(
         some = _abbreviated(tuple(weights))
         raise HandloomError(f"{weights.folder}: not one tensor belongs to this model (the file holds: {some})")
     used = set(matched.values())
+    missed = used.union(spare)
     report = LoadReport(
         files=tuple(path.name for path in weights.files),
         loaded=len(matched),
         new=tuple(name for name in expected if name not in matched),
-        unexpected=tuple(name for name in weights if name not in used and not name.endswith(BUFFERS)),
+        unexpected=tuple(name for name in weights if name not in missed and not name.endswith(BUFFERS)),
         renamed=sum(name != source for name, source in matched.items()),
         converted=tuple(sorted({weights.entry(source).dtype for source in used} - {"F32"})),
     )

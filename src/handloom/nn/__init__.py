@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from handloom.nn.dropout import Dropout
 from handloom.nn.embedding import Embedding
-from handloom.nn.linear import Linear
+from handloom.nn.linear import Conv1D, Linear
 from handloom.nn.module import Module
 from handloom.nn.norm import LayerNorm, RMSNorm
 
-__all__ = ["Dropout", "Embedding", "LayerNorm", "Linear", "Module", "RMSNorm"]
+__all__ = ["Conv1D", "Dropout", "Embedding", "LayerNorm", "Linear", "Module", "RMSNorm"]
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""y = x Wᵀ + b."""
+"""y = x Wᵀ + b, and y = x W + b."""
 
 from __future__ import annotations
 
@@ -31,3 +31,23 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ht.linear(x, self.weight, self.bias)
+
+
+class Conv1D(Module):
+    """x[T, width_in] -> [T, width_out], with weight [width_in, width_out] and bias [width_out].
+
+    GPT-2's checkpoints store their linear maps this way round, and this is transformers' name for one. `shrink`
+    multiplies the deviation of fresh weights.
+    """
+
+    def __init__(self, width_in: int, width_out: int, shrink: float = 1.0) -> None:
+        self.weight = zeros(width_in, width_out)
+        self.bias = zeros(width_out)
+        self.shrink = shrink
+
+    def initial(self, rng: np.random.Generator, std: float) -> dict[str, Array]:
+        weight = normal(rng, self.weight.numpy().shape, std * self.shrink)
+        return {"weight": weight, "bias": np.zeros(weight.shape[1], np.float32)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ht.matmul(x, self.weight) + self.bias

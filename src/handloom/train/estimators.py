@@ -12,7 +12,7 @@ from handloom.data.examples import TEXT, TOKEN, Dataset, TextExample, TokenExamp
 from handloom.data.readers import read
 from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
-from handloom.models.config import EncoderConfig
+from handloom.models.config import Config
 from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
@@ -45,7 +45,7 @@ class Estimator:
         self.folder = folder
         self.threads, self.precision = threads, precision
         self.tokenizer = Tokenizer.load(folder)
-        self.config: EncoderConfig = load_config(folder)
+        self.config: Config = load_config(folder)
         self.task: Task | None = None
         self.model: Module | None = None
         self.scores: Scores | None = None
@@ -284,7 +284,7 @@ class Estimator:
             self._engine = Engine(model, task, threads=self.threads, precision=self.precision)
         return self._engine
 
-    def trained(self, model: Module, config: EncoderConfig, task: Task, base: dict[str, Any]) -> None:
+    def trained(self, model: Module, config: Config, task: Task, base: dict[str, Any]) -> None:
         """Called by Fit at the end of a training."""
         self.model, self.config, self.task, self._base, self._engine = model, config, task, base, None
         self.continued = True

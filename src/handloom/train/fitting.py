@@ -14,7 +14,7 @@ from handloom.ceilings import choose
 from handloom.compiler import backend, target
 from handloom.data.check import shared_texts
 from handloom.errors import HandloomError, UsageError
-from handloom.models.config import EncoderConfig
+from handloom.models.config import Config
 from handloom.nn import Module
 from handloom.runtime import memory
 from handloom.tasks.scores import Scores
@@ -43,7 +43,7 @@ class Prepared:
 
     task: Task
     model: Module
-    config: EncoderConfig
+    config: Config
     encoded: dict[str, Encoded]
     frozen: list[str]
     notes: tuple[str, ...]
@@ -132,7 +132,7 @@ class Fit:
         notes = (*sets.train.notes, *warnings, *notes, *encoded["train"].notes)
         return Prepared(task, model, config, encoded, modeling.frozen_names(model, settings.freeze), notes)
 
-    def _model(self, task: Task) -> tuple[Module, EncoderConfig, tuple[str, ...]]:
+    def _model(self, task: Task) -> tuple[Module, Config, tuple[str, ...]]:
         """The model with the weights that the training begins with."""
         estimator = self.estimator
         model, config, notes = modeling.build(estimator.folder, task, self.settings.seed, self.settings.dropout)

@@ -12,8 +12,8 @@ import numpy as np
 from safetensors import safe_open
 
 from handloom.errors import HandloomError, UsageError
-from handloom.models.config import EncoderConfig
-from handloom.models.encoder import Classifier, Encoder, freezable
+from handloom.models.config import Config
+from handloom.models.encoder import Classifier, Encoder, Headed, freezable
 from handloom.models.registry import load_config, load_model
 from handloom.nn import Module
 from handloom.tasks.task import Array, Batch, Task
@@ -44,7 +44,7 @@ class WithHead(Module):
 
 def build(
     folder: Path, task: Task, seed: int, dropout: float | None = None
-) -> tuple[Module, EncoderConfig, tuple[str, ...]]:
+) -> tuple[Module, Config, tuple[str, ...]]:
     """The model of a folder with the head of a task, its configuration, and notes for the user.
 
     What the folder has no weights for is drawn from the seed.
@@ -123,16 +123,16 @@ def frozen_names(model: Module, freeze: str | int | None) -> list[str]:
     word = {"all-but-head": "encoder"}.get(str(freeze), str(freeze) if isinstance(freeze, str) else f"layers:{freeze}")
     if isinstance(model, WithHead) and word == "encoder":
         return [name for name in model.parameters() if name.startswith(prefix)]
-    if isinstance(freeze, int) and isinstance(inner, (Classifier, Encoder)):
-        depth = (inner.encoder_part if isinstance(inner, Classifier) else inner).config.layers
+    if isinstance(freeze, int) and isinstance(inner, (Headed, Encoder)):
+        depth = (inner.encoder_part if isinstance(inner, Headed) else inner).config.layers
         if freeze > depth:
             raise UsageError(f"freeze is {freeze}, but this model has {depth} layers")
-    if not isinstance(inner, (Classifier, Encoder)):
+    if not isinstance(inner, (Headed, Encoder)):
         raise UsageError(f"freeze is not known for a {type(model).__name__}")
     return [prefix + name for name in freezable(inner, word)]
 
 
-def longest(tokenizer: Tokenizer, config: EncoderConfig, wanted: int | None) -> int:
+def longest(tokenizer: Tokenizer, config: Config, wanted: int | None) -> int:
     """Tokens that a sequence may have: what the user wants, if the model can."""
     limit = config.max_length
     if wanted is None:
@@ -148,11 +148,11 @@ def weights_hash(folder: Path) -> dict[str, str]:
 
 
 def save(
-    folder: Path, model: Module, config: EncoderConfig, tokenizer: Tokenizer, weights: Mapping[str, Array], about: Any
+    folder: Path, model: Module, config: Config, tokenizer: Tokenizer, weights: Mapping[str, Array], about: Any
 ) -> None:
     """Hugging Face's layout and handloom.json, which is written last: with it the folder is a finished model."""
     labels: Iterable[str] | None = config.labels if isinstance(model, Classifier) else None
-    architecture = type(model).__name__ if isinstance(model, Classifier) else None
+    architecture = model.architecture if isinstance(model, Headed) else None
     values = replace(config).to_json(architecture, None if labels is None else tuple(labels))
     try:
         folder.mkdir(parents=True, exist_ok=True)
