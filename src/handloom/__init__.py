@@ -34,6 +34,7 @@ _MATH = [
     "maximum",
     "minimum",
     "ones",
+    "put",
     "relu",
     "rms_norm",
     "rsqrt",

@@ -155,6 +155,7 @@ class CompiledProgram:
         materialised = _materialised(self.units)
         self.lowering = Lowering(target(), lambda node: node in materialised or node.op == "input")
         self.reuse = self._donations(donated)
+        self.lowering.in_place = {base_of(self.outputs[j]) for j in self.reuse}
         self._taken = {Pointer(base_of(self.outputs[j])): Pointer(self.inputs[i]) for j, i in self.reuse.items()}
         self.plan: Plan | None = None
         self.steps: list[Step] = []
@@ -302,8 +303,8 @@ class CompiledProgram:
     # --- donated state ----------------------------------------------------------------------------------------------
 
     def _donations(self, donated: Sequence[int]) -> dict[int, int]:
-        """Output → input whose memory it may take: the unit that makes the output goes through it element by element
-        and is the last to read the input."""
+        """Output → input whose memory it may take: the unit that makes the output goes through it element by element,
+        or puts rows into that very input, and is the last to read the input."""
         from handloom.graph.unit import operands
 
         position = {root: i for i, unit in enumerate(self.units) for root in unit.roots}
@@ -318,13 +319,16 @@ class CompiledProgram:
                             askew.add((x, i))
         free = {i: self.inputs[i] for i in donated}
         found: dict[int, int] = {}
-        for j, output in enumerate(self.outputs):
+        # tables that rows are put into take their own memory; what is left is for anybody
+        for j, output in sorted(enumerate(self.outputs), key=lambda pair: base_of(pair[1]).op != "put"):
             base = base_of(output)
             maker = position.get(base)
-            if maker is None or not _elementwise(self.units[maker]):
+            if maker is None or not (base.op == "put" or _elementwise(self.units[maker])):
                 continue
             for i, x in free.items():
                 reads = readers.get(x, [])
+                if base.op == "put" and base_of(base.inputs[0]) is not x:
+                    continue
                 if x.spec == output.spec == base.spec and all(at <= maker for at in reads) and (x, maker) not in askew:
                     found[j] = i
                     del free[i]

@@ -20,10 +20,12 @@ from handloom.codegen.evaluate import Argument, Computed, Pointer, Site
 from handloom.codegen.matmul import Product, ProductKernel, StoreEpilogue, emit_product
 from handloom.codegen.moves import (
     COPY_ROWS,
+    PUT_ROWS,
     SCATTER_PARTS,
     ZERO_BYTES,
     emit_copy,
     emit_places,
+    emit_put,
     emit_scatter_add,
     emit_zero,
 )
@@ -66,6 +68,7 @@ class Lowering:
         self._names: dict[str, str] = {}
         self._known: dict[Any, tuple[str, Any, Any]] = {}
         self.aliases: dict[Node, tuple[Node, Dimension]] = {}
+        self.in_place: set[Node] = set()  # what is written over the donated input that it is made of
         self.sizes: dict[Pointer, Count] = {}  # bytes of buffers that are no node's: partial sums, stacks
 
     def kernel(self, label: str, emit: Callable[[str], Any]) -> tuple[str, Any]:
@@ -300,6 +303,26 @@ def _scatter_add(low: Lowering, unit: Unit) -> list[Step]:
     return [Step(name, arguments, lambda env: SCATTER_PARTS, (ids, updates), (Pointer(node),), kind="scatter")]
 
 
+def _put(low: Lowering, unit: Unit) -> list[Step]:
+    """Into the table itself where that is donated, else into a copy of it."""
+    node = unit.anchor
+    assert node is not None
+    table, ids, rows = (Pointer(base_of(x)) for x in node.inputs)
+    steps = []
+    if node not in low.in_place:
+        access = access_of(node.inputs[0])
+        assert access is not None
+        steps.append(copy_step(low, access, Pointer(node), dense_strides(node.shape), node.dtype))
+    row_bytes: Dimension = DTYPES[node.dtype]
+    for size in node.shape[1:]:
+        row_bytes = product_of(size, row_bytes)
+    name, _ = low.kernel("put", lambda name: emit_put(low.module, name))
+    count = node.inputs[1].shape[0]
+    arguments = (ids, rows, Pointer(node), count, row_bytes, node.shape[0])
+    tasks: Count = lambda env: -(-size_value(count, env) // PUT_ROWS)  # noqa: E731
+    return [*steps, Step(name, arguments, tasks, (table, ids, rows), (Pointer(node),), kind="put")]
+
+
 def _places(low: Lowering, unit: Unit) -> list[Step]:
     node = unit.anchor
     assert node is not None
@@ -381,6 +404,7 @@ LOWERINGS: dict[str, Callable[[Lowering, Unit], list[Step]]] = {
     "concatenate": _concatenate,
     "pad": _pad,
     "scatter_add": _scatter_add,
+    "put": _put,
     "places": _places,
     "attention": _attention,
     "attention_backward": _attention,

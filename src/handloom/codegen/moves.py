@@ -114,6 +114,34 @@ def emit_scatter_add(module: Module, name: str, target: Target) -> None:
     f.finish()
 
 
+PUT_ROWS = 64
+
+
+def emit_put(module: Module, name: str) -> None:
+    """out[ids[i]] = rows[i]. Slots: ids, rows, out, number of ids, bytes of a row, rows of out.
+
+    A task owns 64 ids. Row numbers outside of the table are passed over.
+    """
+    f = Function(module, name, [("ptr noalias", "args"), ("i64", "task"), ("ptr noalias", "scratch")])
+    args, task, _ = f.parameters
+    ids, given, out = (f.load("ptr", f.at(args, i, "i64")) for i in range(3))
+    count, size, rows = (f.load("i64", f.at(args, 3 + i, "i64")) for i in range(3))
+    first = f.mul(task, PUT_ROWS)
+
+    def each(i: Value, _: list[Value]) -> None:
+        row = f.cast("sext", f.load("i32", f.at(ids, i, "i32")), "i64")
+        there = f.binary("and", f.compare("icmp sge", row, integer(0)), f.compare("icmp slt", row, rows))
+        here, goal = f.at(given, f.mul(i, size), "i8"), f.at(out, f.mul(row, size), "i8")
+
+        def copy() -> None:
+            f.call("llvm.memcpy.p0.p0.i64", "void", goal, here, size, whole(0, "i1"))
+
+        f.when(there, copy)
+
+    f.loop(first, f.smin(f.add(first, PUT_ROWS), count), 1, each, unroll=False)
+    f.finish()
+
+
 def emit_places(module: Module, name: str, target: Target) -> None:
     """out[row] = the first i with ids[i] = row, or how many ids there are; i32. Slots: ids, out, number of ids, rows.
 
@@ -141,10 +169,12 @@ def emit_places(module: Module, name: str, target: Target) -> None:
 
 __all__ = [
     "COPY_ROWS",
+    "PUT_ROWS",
     "SCATTER_PARTS",
     "ZERO_BYTES",
     "emit_copy",
     "emit_places",
+    "emit_put",
     "emit_scatter_add",
     "emit_zero",
     "zero",

@@ -210,6 +210,10 @@ def take(table: Node, ids: Node) -> Node:
     return make("take", table, ids)
 
 
+def put(table: Node, ids: Node, rows: Node) -> Node:
+    return make("put", table, ids, rows)
+
+
 def places(ids: Node, rows: Dimension) -> Node:
     return make("places", ids, attrs=RowsAttrs(rows))
 

@@ -153,6 +153,11 @@ def _take(node: Node, g: Node) -> Cotangents:
     return b.take(b.scatter_add(b.take(places, ids), g, ids.shape[0] + 1), places), None
 
 
+def _put(node: Node, g: Node) -> Cotangents:
+    _, ids, rows = node.inputs
+    return b.put(g, ids, b.zeros_like(rows)), None, b.take(g, ids)
+
+
 def _attention(node: Node, g: Sequence[Node | None]) -> Cotangents:
     attrs: AttentionAttrs = node.attrs
     if g[1] is not None:
@@ -278,6 +283,7 @@ GRADIENTS: dict[str, Rule] = {
     "max": _max,
     "dot": _dot,
     "take": _take,
+    "put": _put,
     "scatter_add": lambda node, g: (None, b.take(g, node.inputs[0])),
     "softmax": _softmax,
     "log_softmax": _log_softmax,

@@ -140,6 +140,15 @@ def _scatter_add(specs: Sequence[Spec], attrs: Any) -> Spec:
     return Spec((attrs.rows, *updates.shape[1:]), updates.dtype)
 
 
+def _put(specs: Sequence[Spec], attrs: Any) -> Spec:
+    table, ids, rows = specs
+    if ids.dtype != "i32" or len(ids.shape) != 1 or not table.shape:
+        raise _fail("put", specs, "needs a table, i32 row numbers [n] and the rows [n, …]")
+    if rows != Spec((ids.shape[0], *table.shape[1:]), table.dtype):
+        raise _fail("put", specs, f"the rows must be {Spec((ids.shape[0], *table.shape[1:]), table.dtype)}")
+    return table
+
+
 def _places(specs: Sequence[Spec], attrs: Any) -> Spec:
     if specs[0].dtype != "i32" or len(specs[0].shape) != 1:
         raise _fail("places", specs, "needs i32 row numbers [n]")
@@ -231,6 +240,7 @@ INFER: dict[str, Rule] = {
     "dot": _dot,
     "take": _take,
     "scatter_add": _scatter_add,
+    "put": _put,
     "places": _places,
     "random_uniform": _random,
     **{name: _same for name in ("softmax", "log_softmax", "gelu", "gelu_tanh", "silu")},

@@ -230,6 +230,7 @@ OPS: dict[str, Op] = {
         Op("dot", "contract", 2, DotAttrs),
         Op("take", "special", 2),
         Op("scatter_add", "special", 2, RowsAttrs),
+        Op("put", "special", 3),  # a table in which rows i32 [n], no two of them equal, have been replaced
         Op("places", "special", 1, RowsAttrs, False),  # where each row number first stands in i32 [n]; n: nowhere
         Op("random_uniform", "special", 1, RandomAttrs, False),
         Op("softmax", "composite", 1),

@@ -97,6 +97,12 @@ def _scatter_add(ids: Array, updates: Array, rows: int) -> Array:
     return result
 
 
+def _put(table: Array, ids: Array, rows: Array) -> Array:
+    result: Array = table.copy()
+    result[ids] = rows
+    return result
+
+
 def _places(ids: Array, rows: int) -> Array:
     result = np.full(rows, len(ids), np.int32)
     found, first = np.unique(ids, return_index=True)
@@ -213,6 +219,7 @@ REFERENCE: dict[str, Callable[[Sequence[Array], Node, Env, bool], Any]] = {
     "after": lambda x, node, env, double: x[0],
     "dot": lambda x, node, env, double: _dot(x[0], x[1], node, double),
     "take": lambda x, *_: _take(x[0], x[1]),
+    "put": lambda x, *_: _put(x[0], x[1], x[2]),
     "places": lambda x, node, env, double: _places(x[0], size_value(node.attrs.rows, env)),
     "scatter_add": lambda x, node, env, double: _scatter_add(x[0], x[1], size_value(node.attrs.rows, env)),
     "random_uniform": lambda x, node, env, double: _random(x[0], node, env).astype(numpy_dtype("f32", double)),
