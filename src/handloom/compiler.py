@@ -24,17 +24,22 @@ from handloom.codegen.scan import lower_scan
 from handloom.codegen.show import Look
 from handloom.codegen.target import Target, choose
 from handloom.errors import UsageError
+from handloom.graph import build as b
 from handloom.graph.access import base_of
 from handloom.graph.build import project
 from handloom.graph.node import DTYPES, Node, Size, size_value, volume
+from handloom.graph.ops import InputAttrs
 from handloom.graph.reference import NUMPY, evaluate
+from handloom.graph.rewrite import substitute
 from handloom.graph.show import graph_text, topics
 from handloom.graph.unit import Unit
 from handloom.graph.verify import verify_schedule
 from handloom.passes.expand import expand
+from handloom.passes.legalise import legalise
 from handloom.passes.narrow import narrow
 from handloom.passes.partition import partition
-from handloom.passes.pipeline import prepare
+from handloom.passes.pipeline import Options, prepare
+from handloom.passes.prepack import constant_part
 from handloom.passes.prune import prune
 from handloom.passes.schedule import waves
 from handloom.runtime import arena, cache, driver, pool
@@ -65,11 +70,20 @@ def build(
     donated: Sequence[int] = (),
     threads: int | None = None,
     precision: str = "f32",
+    constant: Sequence[int] = (),
 ) -> Executable:
-    """The program that computes `outputs`; HANDLOOM_BACKEND=reference runs the graph on NumPy instead."""
+    """The program that computes `outputs`; HANDLOOM_BACKEND=reference runs the graph on NumPy instead.
+
+    constant: numbers of inputs whose arrays stay the same from run to run.
+    """
     if backend() == "reference":
         return ReferenceProgram(inputs, outputs if precision == "f32" else narrow(expand(prune(outputs))))
-    return CompiledProgram(inputs, outputs, capacity, donated, threads, precision)
+    options = Options(precision, target().columns, frozenset(inputs[i] for i in constant))
+    ready = prepare(outputs, options)
+    part = constant_part(ready, options.constants)
+    if not part:
+        return CompiledProgram(inputs, ready, capacity, donated, threads)
+    return SplitProgram(inputs, ready, part, constant, capacity, donated, threads)
 
 
 def backend() -> str:
@@ -133,6 +147,44 @@ class Plan:
     bytes: int
 
 
+class SplitProgram:
+    """Two programs: one for what depends on constant inputs alone, run when their arrays are others than last time,
+    and one for the rest, which reads its results."""
+
+    def __init__(
+        self,
+        inputs: Sequence[Node],
+        outputs: Sequence[Node],
+        part: Sequence[Node],
+        constant: Sequence[int],
+        capacity: Mapping[str, int],
+        donated: Sequence[int],
+        threads: int | None,
+    ) -> None:
+        self.constant = list(constant)
+        self.first = CompiledProgram([inputs[i] for i in constant], legalise(part), {}, (), threads)
+        count = len(inputs)
+        made = [b.make("input", attrs=InputAttrs(count + i, "made", x.shape, x.dtype)) for i, x in enumerate(part)]
+        rest = substitute(outputs, dict(zip(part, made, strict=True)))
+        self.rest = CompiledProgram([*inputs, *made], rest, capacity, donated, threads)
+        self._of: list[Array] = []  # the arrays that `_made` was computed from
+        self._made: list[Array] = []
+
+    def __call__(self, arrays: Sequence[Array], env: Mapping[str, int]) -> list[Array]:
+        given = [arrays[i] for i in self.constant]
+        if len(self._of) != len(given) or any(x is not y for x, y in zip(self._of, given, strict=True)):
+            self._of, self._made = [], []
+            self._made = self.first(given, {})
+            self._of = given
+        return self.rest([*arrays, *self._made], env)
+
+    def reserve(self, env: Mapping[str, int]) -> int:
+        return self.first.reserve({}) + self.rest.reserve(env)
+
+    def show(self, topic: str) -> str:
+        return self.rest.show(topic)
+
+
 class CompiledProgram:
     """Kernels, the steps that call them, and a plan of memory that grows where a size was declared without a limit."""
 
@@ -143,11 +195,10 @@ class CompiledProgram:
         capacity: Mapping[str, int],
         donated: Sequence[int],
         threads: int | None,
-        precision: str = "f32",
     ) -> None:
+        """outputs: as `prepare` leaves them."""
         self.inputs, self.capacity, self.threads = list(inputs), dict(capacity), threads
-        self.precision = precision
-        self.outputs = prepare(outputs, precision)
+        self.outputs = list(outputs)
         self.units = partition(self.outputs)
         self.symbols = {
             name for x in self.inputs for size in x.shape if isinstance(size, Size) for name in size.symbols
@@ -343,7 +394,7 @@ def _elementwise(unit: Unit) -> bool:
 
 
 def _prepared(outputs: Sequence[Node]) -> tuple[list[Node], list[Unit]]:
-    ready = prepare(outputs)
+    ready = prepare(outputs, Options(columns=target().columns))
     return ready, partition(ready)
 
 

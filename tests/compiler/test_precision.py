@@ -16,7 +16,7 @@ from handloom.graph import build as b
 from handloom.graph.node import Node, walk
 from handloom.graph.ops import InputAttrs
 from handloom.passes.narrow import narrow
-from handloom.passes.pipeline import prepare
+from handloom.passes.pipeline import Options, prepare
 from handloom.tensor import tree
 
 
@@ -88,7 +88,7 @@ def test_which_products_are_narrow() -> None:
     assert all(node.dtype == "f32" for node in result)
     assert [x.dtype for x in result[0].inputs] == ["bf16", "f32"]  # an input on the right is rounded where it is packed
     assert not any(node.attrs.narrow for node in dots(prepare([even])))
-    assert all(node.attrs.narrow for node in dots(prepare([even], "bf16")))
+    assert all(node.attrs.narrow for node in dots(prepare([even], Options("bf16"))))
 
 
 def test_what_an_activation_reads_is_kept_in_bf16_and_weight_gradients_are_not() -> None:

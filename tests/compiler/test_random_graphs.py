@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_graphs import OPERATIONS, SIZES, Sample, Step, sample
 
-from handloom.compiler import CompiledProgram
+from handloom.compiler import build
 from handloom.graph.reference import evaluate
 
 SHARE = 2e-5
@@ -40,7 +40,7 @@ def differences(graph: Sample, donate: bool) -> list[str]:
     exact = evaluate(graph.outputs, inputs, double=True)
     single = evaluate(graph.outputs, inputs)
     donated = range(len(graph.inputs)) if donate else ()
-    found = CompiledProgram(graph.inputs, graph.outputs, {}, donated, None)([a.copy() for a in graph.arrays], {})
+    found = build(graph.inputs, graph.outputs, {}, donated)([a.copy() for a in graph.arrays], {})
     wrong = []
     largest = max(float(np.abs(truth).max()) for truth in exact if truth.size) if any(t.size for t in exact) else 0.0
     for i, (ours, truth, rounded) in enumerate(zip(found, exact, single, strict=True)):

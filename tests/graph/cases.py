@@ -13,9 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from handloom.compiler import target
 from handloom.graph import build as b
 from handloom.graph.node import Node
-from handloom.graph.ops import AttentionAttrs, Body, ConstantAttrs, CrossEntropyAttrs, InputAttrs, NormAttrs, ScanAttrs
+from handloom.graph.ops import (
+    AttentionAttrs,
+    Body,
+    ConstantAttrs,
+    CrossEntropyAttrs,
+    DotAttrs,
+    InputAttrs,
+    NormAttrs,
+    ScanAttrs,
+)
 
 Array = np.ndarray[Any, Any]
 Function = Callable[..., "Node | Sequence[Node]"]
@@ -97,6 +107,18 @@ def _dot(transpose_a: bool = False, transpose_b: bool = False) -> Function:
 
 def _linear_cross_entropy(x: Node, w: Node, labels: Node) -> Node:
     return b.reduce("sum", b.project(b.make("linear_cross_entropy", x, w, labels, attrs=CrossEntropyAttrs()), 0), (0,))
+
+
+def _panels(transposed: bool, narrow: bool = False) -> Function:
+    """A product by a matrix that is laid out beforehand."""
+
+    def function(x: Node, w: Node) -> Node:
+        x = b.cast(x, "bf16") if narrow else x
+        n = w.shape[0 if transposed else 1]
+        laid_out = b.panels(w, target().columns, transposed, narrow)
+        return b.make("dot", x, laid_out, attrs=DotAttrs(narrow=narrow, panels=n))
+
+    return function
 
 
 # --- attention ----------------------------------------------------------------------------------------------------
@@ -256,6 +278,12 @@ CASES: tuple[Case, ...] = (
     Case("dot", "batches", _dot(), (normal(3, 5, 7), normal(3, 7, 6)), tolerance=1e-5),
     Case("dot", "batches transposed", _dot(True, True), (normal(2, 3, 7, 5), normal(2, 3, 6, 7)), tolerance=1e-5),
     Case("dot", "with itself", lambda x: b.dot(x, x, True), (normal(5, 7),), tolerance=1e-5),
+    *(Case("panels", f"{k} × {n}", _panels(transposed), (normal(3, k), normal(n, k) if transposed else normal(k, n)), False, 1e-5)
+      for k, n in ((1, 1), (5, 7), (15, 16), (16, 31), (17, 32), (33, 33), (300, 65)) for transposed in (False, True)),
+    *(Case("panels", f"bf16, {k} × {n}", _panels(transposed, True), (normal(3, k), normal(n, k) if transposed else normal(k, n)), False, 1e-5)
+      for k, n in ((2, 1), (30, 31), (32, 33), (34, 65), (600, 17)) for transposed in (False, True)),
+    Case("panels", "of a transpose", lambda x, w: _panels(True)(x, b.transpose(w, (1, 0))), (normal(3, 21), normal(21, 40)), False, 1e-5),
+    Case("panels", "of some rows", lambda x, w: _panels(True)(x, b.slice_axis(w, 0, 3, 30)), (normal(3, 21), normal(40, 21)), False, 1e-5),
     Case("take", "", b.take, (normal(6, 5), np.array([3, 0, 3, 5, 3], np.int32))),
     Case("take", "numbers", b.take, (normal(6), np.array([3, 0, 3], np.int32))),
     Case("take", "3-D", b.take, (normal(6, 2, 5), np.array([3, 0, 3], np.int32))),

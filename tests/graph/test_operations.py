@@ -8,7 +8,7 @@ from cases import CASES, Case
 
 from handloom.codegen.lower import LOWERINGS
 from handloom.codegen.scalars import SCALARS
-from handloom.compiler import CompiledProgram
+from handloom.compiler import build
 from handloom.graph import build as b
 from handloom.graph.autodiff import vjp
 from handloom.graph.composites import EXPANSIONS
@@ -85,7 +85,7 @@ def test_compiled_against_reference(case: Case) -> None:
     ):
         pytest.skip("taken apart by project, or a dtype of the reference")
     wanted = evaluate(outputs, dict(zip(nodes, case.arrays, strict=True)))
-    got = CompiledProgram(nodes, outputs, {}, [], None)(case.arrays, {})
+    got = build(nodes, outputs, {})(case.arrays, {})
     for ours, truth in zip(got, wanted, strict=True):
         assert ours.shape == truth.shape and ours.dtype == truth.dtype
         scale = (

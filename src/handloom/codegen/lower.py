@@ -17,7 +17,14 @@ from handloom.codegen.attention_parts import AttentionKernel
 from handloom.codegen.emit import Module
 from handloom.codegen.epilogue import UnitEpilogue
 from handloom.codegen.evaluate import Argument, Computed, Pointer, Site
-from handloom.codegen.matmul import Product, ProductKernel, StoreEpilogue, emit_product
+from handloom.codegen.matmul import (
+    PANELS_PER_TASK,
+    Product,
+    ProductKernel,
+    StoreEpilogue,
+    emit_panels,
+    emit_product,
+)
 from handloom.codegen.moves import (
     COPY_ROWS,
     PUT_ROWS,
@@ -181,14 +188,17 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
     assert dot is not None
     a, a_stride, ta = _matrix(dot.inputs[0], dot.attrs.transpose_a)
     w, w_stride, tw = _matrix(dot.inputs[1], dot.attrs.transpose_b)
+    if dot.attrs.panels is not None:
+        w_stride, tw = 0, False
     m, n = dot.shape[-2:]
     k = dot.inputs[0].shape[-2 if dot.attrs.transpose_a else -1]
     batch: Dimension = 1
     for size in dot.shape[:-2]:
         batch = product_of(size, batch)
     dtype = "bf16" if dot.attrs.narrow else "f32"
+    laid_out = dot.attrs.panels is not None
     wide_b = dot.attrs.narrow and w.base.dtype == "f32"
-    product = Product(ta, tw, _known(m), _known(n), _known(k), unit.row_sums is not None, dtype, wide_b)
+    product = Product(ta, tw, _known(m), _known(n), _known(k), unit.row_sums is not None, dtype, wide_b, laid_out)
     batched = len(dot.shape) > 2
 
     def outside(x: Node) -> bool:
@@ -226,6 +236,20 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
         return 2 * volume(sizes, env)
 
     return [Step(name, arguments, tasks, reads, writes, lambda env: kernel.scratch, "dot", flops)]
+
+
+def _panels(low: Lowering, unit: Unit) -> list[Step]:
+    node = unit.anchor
+    assert node is not None
+    w, stride, transposed = _matrix(node.inputs[0], node.attrs.transposed)
+    k, n = reversed(node.inputs[0].shape) if node.attrs.transposed else node.inputs[0].shape
+    assert isinstance(k, int) and isinstance(n, int)
+    form = Product(False, transposed, None, n, k, False, "bf16" if node.attrs.narrow else "f32", w.base.dtype == "f32")
+    key = ("panels", form)
+    name, _ = low.named(key, "panels", lambda name: emit_panels(low.module, name, form, low.target))
+    arguments = (Pointer(w.base, w.offset), stride, Pointer(node))
+    tasks = -(-node.shape[0] // PANELS_PER_TASK)  # type: ignore[operator]
+    return [Step(name, arguments, lambda env: tasks, arguments[:1], arguments[2:], kind="panels")]
 
 
 def product_of(a: Dimension, b: Dimension) -> Dimension:
@@ -401,6 +425,7 @@ BACKWARD_WRITES: tuple[str, ...] = ("dq", "dk", "dv", "dbias")
 LOWERINGS: dict[str, Callable[[Lowering, Unit], list[Step]]] = {
     "loop": _loop,
     "dot": _dot,
+    "panels": _panels,
     "concatenate": _concatenate,
     "pad": _pad,
     "scatter_add": _scatter_add,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from handloom.codegen import pack
-from handloom.codegen.blocking import blocking, ceil_div, emit_depth, emit_grid, grid
+from handloom.codegen.blocking import blocking, ceil_div, emit_ceil, emit_depth, emit_grid, grid
 from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, zero
 from handloom.codegen.micro import LINE, micro_kernel, row_variants
 from handloom.codegen.target import Target
@@ -46,6 +46,8 @@ class Product:
     """Of what is multiplied, f32 or bf16; sums and C are f32."""
     wide_b: bool = False
     """In bf16: B lies in memory as f32, and is rounded where it is packed."""
+    panels: bool = False
+    """B lies in memory as panels (PanelsAttrs), and nothing of it is packed."""
 
 
 class Epilogue(Protocol):
@@ -133,6 +135,29 @@ def emit_product(module: Module, name: str, product: Product, target: Target, ep
     return ProductKernel(name, product, target, writer.scratch)
 
 
+PANELS_PER_TASK = 4
+
+
+def emit_panels(module: Module, name: str, product: Product, target: Target) -> None:
+    """Writes the kernel that lays out the product's B, of known sizes, as panels. Slots: B, its row stride, panels."""
+    assert product.k is not None and product.n is not None
+    narrow = product.dtype == "bf16"
+    groups = ceil_div(product.k, 2) if narrow else product.k
+    layout = pack.Layout(target, ceil_div(groups, 16) * 16, False, product.dtype, narrow and product.wide_b)
+    f = Function(module, name, [("ptr noalias", "args"), ("i64", "task"), ("ptr noalias", "scratch")])
+    args, task, _ = f.parameters
+    b, stride, to = (f.load(type, f.at(args, i, "i64")) for i, type in enumerate(("ptr", "i64", "ptr")))
+    first = f.mul(task, PANELS_PER_TASK)
+    count = f.smin(f.sub(integer(ceil_div(product.n, target.columns)), first), PANELS_PER_TASK)
+    column = f.mul(first, target.columns)
+    packer = (pack.pack_panels_transposed if product.transpose_b else pack.pack_panels)(module, layout)
+    corner = f.at(b, f.mul(column, stride) if product.transpose_b else column, layout.b_element)
+    place = f.at(to, f.mul(first, layout.panel), "float")
+    pack.call(f, packer, corner, stride, integer(groups), integer(product.k), f.sub(integer(product.n), column), count,
+              place)  # fmt: skip
+    f.finish()
+
+
 def in_groups(product: Product) -> bool:
     """Whether the operands can be read in groups of k's: always in f32; in bf16 pairs lie in one row or in two."""
     along_columns = product.transpose_a and not product.transpose_b
@@ -153,7 +178,8 @@ class _Writer:
         self.module = module
         # scratch, in groups: panels of B, tiles of A, accumulators, sums of rows
         self.cell = target.rows * target.columns
-        sizes = [table.most_panels * layout.panel, layout.tile, table.most_tiles * table.most_panels * self.cell]
+        packed = 0 if product.panels else table.most_panels * layout.panel
+        sizes = [packed, layout.tile, table.most_tiles * table.most_panels * self.cell]
         sizes.append(table.most_tiles * SUMS if product.row_sums else 0)
         self.offsets = [sum(sizes[:i]) for i in range(4)]
         self.scratch = 4 * sum(sizes)
@@ -220,11 +246,12 @@ class _Writer:
         self.first = f.compare("icmp eq", k, integer(0))
         self.last = f.compare("icmp sge", f.add(k, depth), self.k)
         self.left = f.sub(self.all_k, f.mul(k, self.group))
-        column = f.mul(self.panels[0], self.target.columns)
-        packer = (pack.pack_panels_transposed if self.product.transpose_b else pack.pack_panels)(self.module, layout)
-        corner = self.b_at(k, column)
-        given = (corner, self.b_stride, self.depth, self.left, f.sub(self.n, column), self.width, self.to_panels)
-        self.unless_empty(lambda: pack.call(f, packer, *given))
+        if not self.product.panels:
+            column = f.mul(self.panels[0], self.target.columns)
+            pack_b = pack.pack_panels_transposed if self.product.transpose_b else pack.pack_panels
+            packer, corner = pack_b(self.module, layout), self.b_at(k, column)
+            given = (corner, self.b_stride, self.depth, self.left, f.sub(self.n, column), self.width, self.to_panels)
+            self.unless_empty(lambda: pack.call(f, packer, *given))
         f.loop(self.tiles[0], self.tiles[1], 1, lambda tile, _: self.tile(tile), nonempty=True, unroll=False)
 
     def tile(self, tile: Value) -> None:
@@ -262,7 +289,7 @@ class _Writer:
             ahead = f.select(useful, f.select(leading, after, strip), self.to_panels)
             steps = [f.select(leading, x, y) for x, y in zip(self.a_steps, self.b_steps, strict=True)]
             ahead_steps = [f.select(useful, step, integer(0)) for step in steps]
-            b = f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
+            b = self.panel_at(j)
             cell = f.at(cells, f.select(self.more, f.mul(j, self.cell), integer(0)), "float")
             first = f.cast("zext", self.first, "i64")
             near = (ahead, *ahead_steps, *self.output_ahead(m, j))
@@ -271,6 +298,15 @@ class _Writer:
             f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
 
         f.loop(0, self.width, 1, panel, nonempty=True, unroll=False)
+
+    def panel_at(self, j: Value) -> Value:
+        """Where this block of the task's panel number j lies: in scratch, or in B itself."""
+        f, columns = self.f, self.target.columns
+        if not self.product.panels:
+            return f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
+        rows = f.add(f.mul(emit_ceil(f, self.k, 16), 16), 1)
+        first = f.add(f.mul(f.add(self.panels[0], j), rows), self.start)
+        return f.at(self.b, f.mul(first, columns), "float")
 
     def unless_empty(self, work: Callable[[], object], instead: Callable[[], object] = lambda: None) -> None:
         """What is done for a block, where K may be 0."""
@@ -301,6 +337,8 @@ class _Writer:
     def strip_ahead(self, tile: Value, j: Value) -> tuple[Value, Value]:
         """A strip of the next block of B, counted from the end of this block's work; and whether it is wanted."""
         f = self.f
+        if self.product.panels:  # read in order: the processor sees that itself
+            return self.to_tiles, integer(0, "i1")
         others = f.sub(self.width, 1)
         columns = LINE if self.product.transpose_b else 64 // self.b_size
         number = f.add(f.mul(f.sub(f.sub(self.tiles[1], 1), tile), others), f.sub(others, j))

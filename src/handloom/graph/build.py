@@ -19,6 +19,7 @@ from handloom.graph.ops import (
     IotaAttrs,
     NormAttrs,
     PadAttrs,
+    PanelsAttrs,
     PermutationAttrs,
     ProjectAttrs,
     RandomAttrs,
@@ -204,6 +205,11 @@ def sum_to(x: Node, shape: Sequence[Dimension]) -> Node:
 
 def dot(a: Node, b: Node, transpose_a: bool = False, transpose_b: bool = False, narrow: bool = False) -> Node:
     return make("dot", a, b, attrs=DotAttrs(transpose_a, transpose_b, narrow))
+
+
+def panels(w: Node, columns: int, transposed: bool = False, narrow: bool = False) -> Node:
+    """The matrix as products read it; see PanelsAttrs."""
+    return make("panels", w, attrs=PanelsAttrs(columns, transposed, narrow))
 
 
 def take(table: Node, ids: Node) -> Node:

@@ -88,6 +88,8 @@ def _max(node: Node, g: Node) -> Cotangents:
 def _dot(node: Node, g: Node) -> Cotangents:
     a, w = node.inputs
     ta, tb, narrow = node.attrs.transpose_a, node.attrs.transpose_b, node.attrs.narrow
+    if node.attrs.panels is not None:
+        raise NotImplementedError("dot: a gradient through panels, which a pass lays out after differentiation")
     da = b.dot(w, g, tb, True, narrow) if ta else b.dot(g, w, False, not tb, narrow)
     dw = b.dot(g, a, True, ta, narrow) if tb else b.dot(a, g, not ta, False, narrow)
     return b.cast(da, a.dtype), b.cast(dw, w.dtype)

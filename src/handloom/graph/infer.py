@@ -7,7 +7,7 @@ from typing import Any
 
 from handloom.errors import HandloomError
 from handloom.graph.node import DTYPES, FLOATS, Dimension, Size, Spec, same_volume
-from handloom.graph.ops import COMPARISONS, OPS
+from handloom.graph.ops import COMPARISONS, OPS, PanelsAttrs
 
 
 class ShapeError(HandloomError):
@@ -114,8 +114,22 @@ def _reduce(specs: Sequence[Spec], attrs: Any) -> Spec:
     return Spec(tuple(1 if i in attrs.axes else size for i, size in enumerate(specs[0].shape)), specs[0].dtype)
 
 
+def _panels(specs: Sequence[Spec], attrs: Any) -> Spec:
+    sizes = specs[0].shape
+    if len(sizes) != 2 or not all(isinstance(size, int) for size in sizes) or specs[0].dtype not in ("f32", "bf16"):
+        raise _fail("panels", specs, "needs a matrix of f32 or bf16 and of known sizes")
+    k, n = reversed(sizes) if attrs.transposed else sizes
+    return Spec(attrs.shape(k, n), "u32" if attrs.narrow else specs[0].dtype)
+
+
 def _dot(specs: Sequence[Spec], attrs: Any) -> Spec:
     a, b = specs
+    if attrs.panels is not None:
+        m, k = a.shape[-2:] if not attrs.transpose_a else a.shape[:-3:-1]
+        layout = PanelsAttrs(b.shape[-1] if b.shape else 0, narrow=attrs.narrow)  # type: ignore[arg-type]
+        if len(a.shape) != 2 or b.shape != layout.shape(k, attrs.panels):  # type: ignore[arg-type]
+            raise _fail("dot", specs, f"the panels are not those of {k} × {attrs.panels}")
+        return Spec((m, attrs.panels), "f32")
     alike = {a.dtype, b.dtype} <= {"f32", "bf16"} if attrs.narrow else a.dtype == b.dtype
     if min(len(a.shape), len(b.shape)) < 2 or a.shape[:-2] != b.shape[:-2] or not alike:
         raise _fail("dot", specs, "needs two operands of at least 2 axes, equal leading axes and one dtype")
@@ -238,6 +252,7 @@ INFER: dict[str, Rule] = {
     "sum": _reduce,
     "max": _reduce,
     "dot": _dot,
+    "panels": _panels,
     "take": _take,
     "scatter_add": _scatter_add,
     "put": _put,

@@ -100,11 +100,30 @@ class DotAttrs:
     """The last two axes are multiplied, the others are batches; an operand may be given transposed.
 
     narrow: operands, f32 or bf16, are rounded to bf16 and multiplied as such, and their products summed in f32.
+    panels: the right operand is a matrix of that many columns as `panels` lays it out.
     """
 
     transpose_a: bool = False
     transpose_b: bool = False
     narrow: bool = False
+    panels: int | None = None
+
+
+@dataclass(frozen=True)
+class PanelsAttrs:
+    """A matrix [K, N], or [N, K] if `transposed`, laid out as products read it: [panels, K + padding, columns].
+
+    What lies beyond the matrix may be anything. narrow: rounded to bf16, with two k's in a u32, the first one low.
+    """
+
+    columns: int
+    transposed: bool = False
+    narrow: bool = False
+
+    def shape(self, k: int, n: int) -> tuple[int, int, int]:
+        """K is padded to a multiple of 16 groups, and by one more, so that panels do not share the sets of a cache."""
+        groups = -(-k // 2) if self.narrow else k
+        return -(-n // self.columns), -(-groups // 16) * 16 + 1, self.columns
 
 
 @dataclass(frozen=True)
@@ -228,6 +247,7 @@ OPS: dict[str, Op] = {
         Op("sum", "reduce", 1, AxesAttrs),
         Op("max", "reduce", 1, AxesAttrs),
         Op("dot", "contract", 2, DotAttrs),
+        Op("panels", "special", 1, PanelsAttrs, False),
         Op("take", "special", 2),
         Op("scatter_add", "special", 2, RowsAttrs),
         Op("put", "special", 3),  # a table in which rows i32 [n], no two of them equal, have been replaced

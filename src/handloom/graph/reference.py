@@ -110,7 +110,31 @@ def _places(ids: Array, rows: int) -> Array:
     return result
 
 
+def _panels(w: Array, node: Node) -> Array:
+    attrs = node.attrs
+    w = w.T if attrs.transposed else w
+    count, rows, columns = attrs.shape(*w.shape)
+    group = 2 if attrs.narrow else 1
+    whole = np.zeros((rows * group, count * columns), w.dtype)
+    whole[: w.shape[0], : w.shape[1]] = w
+    laid = np.moveaxis(whole.reshape(rows, group, count, columns), (2, 0, 3, 1), (0, 1, 2, 3))
+    if not attrs.narrow:
+        return np.ascontiguousarray(laid[..., 0])
+    bits = np.ascontiguousarray(round_bf16(laid)).view(np.uint32)
+    return np.asarray(bits[..., 0] >> 16 | bits[..., 1] & 0xFFFF0000)
+
+
+def _unpanelled(laid: Array, k: int, n: int, narrow: bool) -> Array:
+    """The matrix [K, N] out of its panels."""
+    pairs = np.stack([laid << 16, laid & 0xFFFF0000], -1).view(np.float32) if narrow else laid[..., None]
+    count, rows, columns, group = pairs.shape
+    whole: Array = pairs.transpose(1, 3, 0, 2).reshape(rows * group, count * columns)
+    return whole[:k, :n]
+
+
 def _dot(a: Array, b: Array, node: Node, double: bool) -> Array:
+    if node.attrs.panels is not None:
+        b = _unpanelled(b, a.shape[0 if node.attrs.transpose_a else 1], node.attrs.panels, node.attrs.narrow)
     if node.attrs.narrow and not double:
         a, b = round_bf16(a), round_bf16(b)
     a = np.swapaxes(a, -1, -2) if node.attrs.transpose_a else a
@@ -218,6 +242,7 @@ REFERENCE: dict[str, Callable[[Sequence[Array], Node, Env, bool], Any]] = {
     "linear_cross_entropy": lambda x, node, env, double: _linear_cross_entropy(x[0], x[1], x[2], node, double),
     "after": lambda x, node, env, double: x[0],
     "dot": lambda x, node, env, double: _dot(x[0], x[1], node, double),
+    "panels": lambda x, node, env, double: _panels(x[0], node),
     "take": lambda x, *_: _take(x[0], x[1]),
     "put": lambda x, *_: _put(x[0], x[1], x[2]),
     "places": lambda x, node, env, double: _places(x[0], size_value(node.attrs.rows, env)),

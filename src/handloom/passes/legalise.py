@@ -67,7 +67,10 @@ def _rule(node: Node) -> Node | None:
     if node.op == "dot":
         if node.inputs[0].shape[-2 if node.attrs.transpose_a else -1] == 0:
             return b.full(0, node.shape, node.dtype)
-        return rebuild(node, [_matrix(x) for x in node.inputs])
+        laid_out = node.attrs.panels is not None
+        return rebuild(node, [x if i and laid_out else _matrix(x) for i, x in enumerate(node.inputs)])
+    if node.op == "panels":
+        return rebuild(node, [_matrix(node.inputs[0])])
     if node.op == "take":
         table, ids = node.inputs
         if len(table.shape) == 1:

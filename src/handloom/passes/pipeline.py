@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from handloom.graph.node import Node
 from handloom.passes.expand import expand
 from handloom.passes.legalise import legalise
 from handloom.passes.narrow import narrow
+from handloom.passes.prepack import prepack
 from handloom.passes.prune import prune
 from handloom.passes.sink import sink
 from handloom.passes.watch import Watch
-
-PIPELINE: tuple[tuple[str, Callable[[Sequence[Node]], list[Node]]], ...] = (
-    ("prune", prune),
-    ("expand", expand),
-    ("narrow", narrow),
-    ("sink", sink),
-    ("legalise", legalise),
-)
-
 
 PRECISIONS = ("f32", "bf16")
 """In what products are computed: `narrow` runs for bf16 only."""
 
 
-def prepare(outputs: Sequence[Node], precision: str = "f32") -> list[Node]:
+@dataclass(frozen=True)
+class Options:
+    """columns: of a panel, for right operands that are laid out once (0: none is). constants: inputs that stay."""
+
+    precision: str = "f32"
+    columns: int = 0
+    constants: frozenset[Node] = frozenset()
+
+
+Pass = Callable[[Sequence[Node], Options], list[Node] | None]
+"""None where the options do not ask for it."""
+
+PIPELINE: tuple[tuple[str, Pass], ...] = (
+    ("prune", lambda outputs, _: prune(outputs)),
+    ("expand", lambda outputs, _: expand(outputs)),
+    ("narrow", lambda outputs, options: narrow(outputs) if options.precision == "bf16" else None),
+    ("sink", lambda outputs, _: sink(outputs)),
+    ("prepack", lambda outputs, o: prepack(outputs, o.constants, o.columns) if o.columns else None),
+    ("legalise", lambda outputs, _: legalise(outputs)),
+)
+
+
+def prepare(outputs: Sequence[Node], options: Options | None = None) -> list[Node]:
     """`outputs` in the form that `partition` needs."""
     result = list(outputs)
     watch = Watch(result)
     for name, run in PIPELINE:
-        if name == "narrow" and precision == "f32":
-            continue
-        result = run(result)
-        watch.after(name, result)
+        changed = run(result, options or Options())
+        if changed is not None:
+            result = changed
+            watch.after(name, result)
     return result

@@ -69,8 +69,16 @@ def narrowed(outputs: Sequence[Node]) -> Iterator[Complaint]:
             a, w = node.inputs
             if a.dtype != "bf16":
                 yield node, "the left operand of a narrow product must be bf16"
-            if w.dtype != "bf16" and base_of(w).op != "input":
+            if w.dtype != "bf16" and base_of(w).op != "input" and node.attrs.panels is None:
                 yield node, "the right operand of a narrow product must be bf16 or an input"
+
+
+def prepacked(outputs: Sequence[Node]) -> Iterator[Complaint]:
+    """Panels are read by products only, and by those that know of them."""
+    for node in walk(outputs):
+        for i, x in enumerate(node.inputs):
+            if x.op == "panels" and not (node.op == "scan" or (node.op == "dot" and i == 1 and node.attrs.panels)):
+                yield node, f"operand {i} is laid out for products, and this is none that reads panels"
 
 
 def legal(outputs: Sequence[Node]) -> Iterator[Complaint]:
@@ -96,7 +104,7 @@ def _illegal(node: Node) -> Iterator[str]:
         single = {i for i in range(rank - 1) if node.inputs[0].shape[i] == 1}
         if rank < 2 or (axes != {rank - 1} and (node.op == "max" or axes | single != set(range(rank - 1)))):
             yield "a reduction must be over the last axis, or a sum over all but the last"
-    elif node.op == "dot":
+    elif node.op in ("dot", "panels"):
         for i, x in enumerate(node.inputs):
             yield from _form(i, x, access_of(x), dense=len(x.shape) > 2)
     elif node.op == "take":
@@ -130,6 +138,7 @@ PROMISES: Mapping[str, Promise] = {
     "expand": expanded,
     "narrow": narrowed,
     "sink": sunk,
+    "prepack": prepacked,
     "legalise": legal,
 }
 """By the names of pipeline.PIPELINE."""

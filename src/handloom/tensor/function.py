@@ -28,15 +28,19 @@ class CompiledFunction:
         donate: Sequence[str],
         threads: int | None,
         precision: str,
+        constant: Sequence[str],
     ) -> None:
         self.function = function
         self.signature = inspect.signature(function)
-        for name in (*symbols, *donate):
+        for name in (*symbols, *donate, *constant):
             if name not in self.signature.parameters:
                 raise UsageError(
                     f"{function.__name__} has no argument {name!r}; it has {', '.join(self.signature.parameters)}"
                 )
+        if both := sorted({*donate} & {*constant}):
+            raise UsageError(f"{both[0]!r} is donated, so it changes: it cannot be constant")
         self.symbols, self.capacity, self.donate, self.threads = symbols, dict(capacity), frozenset(donate), threads
+        self.constant = frozenset(constant)
         self.program: Executable | None = None
         self.precision = choose(precision)
         self._traced: dict[Any, _Traced] = {}
@@ -96,12 +100,15 @@ class CompiledFunction:
         with trace.recording():
             values = []
             donated: list[int] = []
+            constant: list[int] = []
             for name, leaf, form in zip(names, leaves, forms, strict=True):
                 if not isinstance(leaf, np.ndarray):
                     values.append(leaf)
                     continue
                 if name in self.donate:
                     donated.append(len(trace.inputs))
+                if name in self.constant:
+                    constant.append(len(trace.inputs))
                 values.append(Tensor(trace.input(Spec(tuple(form[0]), dtype_of(leaf)), name)))
             rebuilt = tree.rebuild(dict(bound.arguments), values)
             call = inspect.BoundArguments(self.signature, rebuilt)
@@ -109,7 +116,7 @@ class CompiledFunction:
             outputs = [node_of(x if isinstance(x, Tensor) else tensor(x)) for x in tree.flatten(result)]
         captured = [array for _, array in trace.captured.values()]
         order = [x for x in trace.inputs if x.attrs.name != "captured"] + [node for node, _ in trace.captured.values()]
-        program = build(order, outputs, self.capacity, donated, self.threads, self.precision)
+        program = build(order, outputs, self.capacity, donated, self.threads, self.precision, constant)
         return _Traced(program, captured, tree.transform(lambda _: 0, result))
 
 
@@ -128,6 +135,7 @@ def compile(
     donate: Sequence[str] = (),
     threads: int | None = None,
     precision: str = "f32",
+    constant: Sequence[str] = (),
 ) -> Any:
     """`function` as a compiled program; also a decorator.
 
@@ -137,14 +145,17 @@ def compile(
     {"tokens": 2048, "sequences": 64}. `donate` names arguments whose arrays may be overwritten by results of the same
     shape: state that is replaced, such as parameters. `threads` defaults to the physical cores that may be used.
     `precision` "bf16" rounds the operands of matrix products to bf16 and sums in f32, and stores in bf16 what is only
-    read again by such products and by activations; all else stays f32. "auto" takes what is faster here. Results are
-    tensors that own their data.
+    read again by such products and by activations; all else stays f32. "auto" takes what is faster here. `constant`
+    names arguments whose arrays are the same from call to call and are never written to, such as the weights of a
+    finished model: what depends on them alone is computed at the first call and when an array is another one, weights
+    laid out for products included, which takes as much memory as they do. Results are tensors that own their data.
     """
     if function is None:
         return lambda f: compile(
-            f, symbols=symbols, capacity=capacity, donate=donate, threads=threads, precision=precision
-        )
-    return CompiledFunction(function, symbols or {}, capacity or {}, donate, threads, precision)
+            f, symbols=symbols, capacity=capacity, donate=donate, threads=threads, precision=precision,
+            constant=constant,
+        )  # fmt: skip
+    return CompiledFunction(function, symbols or {}, capacity or {}, donate, threads, precision, constant)
 
 
 def _leaf(x: Any) -> Any:

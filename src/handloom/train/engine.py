@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 import handloom.tensor as ht
-from handloom.compiler import Executable
+from handloom.ceilings import choose
+from handloom.compiler import Executable, SplitProgram
 from handloom.nn import Module
 from handloom.runtime import memory
 from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
@@ -88,6 +89,11 @@ class Engine:
         self._programs: dict[str, Any] = {}
         self._untouched = sum(value.numpy().nbytes for tree in self.moments.values() for value in tree.values())
         self._evaluate: tuple[dict[str, int], Callable[..., Any]] | None = None
+
+    @property
+    def precision(self) -> str:
+        """In what products are computed: "f32" or "bf16"."""
+        return choose(self._how["precision"])
 
     # -- state
 
@@ -252,7 +258,7 @@ class Engine:
         one."""
         compiled: Any = self._evaluate[1] if name == "evaluate" and self._evaluate else self._programs[name]
         program: Executable = compiled.program
-        return program
+        return program.rest if isinstance(program, SplitProgram) else program
 
     def _forward(self, features: Sequence[Feature]) -> Callable[..., Any]:
         """The program that evaluates, made anew only if these features do not fit the last one."""
@@ -261,7 +267,10 @@ class Engine:
         needed = capacity(tokens, min(len(features), EVALUATION_SEQUENCES))
         if self._evaluate is None or any(self._evaluate[0][key] < size for key, size in needed.items()):
             room = {key: max(size, (self._evaluate or ({}, None))[0].get(key, 0)) for key, size in needed.items()}
-            program = ht.compile(self._ask, symbols={"batch": symbols(self.task)}, capacity=room, **self._how)
+            constant = ("frozen",) if self.rule is None else ()
+            program = ht.compile(
+                self._ask, symbols={"batch": symbols(self.task)}, capacity=room, constant=constant, **self._how
+            )
             self._evaluate = room, program
         return self._evaluate[1]
 

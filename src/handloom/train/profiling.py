@@ -182,10 +182,9 @@ def profile_step(engine: Engine, batch: Sequence[Feature], steps: int = 5, *, tr
     sizes = {"tokens": sum(lengths), "sequences": len(batch), "rows": sum(lengths)}
     calls = works(program, {name: sizes[name] for name in program.symbols}, lengths)
     kernels = _gathered(calls, {name: statistics.median(found) for name, found in times.items()})
-    precision = program.precision
     flops = sum(call.flops for call in calls if call.kernel.split(".")[0] in ("dot", "attention", "attention_backward"))
     return Profiled(
-        kernels, statistics.median(plain), sum(lengths), flops / 1e9, precision, dict(measured()),
+        kernels, statistics.median(plain), sum(lengths), flops / 1e9, engine.precision, dict(measured()),
         program.plan.bytes if program.plan else 0, program,
     )  # fmt: skip
 
