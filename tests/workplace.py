@@ -6,18 +6,28 @@ import csv
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 SIZES = {"train": 48, "valid": 12, "test": 12}
 
-_spec = importlib.util.spec_from_file_location("tiny_bert", Path(__file__).parent / "train" / "tiny_bert.py")
-assert _spec is not None and _spec.loader is not None
-tiny_bert = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny_bert)
+
+
+def _loaded(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parent / path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tiny_bert, tiny_llama = _loaded("train/tiny_bert.py"), _loaded("generate/tiny.py")
 
 
 def furnish(folder: Path) -> Path:
-    """Puts into `folder`: minilm-l6/ (a BERT of two layers), {train,valid,test}.{csv,conll}, new.csv. Returns it."""
+    """Puts into `folder`: minilm-l6/ (a BERT of two layers), smollm2-135m-instruct/ (a Llama of two),
+    {train,valid,test}.{csv,conll}, new.csv. Returns it."""
     tiny_bert.write(folder / "minilm-l6")
+    tiny_llama.write(folder / "smollm2-135m-instruct")
     opinions, tagged = tiny_bert.opinions(sum(SIZES.values())), tiny_bert.tagged(sum(SIZES.values()))
     begin = 0
     for name, size in SIZES.items():

@@ -69,6 +69,7 @@ _HOMES = {
     "compile": "handloom.tensor.function",
     "TextClassifier": "handloom.train.estimators",
     "TokenClassifier": "handloom.train.estimators",
+    "TextGenerator": "handloom.generate.generator",
     "HandloomError": "handloom.errors",
     "UsageError": "handloom.errors",
 }

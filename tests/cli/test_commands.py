@@ -252,3 +252,31 @@ def test_profile(trained: Path, work: Path, capsys: pytest.CaptureFixture[str]) 
 def test_profile_refuses_texts_that_do_not_fit(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", str(trained), "--length", "100000"]) == 1
     assert "texts of 100000 tokens do not fit" in capsys.readouterr().err
+
+
+def test_generate_streams_or_prints_one_object(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["generate", "smollm2-135m-instruct", "the cat", "--max-new-tokens", "12", "--temperature", "0.8"]
+    assert main([*words, "--seed", "3"]) == 0
+    streamed = capsys.readouterr().out
+    assert main([*words, "--seed", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["text"] + "\n" == streamed and found["finish"] in ("end", "length") and found["tokens"] <= 12
+    assert main(["generate", "smollm2-135m-instruct", "--chat", "Hi", "--beams", "2", "--max-new-tokens", "3"]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "give a PROMPT"),
+        (["Hi", "--system", "Be brief."], "give --chat, too"),
+        (["Hi", "--length-penalty", "2"], "belongs to --beams"),
+        (["Hi", "--beams", "2", "--stop", "x"], "cannot be told to a beam search"),
+        (["Hi", "--top-k", "3"], "give a temperature above 0"),
+    ],
+)
+def test_generate_names_what_does_not_go_together(
+    words: list[str], complaint: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "smollm2-135m-instruct", *words]) != 0
+    assert complaint in " ".join(capsys.readouterr().err.split())

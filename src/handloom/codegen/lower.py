@@ -369,7 +369,7 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
         if backward
         else (emit_attention, FORWARD_READS, FORWARD_WRITES)
     )
-    options = replace(node.attrs, site=0)  # the site is an argument
+    options = replace(node.attrs, site=0, longest=None)  # the site is an argument
     dtype = node.inputs[0].dtype
 
     def emitted(name: str) -> AttentionKernel:
@@ -401,7 +401,8 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
         return kernel.tasks(size_value(sequences, env))
 
     def scratch(env: Env) -> int:
-        return kernel.scratch_bytes(size_value(queries, env), size_value(keys, env))
+        most = size_value(keys, env)
+        return kernel.scratch_bytes(size_value(queries, env), min(most, node.attrs.longest or most))
 
     arguments = tuple(values[label] for label in kernel.slots)
     cleared = []

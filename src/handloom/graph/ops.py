@@ -156,7 +156,8 @@ class AttentionAttrs:
     random numbers of `site` (see graph.philox) at row = query token · heads + head, column = key within its sequence.
     reach: there is one more operand, f32 [heads, 2·reach + 1], added to the scaled scores: what stands at `reach` +
     (key − query) for distances up to `reach`, and at the ends for farther ones. soft_cap: scores s, bias included,
-    become cap · tanh(s / cap).
+    become cap · tanh(s / cap). longest: a sequence has at most so many keys, however many the cache
+    has that they lie in; None: perhaps all.
     """
 
     heads: int
@@ -169,6 +170,7 @@ class AttentionAttrs:
     site: int = 0
     reach: int | None = None
     soft_cap: float | None = None
+    longest: int | None = None
 
 
 @dataclass(frozen=True)

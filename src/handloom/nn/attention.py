@@ -25,6 +25,16 @@ def attend(
     """Causal attention of `layer`, q [T, heads·size] over k and v [T, key_value_heads·size], within the sequences of
     batch["starts"] i32[S+1]; returns [T, heads·size]. `scale` is 1/√size unless given, `window` how far back a token
     sees, itself included.
+
+    With batch["cache"], a list of (keys, values) [slots, key_value_heads·size] by layer, the new rows are put where
+    batch["slots"] i32[T] says, and each sequence attends to the rows batch["key_starts"] … batch["key_ends"] − 1 (both
+    i32[S]), of which its own new ones are the last; batch["longest"], a plain number, is the most that it can have.
+    The list then holds the cache as it is afterwards.
     """
+    where: dict[str, Any] = {}
+    if "cache" in batch:
+        k, v = (ht.put(old, batch["slots"], new) for old, new in zip(batch["cache"][layer], (k, v), strict=True))
+        batch["cache"][layer] = (k, v)
+        where = {name: batch[name] for name in ("key_starts", "key_ends", "longest")}
     return ht.attention(q, k, v, batch["starts"], heads=heads, key_value_heads=key_value_heads, scale=scale,
-                        causal=True, window=window, dropout=dropout)
+                        causal=True, window=window, dropout=dropout, **where)

@@ -229,6 +229,7 @@ def attention(
     key_ends: Tensor | None = None,
     bias: Tensor | None = None,
     soft_cap: float | None = None,
+    longest: int | None = None,
 ) -> Tensor:
     """Scaled dot-product attention within packed sequences (Vaswani et al. 2017): no padding and no mask.
 
@@ -236,6 +237,7 @@ def attention(
     sequence begins and where the last one ends; `key_starts` the same for keys where they differ (cross-attention).
     Keys with gaps between sequences (those of a cache) have `key_starts` and `key_ends`, both i32 [sequences]; queries
     stand at the end of their keys. Rows of k and v that are no sequence's get no gradient, and none may be two's.
+    `longest` says how many keys a sequence has at most, where that is less than all: scratch is as large.
     `scale` is 1/√size unless given; `window` limits how far back a query looks.
     `bias` f32 [heads, 2·reach + 1] is added to the scaled scores by distance: bias[h, reach + d] for the key d places
     after the query, and the ends of a row for all that is farther (Raffel et al. 2020, with their buckets spread over
@@ -257,7 +259,7 @@ def attention(
     source = random.current() if dropout else None
     attrs = AttentionAttrs(
         heads, groups, size, scale if scale is not None else 1 / math.sqrt(size), causal, window,
-        dropout if source else 0.0, source.site() if source else 0, reach, soft_cap,
+        dropout if source else 0.0, source.site() if source else 0, reach, soft_cap, longest,
     )  # fmt: skip
     if key_ends is None:
         edges = starts if key_starts is None else key_starts

@@ -54,6 +54,34 @@ class Tokenizer:
         return cls(files.load(Path(folder), lowercase))
 
     @property
+    def chat_template(self) -> str | None:
+        """The Jinja template that turns a conversation into a text, if the folder has one: that of
+        chat_template.jinja, or the one in tokenizer_config.json (of several the one named "default")."""
+        found = self._source.originals.get("chat_template.jinja")
+        if found is not None:
+            return found.decode("utf-8", "replace")
+        said = self._source.config.get("chat_template")
+        if isinstance(said, list):
+            named = {entry.get("name"): entry.get("template") for entry in said if isinstance(entry, dict)}
+            said = named.get("default")
+        return said if isinstance(said, str) else None
+
+    @property
+    def token_names(self) -> dict[str, str]:
+        """What tokenizer_config.json calls its special tokens, as templates do: bos_token, eos_token, …"""
+        found = {}
+        for name, value in self._source.config.items():
+            value = value.get("content") if isinstance(value, dict) else value
+            if name.endswith("_token") and isinstance(value, str):
+                found[name] = value
+        return found
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token as the vocabulary spells it; None where it has none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    @property
     def size(self) -> int:
         """Number of ids, added tokens included."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
@@ -67,6 +95,15 @@ class Tokenizer:
         if found is None:
             raise HandloomError(f"The vocabulary has no token {index}; it has {self.size}.")
         return found
+
+    def decode(self, ids: Sequence[int], special: bool = False) -> str:
+        """The text of tokens; special tokens are left out unless `special`. Bytes that are no whole character become
+        U+FFFD."""
+        return str(self._tokenizer.decode([int(token) for token in ids], skip_special_tokens=not special))
+
+    def ids(self, text: str, *, frame: bool = True) -> Ints:
+        """The token ids of a text, i32[n]; without `frame`, those that the text itself spells and no others."""
+        return np.asarray(self._tokenizer.encode(_utf8(text), add_special_tokens=frame).ids, np.int32)
 
     def encode(self, text: str, pair: str | None = None) -> Encoding:
         """One text, or a text and its pair, with special tokens."""

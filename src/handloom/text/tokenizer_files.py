@@ -25,7 +25,7 @@ USUAL = {
 # Carried along unchanged when a tokenizer is saved as it was loaded.
 ORIGINALS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "vocab.txt", "vocab.json", "merges.txt", "added_tokens.json",
+    "vocab.txt", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
 
 

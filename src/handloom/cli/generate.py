@@ -1,0 +1,106 @@
+"""`handloom generate MODEL "PROMPT"`: what a language model goes on with."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from handloom.cli import options
+from handloom.cli.options import DATA, opt
+from handloom.errors import UsageError
+
+CHOICE, BEAMS = "Choice of words", "Beam search"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("generate", no_args_is_help=True)(generate)
+
+
+def generate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A folder, a catalogue name, or owner/name.", show_default=False)
+    ],
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="The text to go on with; - reads it from standard input.",
+                                   show_default=False)
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="PROMPT is what a user says; the model's chat template frames it.",
+                           rich_help_panel=DATA)
+    ] = False,
+    system: Annotated[str | None, opt("TEXT", "With --chat: what the model is told beforehand.", DATA)] = None,
+    max_new_tokens: Annotated[int | None, opt("N", "Tokens at most.", DATA, min=1, default="256")] = None,
+    stop: Annotated[list[str] | None, opt("TEXT", "End before this text comes; may be given again.", DATA)] = None,
+    temperature: Annotated[
+        float | None, opt("T", "Draw words, the bolder the larger; 0 takes the likeliest.", CHOICE, min=0, default="0")
+    ] = None,
+    top_k: Annotated[int | None, opt("N", "Among the N likeliest.", CHOICE, min=1)] = None,
+    top_p: Annotated[float | None, opt("P", "Among the likeliest that together have probability P.", CHOICE)] = None,
+    min_p: Annotated[float | None, opt("P", "Among those P times as likely as the likeliest.", CHOICE)] = None,
+    repetition_penalty: Annotated[
+        float | None, opt("X", "Above 1: words that were there become less likely.", CHOICE, default="1")
+    ] = None,
+    no_repeat_ngram: Annotated[
+        int | None, opt("N", "No N words in a row come twice.", CHOICE, min=0, default="0")
+    ] = None,
+    seed: Annotated[int | None, opt("N", "The same seed gives the same text.", CHOICE, min=0, default="0")] = None,
+    beams: Annotated[int | None, opt("N", "Look for the likeliest text with N beams.", BEAMS, min=1)] = None,
+    length_penalty: Annotated[
+        float | None, opt("X", "Above 0: longer texts; scores are divided by length^X.", BEAMS, default="1")
+    ] = None,
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    offline: options.Offline = False,
+    json: options.Json = False,
+) -> None:
+    """Let a language model go on with a text.
+
+    \b
+    handloom generate smollm2-135m-instruct "The capital of France is"
+    handloom generate smollm2-135m-instruct --chat "Name three rivers." --temperature 0.7 --top-p 0.9
+    handloom generate runs/novel "Once upon a time" --stop "THE END" --seed 7
+
+    \b
+    The text appears as it is made. With --json one line is printed at the end:
+    {"text", "finish", "tokens"}; finish is "end", "stop" or "length".
+    """
+    if prompt is None:
+        raise UsageError('there is nothing to go on with: give a PROMPT, such as "Once upon a time"')
+    if system is not None and not chat:
+        raise UsageError("--system is a part of a conversation: give --chat, too")
+    if beams is None and length_penalty is not None:
+        raise UsageError("--length-penalty belongs to --beams")
+    if beams is not None and stop:
+        raise UsageError("--stop cannot be told to a beam search: leave one of them out")
+    from handloom.generate.generator import TextGenerator
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    given: Any = text
+    if chat:
+        told = [] if system is None else [{"role": "system", "content": system}]
+        given = [*told, {"role": "user", "content": text}]
+    how = options.given(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        repetition_penalty=repetition_penalty, no_repeat_ngram=no_repeat_ngram, seed=seed,
+    )  # fmt: skip
+    generator = TextGenerator.from_pretrained(model, threads=threads, precision=precision or "f32", offline=offline)
+    if beams is not None:
+        found = generator.beams(given, beams=beams, **options.given(length_penalty=length_penalty), **how)[0]
+    elif json:
+        found = generator.generate(given, stop=stop or (), **how)
+    else:
+        for piece in generator.stream(given, stop=stop or (), **how):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        return
+    if json:
+        from handloom.cli.output import print_json
+
+        print_json({"text": found.text, "finish": found.finish, "tokens": len(found.ids)})
+    else:
+        sys.stdout.write(found.text + "\n")
+
+

@@ -1,0 +1,1 @@
+"""Going on with texts: decoders behind one protocol, sampling, search, stop strings, chat templates."""

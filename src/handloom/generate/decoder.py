@@ -1,0 +1,208 @@
+"""Language models that go on with token sequences, one token at a time.
+
+`Decoder` and `State` are all that searching knows of a model. A family joins by giving both; `CachedDecoder` does so
+for decoders whose attention goes through nn.attention.attend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+import handloom.tensor as ht
+from handloom.errors import HandloomError
+from handloom.models.config import DecoderConfig
+from handloom.models.language_model import LanguageModel
+
+Ids = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+CHUNK = 1024
+"""Tokens of prompts that are read in one run of the program, and so the most sequences that go on together."""
+SCORED = 256
+"""Rows of logits that are held at once where every token's is wanted."""
+SMALLEST_ROOM = 256
+MOST_SLOTS = 2**31 - 1
+"""Rows of a cache: they are counted in i32, and no memory is planned by their number."""
+
+
+class State(Protocol):
+    """Some sequences, as far as they have been read."""
+
+    def step(self, tokens: Ids, /) -> Floats:
+        """Reads one more token of every sequence, i32[S]; logits f32[S, vocabulary] of what comes next."""
+
+    def keep(self, sequences: Sequence[int], /) -> None:
+        """Goes on with these of its sequences, in this order; one may come several times."""
+
+
+class Decoder(Protocol):
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens that a sequence can have; None: there is no limit."""
+
+    def start(self, prompts: Sequence[Ids], /) -> tuple[State, Floats]:
+        """Reads prompts of one token or more each; logits f32[S, vocabulary] of what comes after them."""
+
+    def logits(self, ids: Ids, /) -> Iterator[Floats]:
+        """Of every token of a text, what comes after it: f32[n, vocabulary] piece by piece, in order."""
+
+
+def check_prompts(prompts: Sequence[Ids], context: int | None) -> None:
+    """Raises HandloomError for a prompt without tokens, and for one that leaves no room for a token."""
+    for number, prompt in enumerate(prompts, 1):
+        which = f"prompt {number}" if len(prompts) > 1 else "the prompt"
+        if not len(prompt):
+            raise HandloomError(f"{which} has no tokens, and the tokenizer adds none at the beginning: write something")
+        if context is not None and len(prompt) >= context:
+            raise HandloomError(
+                f"{which} has {len(prompt):,} tokens, and the model's context holds {context:,} "
+                "with at least one new token among them: shorten the prompt"
+            )
+
+
+class CachedDecoder:
+    """A model whose layers keep keys and values of what they have read."""
+
+    def __init__(self, model: LanguageModel, threads: int | None = None, precision: str = "f32") -> None:
+        config = model.config
+        assert isinstance(config, DecoderConfig)
+        self.model, self.config = model, config
+        self.width = config.key_value_heads * config.head_size
+        self.params = model.parameters()
+        cell = ("slots", self.width)
+        batch = {"ids": ("tokens",), "positions": ("tokens",), "slots": ("tokens",), "starts": ("sequences+1",),
+                 "key_starts": ("sequences",), "key_ends": ("sequences",), "rows": ("rows",)}  # fmt: skip
+        self._run = ht.compile(
+            self._forward,
+            symbols={"cache": [(cell, cell)] * config.layers, "batch": batch},
+            capacity={"tokens": CHUNK, "sequences": CHUNK, "rows": CHUNK, "slots": MOST_SLOTS},
+            donate=("cache",),
+            threads=threads,
+            precision=precision,
+        )
+
+    @property
+    def vocabulary(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def context(self) -> int | None:
+        return self.config.max_length
+
+    def start(self, prompts: Sequence[Ids]) -> tuple[Cache, Floats]:
+        check_prompts(prompts, self.context)
+        state = Cache(self, len(prompts), max(map(len, prompts)))
+        return state, np.concatenate(list(state.read(prompts)))
+
+    def logits(self, ids: Ids) -> Iterator[Floats]:
+        check_prompts([ids[:-1] if len(ids) == self.context else ids], self.context)
+        state = Cache(self, 1, len(ids))
+        for begin in range(0, len(ids), SCORED):
+            part = ids[begin : begin + SCORED]
+            yield state.run([(0, part)], np.arange(len(part), dtype=np.int32))
+
+    def _forward(self, params: Any, cache: Any, batch: Any) -> Any:
+        everything = {**batch, "cache": list(cache), "longest": self.context}
+        with self.model.bound(params):
+            logits = self.model.score(self.model.encode(everything), everything)
+        return everything["cache"], logits
+
+    def run(self, cache: list[Any], batch: dict[str, Ids]) -> tuple[list[Any], Floats]:
+        """(the cache afterwards, logits f32[R, vocabulary] of batch["rows"])"""
+        cache, logits = self._run(self.params, cache, batch)
+        return cache, logits.numpy()
+
+
+@dataclass
+class Cache:
+    """The keys and values of some sequences, each with `room` slots of its own: a power of two that all of them share,
+    doubled when one is full."""
+
+    decoder: CachedDecoder
+    sequences: int
+    longest: int
+
+    def __post_init__(self) -> None:
+        self.room = _room(self.longest + 1)
+        self.lengths = np.zeros(self.sequences, np.int32)
+        self._layers: list[Any] = [
+            tuple(np.zeros((self.sequences * self.room, self.decoder.width), np.float32) for _ in range(2))
+            for _ in range(self.decoder.config.layers)
+        ]
+
+    def read(self, prompts: Sequence[Ids]) -> Iterator[Floats]:
+        """Reads prompts packed, CHUNK tokens a run; the logits of those that end in a run."""
+        pieces: list[tuple[int, Ids]] = []
+        free, ended = CHUNK, []
+        for number, prompt in enumerate(prompts):
+            begin = 0
+            while begin < len(prompt):
+                piece = prompt[begin : begin + free]
+                pieces.append((number, piece))
+                begin, free = begin + len(piece), free - len(piece)
+                if begin == len(prompt):
+                    ended.append(CHUNK - free - 1)
+                if not free or (number == len(prompts) - 1 and begin == len(prompt)):
+                    yield self.run(pieces, np.asarray(ended, np.int32))
+                    pieces, free, ended = [], CHUNK, []
+
+    def step(self, tokens: Ids) -> Floats:
+        found = []
+        for begin in range(0, len(tokens), CHUNK):
+            part = tokens[begin : begin + CHUNK]
+            pieces = [(begin + i, part[i : i + 1]) for i in range(len(part))]
+            found.append(self.run(pieces, np.arange(len(part), dtype=np.int32)))
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def run(self, pieces: Sequence[tuple[int, Ids]], rows: Ids) -> Floats:
+        """Reads the next tokens of some sequences; logits of `rows` among them."""
+        numbers = np.array([number for number, _ in pieces], np.int32)
+        counts = np.array([len(piece) for _, piece in pieces], np.int32)
+        before = self.lengths[numbers]
+        self._grow(int((before + counts).max()))
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        positions = np.arange(starts[-1], dtype=np.int32) + np.repeat(before - starts[:-1], counts)
+        first = numbers * np.int32(self.room)
+        batch = {
+            "ids": np.concatenate([piece for _, piece in pieces]).astype(np.int32),
+            "positions": positions,
+            "slots": positions + np.repeat(first, counts),
+            "starts": starts,
+            "key_starts": first,
+            "key_ends": first + before + counts,
+            "rows": rows,
+        }
+        self._layers, logits = self.decoder.run(self._layers, batch)
+        self.lengths[numbers] += counts
+        return logits
+
+    def keep(self, sequences: Sequence[int]) -> None:
+        if list(sequences) != list(range(len(self.lengths))):
+            self._move(np.asarray(sequences, np.intp), self.room)
+
+    def _grow(self, length: int) -> None:
+        if length > self.room:
+            self._move(np.arange(len(self.lengths)), _room(length))
+
+    def _move(self, sequences: npt.NDArray[np.intp], room: int) -> None:
+        used = int(self.lengths.max(initial=0))
+        self._layers = [tuple(self._moved(x, sequences, used, room) for x in layer) for layer in self._layers]
+        self.lengths, self.room = self.lengths[sequences], room
+
+    def _moved(self, x: Any, sequences: npt.NDArray[np.intp], used: int, room: int) -> Floats:
+        old = (x if isinstance(x, np.ndarray) else x.numpy()).reshape(len(self.lengths), self.room, -1)
+        new = np.zeros((len(sequences), room, old.shape[2]), np.float32)
+        new[:, :used] = old[sequences, :used]
+        return new.reshape(len(sequences) * room, -1)
+
+
+def _room(tokens: int) -> int:
+    return max(SMALLEST_ROOM, 1 << (tokens - 1).bit_length())

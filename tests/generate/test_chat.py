@@ -1,0 +1,101 @@
+"""Chat templates: what they write, and what happens to one that loops or reaches outside."""
+
+from __future__ import annotations
+
+import pytest
+
+from handloom.errors import HandloomError
+from handloom.generate import chat
+from handloom.generate.chat import render
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Grüße, 你好 <b>"},
+    {"role": "assistant", "content": "Hi!"},
+    {"role": "user", "content": "And?"},
+]
+
+CHATML = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are helpful<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA2 = (
+    "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}"
+    "{% set system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}"
+    "{% set system_message = false %}{% endif %}{% for message in loop_messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if loop.index0 == 0 and system_message != false %}"
+    "{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}{% else %}"
+    "{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}"
+    "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
+    "{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+FANCY = """{%- set ns = namespace(count=0) -%}
+{%- macro say(m) -%}[{{ m.role|upper }}] {{ m.content|trim|tojson }}{%- endmacro -%}
+{% for m in messages %}
+    {% if m.role == "system" %}{% continue %}{% endif %}
+    {% set ns.count = ns.count + 1 %}
+    {% generation %}{{ say(m) }}{% endgeneration %}
+
+{% endfor %}
+{{ ns.count }}{{ {"a": [1, "é"]} | tojson(indent=2) }}"""
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
+REAL = {"chatml": CHATML, "llama 2": LLAMA2, "fancy": FANCY}
+
+
+def test_a_conversation_as_text() -> None:
+    text = render(CHATML, TALK[1:2])
+    assert text == (
+        "<|im_start|>system\nYou are helpful<|im_end|>\n<|im_start|>user\nGrüße, 你好 <b><|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    assert render(CHATML, TALK, reply=False).endswith("And?<|im_end|>\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "takes more time"),
+        ("{{ 'x' * 9000000000 }}", "takes more memory"),
+        ("{% for i in range(99999) %}{{ 'xxxxxxxxxxxxxxxxxxxx' }}{% endfor %}", "writes more than 1,048,576"),
+        ("{{ messages.__class__.__mro__ }}", "reaches outside of its sandbox"),
+        ("{{ ''.__class__.__base__.__subclasses__() }}", "reaches outside of its sandbox"),
+        ("{{ messages.append(1) }}", "reaches outside of its sandbox"),
+        ("{% include '/etc/passwd' %}", "fails|refuses"),
+        ("a\n{% for %}", "is wrong in line 2"),
+        ("{{ raise_exception('roles must alternate') }}", "refuses this conversation: roles must alternate"),
+        ("{{ missing.name }}", "refuses this conversation: 'missing' is undefined"),
+        ("{{ 1 / 0 }}", "fails: ZeroDivisionError"),
+    ],
+)
+def test_a_bad_template_is_an_error_within_bounds(
+    template: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "SECONDS", 1)
+    with pytest.raises(HandloomError, match=words):
+        render(template, TALK)
+
+
+def test_messages_are_checked() -> None:
+    with pytest.raises(HandloomError, match="at least one message"):
+        render(CHATML, [])
+    with pytest.raises(HandloomError, match='message 2 must have a "role"'):
+        render(CHATML, [TALK[0], {"content": "?"}])
+    with pytest.raises(HandloomError, match="at most 1,048,576"):
+        render("x" * (1 << 21), TALK)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", list(REAL))
+def test_as_transformers_writes_it(name: str) -> None:
+    pytest.importorskip("transformers")
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    for reply in (True, False):
+        wanted = render_jinja_template(
+            [TALK], chat_template=REAL[name], add_generation_prompt=reply, **SPECIAL
+        )[0][0]
+        assert render(REAL[name], TALK, SPECIAL, reply=reply) == wanted
