@@ -39,7 +39,7 @@ from handloom.passes.legalise import legalise
 from handloom.passes.narrow import narrow
 from handloom.passes.partition import partition
 from handloom.passes.pipeline import Options, prepare
-from handloom.passes.prepack import constant_part
+from handloom.passes.prepack import constant_part, prepack
 from handloom.passes.prune import prune
 from handloom.passes.schedule import waves
 from handloom.runtime import arena, cache, driver, pool
@@ -71,14 +71,19 @@ def build(
     threads: int | None = None,
     precision: str = "f32",
     constant: Sequence[int] = (),
+    weights: str = "f32",
 ) -> Executable:
     """The program that computes `outputs`; HANDLOOM_BACKEND=reference runs the graph on NumPy instead.
 
-    constant: numbers of inputs whose arrays stay the same from run to run.
+    constant: numbers of inputs whose arrays stay the same from run to run; weights: how products of f32 store them.
     """
+    options = Options(precision, target().columns, frozenset(inputs[i] for i in constant), weights)
     if backend() == "reference":
-        return ReferenceProgram(inputs, outputs if precision == "f32" else narrow(expand(prune(outputs))))
-    options = Options(precision, target().columns, frozenset(inputs[i] for i in constant))
+        if precision == weights == "f32":
+            return ReferenceProgram(inputs, outputs)
+        plain = expand(prune(outputs))
+        plain = narrow(plain) if precision == "bf16" else plain
+        return ReferenceProgram(inputs, prepack(plain, options.constants, options.columns, weights))
     ready = prepare(outputs, options)
     part = constant_part(ready, options.constants)
     if not part:

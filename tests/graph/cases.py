@@ -227,6 +227,8 @@ CASES: tuple[Case, ...] = (
     Case("cast", "u32 to f32", lambda x: b.cast(x, "f32"), (np.array([0, 1, 2**31, 2**32 - 1], np.uint32),), False),
     Case("cast", "u32 to i32", lambda x: b.cast(x, "i32"), (np.array([0, 1, 2**31, 2**32 - 1], np.uint32),), False),
     Case("cast", "through bf16", lambda x: b.cast(b.cast(x, "bf16"), "f32"), (normal(3, 19),), False),
+    Case("cast", "through i8", lambda x: b.cast(b.cast(b.multiply(x, 40.0), "i8"), "f32"), (normal(3, 19),), False),
+    Case("cast", "through i8 in memory", lambda x, y: b.dot(b.cast(b.cast(x, "i8"), "f32"), y), (normal(5, 19) * np.float32(40), normal(19, 3)), False),
     Case("cast", "through f64", lambda x: b.cast(b.multiply(b.cast(x, "f64"), 1.1), "f32"), (normal(3, 19),)),
     Case("broadcast", "a row", lambda x: b.broadcast(x, (3, 5)), (normal(5),)),
     Case("broadcast", "a column", lambda x: b.broadcast(x, (3, 5)), (normal(3, 1),)),

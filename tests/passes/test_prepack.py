@@ -11,6 +11,7 @@ from handloom.errors import UsageError
 from handloom.graph import build as b
 from handloom.graph.node import Node, Size, walk
 from handloom.graph.ops import InputAttrs
+from handloom.graph.reference import round_bf16
 from handloom.passes.pipeline import Options, prepare
 from handloom.passes.prepack import constant_part
 
@@ -93,3 +94,37 @@ def test_weights_of_a_scan_are_laid_out_before_its_rounds(rounds: int) -> None:
     np.testing.assert_allclose(gradient.numpy(), slope.numpy(), rtol=1e-4, atol=1e-4)
     calls = step.show("kernels").count("panels.")
     assert (calls > 0) == (rounds > 1)
+
+
+@pytest.mark.parametrize("weights", ["bf16", "int8"])
+@pytest.mark.parametrize("rows", [1, 2, 7, 40])
+def test_weights_stored_in_less(rows: int, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As rounding them by hand beforehand; by rows or by columns, of any width; a column of zeros included."""
+
+    def model(p: dict[str, hl.Tensor], x: hl.Tensor) -> hl.Tensor:
+        return hl.gelu(hl.linear(x, p["w"], p["b"])) @ p["v"]
+
+    p = {"w": normal(70, 34) * np.float32(3), "b": normal(70), "v": normal(70, 35)}
+    p["w"][3], p["v"][:, 5] = 0, 0
+    x = normal(rows, 34)
+
+    def stored(w: np.ndarray, axis: int) -> np.ndarray:
+        if weights == "bf16":
+            return round_bf16(w)
+        scale = np.abs(w).max(axis, keepdims=True) / np.float32(127)
+        return np.where(scale == 0, 0, np.floor(w / np.where(scale == 0, 1, scale) + 0.5) * scale).astype(np.float32)
+
+    rounded = {"w": stored(p["w"], 1), "b": p["b"], "v": stored(p["v"], 0)}
+    wanted = model({name: hl.Tensor(value) for name, value in rounded.items()}, hl.Tensor(x)).numpy()
+    for backend in ("compiled", "reference"):
+        monkeypatch.setenv("HANDLOOM_BACKEND", backend)
+        run = hl.compile(model, symbols={"x": ("rows", 34)}, constant=("p",), weights=weights)
+        got = run(p, x).numpy()
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    exact = model({name: hl.Tensor(value) for name, value in p.items()}, hl.Tensor(x)).numpy()
+    assert 1e-4 < np.abs(wanted - exact).max() / np.abs(exact).max() < 0.03
+
+
+def test_unknown_forms_of_weights_are_refused() -> None:
+    with pytest.raises(UsageError, match="weights must be one of f32, bf16, int8, and not 'int4'"):
+        hl.compile(lambda w: w, constant=("w",), weights="int4")

@@ -198,7 +198,8 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
     dtype = "bf16" if dot.attrs.narrow else "f32"
     laid_out = dot.attrs.panels is not None
     wide_b = dot.attrs.narrow and w.base.dtype == "f32"
-    product = Product(ta, tw, _known(m), _known(n), _known(k), unit.row_sums is not None, dtype, wide_b, laid_out)
+    product = Product(ta, tw, _known(m), _known(n), _known(k), unit.row_sums is not None, dtype, wide_b, laid_out,
+                      w.base.dtype if laid_out and not dot.attrs.narrow else "f32")  # fmt: skip
     batched = len(dot.shape) > 2
 
     def outside(x: Node) -> bool:

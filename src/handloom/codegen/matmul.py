@@ -48,6 +48,8 @@ class Product:
     """In bf16: B lies in memory as f32, and is rounded where it is packed."""
     panels: bool = False
     """B lies in memory as panels (PanelsAttrs), and nothing of it is packed."""
+    stored: str = "f32"
+    """Of panels for a product in f32: f32, bf16 or i8, widened where they are multiplied."""
 
 
 class Epilogue(Protocol):
@@ -173,7 +175,8 @@ class _Writer:
         self.group = group = 2 if product.dtype == "bf16" else 1
         groups = None if product.k is None else ceil_div(product.k, group)
         depth = table.depth if groups is None else min(table.depth, ceil_div(groups, 16) * 16)
-        self.layout = layout = pack.Layout(target, depth, product.transpose_a, product.dtype, product.wide_b)
+        form = (product.transpose_a, product.dtype, product.wide_b, product.stored)
+        self.layout = layout = pack.Layout(target, depth, *form)
         self.a_size, self.b_size = SIZES[layout.a_element], SIZES[layout.b_element]
         self.module = module
         # scratch, in groups: panels of B, tiles of A, accumulators, sums of rows
@@ -306,7 +309,7 @@ class _Writer:
             return f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
         rows = f.add(f.mul(emit_ceil(f, self.k, 16), 16), 1)
         first = f.add(f.mul(f.add(self.panels[0], j), rows), self.start)
-        return f.at(self.b, f.mul(first, columns), "float")
+        return f.at(self.b, f.mul(first, columns), self.layout.panel_element)
 
     def unless_empty(self, work: Callable[[], object], instead: Callable[[], object] = lambda: None) -> None:
         """What is done for a block, where K may be 0."""

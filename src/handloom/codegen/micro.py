@@ -5,7 +5,7 @@ While it multiplies it asks for cache lines that are needed soon; that is what b
 
 from __future__ import annotations
 
-from handloom.codegen import pack
+from handloom.codegen import pack, scalars
 from handloom.codegen.blocking import ceil_div
 from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, zero
 from handloom.codegen.target import Target
@@ -50,7 +50,7 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
     order of k."""
     target = layout.target
     lanes, vectors = target.lanes, range(target.vectors)
-    type, groups = vector("float", lanes), vector(layout.packed, lanes)
+    type, groups, element = vector("float", lanes), vector(layout.packed, lanes), layout.panel_element
 
     def body(f: Function) -> None:
         a, stride, b, depth, cell, first, ahead, ahead_stride, ahead_step, ahead_other, out, out_stride = f.parameters
@@ -69,9 +69,15 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
                 address = f.at(f.at(a, k, "float"), f.mul(stride, i), "i8")
             return f.splat(f.load(layout.packed, address, SIZES[layout.a_element]), lanes)
 
+        def loaded(address: Value) -> Value:
+            """Groups of the panel."""
+            if layout.stored == "f32":
+                return f.load(groups, address, 4 * lanes)
+            return scalars.convert(f, scalars.load(f, layout.stored, lanes, address), layout.stored, "f32")
+
         def step(k: Value, sums: list[Value]) -> list[Value]:
-            panel = f.at(b, f.mul(k, target.columns), "float")
-            right = [f.load(groups, f.at(panel, j * lanes, "float"), 4 * lanes) for j in vectors]
+            panel = f.at(b, f.mul(k, target.columns), element)
+            right = [loaded(f.at(panel, j * lanes, element)) for j in vectors]
             out: list[Value] = []
             for i in range(rows):
                 x = left(k, i)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from handloom.codegen import mathfuns
 from handloom.codegen.blocking import ceil_div
 from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, whole, zero
+from handloom.codegen.scalars import MEMORY
 from handloom.codegen.target import Target
 
 SCALAR = "float"
@@ -25,7 +26,8 @@ class Layout:
     """Where packed operands lie, in groups. `depth` is the most groups of a block, a multiple of 16.
 
     Panels of B: [panel][group][column]. A as rows: [row][group]; A transposed: [group][row].
-    dtype: of what is multiplied. wide_b: B lies in memory as f32 all the same, and is rounded on its way.
+    dtype: of what is multiplied. wide_b: B lies in memory as f32 all the same, and is rounded on its way. stored: the
+    dtype of panels that were laid out before; bf16 and i8 are widened where they are multiplied in f32.
     """
 
     target: Target
@@ -33,6 +35,7 @@ class Layout:
     transpose_a: bool
     dtype: str = "f32"
     wide_b: bool = False
+    stored: str = "f32"
 
     @property
     def group(self) -> int:
@@ -53,9 +56,14 @@ class Layout:
         """A group in registers."""
         return "i32" if self.dtype == "bf16" else SCALAR
 
+    @property
+    def panel_element(self) -> str:
+        """A group of a panel in memory."""
+        return SCALAR if self.stored == "f32" else MEMORY[self.stored]
+
     def name(self, stem: str) -> str:
         """A function's name that tells layouts apart."""
-        form = self.dtype + (".wide" if self.wide_b else "")
+        form = self.dtype + (".wide" if self.wide_b else "") + (f".{self.stored}" if self.stored != "f32" else "")
         return f"{stem}.{form}.{self.target.lanes}x{self.target.vectors}x{self.target.rows}.{self.depth}"
 
     @property

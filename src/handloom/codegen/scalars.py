@@ -9,10 +9,10 @@ from handloom.codegen.emit import Function, Value, number, vector, whole, zero
 from handloom.errors import HandloomError
 from handloom.graph.node import Node
 
-ELEMENT = {"f32": "float", "f64": "double", "bf16": "float", "i32": "i32", "u32": "i32", "bool": "i1"}
+ELEMENT = {"f32": "float", "f64": "double", "bf16": "float", "i32": "i32", "u32": "i32", "i8": "i32", "bool": "i1"}
 """A dtype in registers."""
 
-MEMORY = {"f32": "float", "f64": "double", "bf16": "i16", "i32": "i32", "u32": "i32", "bool": "i8"}
+MEMORY = {"f32": "float", "f64": "double", "bf16": "i16", "i32": "i32", "u32": "i32", "i8": "i8", "bool": "i8"}
 """A dtype in memory."""
 
 Emit = Callable[[Function, Sequence[Value], Node], Value]
@@ -115,7 +115,7 @@ def convert(f: Function, x: Value, source: str, target: str) -> Value:
     if source in real:
         return f.cast("fptoui" if target == "u32" else "fptosi", x, type)
     if target in real:
-        return f.cast("sitofp" if source == "i32" else "uitofp", x, type)
+        return f.cast("sitofp" if source in ("i32", "i8") else "uitofp", x, type)
     return f.cast("zext", x, type) if source == "bool" else x
 
 
@@ -165,6 +165,8 @@ def load(f: Function, dtype: str, lanes: int, address: Value, mask: Value | None
 def from_memory(f: Function, dtype: str, raw: Value) -> Value:
     if dtype == "bool":
         return f.compare("icmp ne", raw, zero(raw.type))
+    if dtype == "i8":
+        return f.cast("sext", raw, vector("i32", raw.lanes))
     return mathfuns.from_bf16(f, raw) if dtype == "bf16" else raw
 
 
@@ -172,6 +174,8 @@ def store(f: Function, dtype: str, value: Value, address: Value, mask: Value | N
     """From registers into memory; bf16 is rounded to nearest even."""
     if dtype == "bool":
         value = f.cast("zext", value, vector("i8", value.lanes))
+    elif dtype == "i8":
+        value = f.cast("trunc", value, vector("i8", value.lanes))
     elif dtype == "bf16":
         value = mathfuns.to_bf16(f, value)
     if mask is not None:

@@ -71,7 +71,11 @@ def check_prompts(prompts: Sequence[Ids], context: int | None) -> None:
 class CachedDecoder:
     """A model whose layers keep keys and values of what they have read."""
 
-    def __init__(self, model: LanguageModel, threads: int | None = None, precision: str = "f32") -> None:
+    def __init__(
+        self, model: LanguageModel, threads: int | None = None, precision: str = "f32", weights: str = "f32"
+    ) -> None:
+        """weights: what matrices are stored in, "f32", "bf16" or "int8": one new token takes the time that reading
+        them takes."""
         config = model.config
         assert isinstance(config, DecoderConfig)
         self.model, self.config = model, config
@@ -85,8 +89,10 @@ class CachedDecoder:
             symbols={"cache": [(cell, cell)] * config.layers, "batch": batch},
             capacity={"tokens": CHUNK, "sequences": CHUNK, "rows": CHUNK, "slots": MOST_SLOTS},
             donate=("cache",),
+            constant=("params",),
             threads=threads,
             precision=precision,
+            weights=weights,
         )
 
     @property

@@ -129,6 +129,8 @@ def _dot(specs: Sequence[Spec], attrs: Any) -> Spec:
         layout = PanelsAttrs(b.shape[-1] if b.shape else 0, narrow=attrs.narrow)  # type: ignore[arg-type]
         if len(a.shape) != 2 or b.shape != layout.shape(k, attrs.panels):  # type: ignore[arg-type]
             raise _fail("dot", specs, f"the panels are not those of {k} × {attrs.panels}")
+        if b.dtype not in (("u32",) if attrs.narrow else ("f32", "bf16", "i8")):
+            raise _fail("dot", specs, f"no product reads panels of {b.dtype}")
         return Spec((m, attrs.panels), "f32")
     alike = {a.dtype, b.dtype} <= {"f32", "bf16"} if attrs.narrow else a.dtype == b.dtype
     if min(len(a.shape), len(b.shape)) < 2 or a.shape[:-2] != b.shape[:-2] or not alike:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-DTYPES = {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "u32": 4, "bool": 1}
-"""Bytes of an element."""
+DTYPES = {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "u32": 4, "i8": 1, "bool": 1}
+"""Bytes of an element. i8 is for weights that are kept small: cast to and from, and read by products as panels."""
 
 FLOATS = frozenset({"f32", "f64", "bf16"})
 

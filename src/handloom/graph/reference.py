@@ -20,7 +20,8 @@ from handloom.graph.ops import OPS
 Array = np.ndarray[Any, Any]
 Env = Mapping[str, int]
 
-NUMPY = {"f32": np.float32, "f64": np.float64, "bf16": np.float32, "i32": np.int32, "u32": np.uint32, "bool": np.bool_}
+NUMPY = {"f32": np.float32, "f64": np.float64, "bf16": np.float32, "i32": np.int32, "u32": np.uint32,
+         "i8": np.int8, "bool": np.bool_}  # fmt: skip
 
 
 def numpy_dtype(dtype: str, double: bool = False) -> Any:
@@ -126,6 +127,8 @@ def _panels(w: Array, node: Node) -> Array:
 
 def _unpanelled(laid: Array, k: int, n: int, narrow: bool) -> Array:
     """The matrix [K, N] out of its panels."""
+    if laid.dtype == np.int8:
+        laid = laid.astype(np.float32)
     pairs = np.stack([laid << 16, laid & 0xFFFF0000], -1).view(np.float32) if narrow else laid[..., None]
     count, rows, columns, group = pairs.shape
     whole: Array = pairs.transpose(1, 3, 0, 2).reshape(rows * group, count * columns)

@@ -20,11 +20,13 @@ PRECISIONS = ("f32", "bf16")
 
 @dataclass(frozen=True)
 class Options:
-    """columns: of a panel, for right operands that are laid out once (0: none is). constants: inputs that stay."""
+    """columns: of a panel, for right operands that are laid out once (0: none is). constants: inputs that stay.
+    weights: how products of f32 by constants store them, one of prepack.WEIGHTS."""
 
     precision: str = "f32"
     columns: int = 0
     constants: frozenset[Node] = frozenset()
+    weights: str = "f32"
 
 
 Pass = Callable[[Sequence[Node], Options], list[Node] | None]
@@ -35,7 +37,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("expand", lambda outputs, _: expand(outputs)),
     ("narrow", lambda outputs, options: narrow(outputs) if options.precision == "bf16" else None),
     ("sink", lambda outputs, _: sink(outputs)),
-    ("prepack", lambda outputs, o: prepack(outputs, o.constants, o.columns) if o.columns else None),
+    ("prepack", lambda outputs, o: prepack(outputs, o.constants, o.columns, o.weights) if o.columns else None),
     ("legalise", lambda outputs, _: legalise(outputs)),
 )
 

@@ -2,8 +2,12 @@
 
 What stays the same: what depends on inputs declared constant alone, and inside a scan what no round changes.
 
-Needs: composites are expanded, products narrowed. Promises: panels are read by products only. `constant_part` then
-tells what can be computed before the first run and kept.
+Where constants are to be stored in less (`weights` bf16 or int8), panels are cast to that, and products of f32 widen
+them as they read. In int8 each column of a product has a scale of its own, by which its sums are multiplied: its
+largest element becomes ±127.
+
+Needs: composites are expanded, products narrowed. Promises: panels are read by products, or first made smaller.
+`constant_part` then tells what can be computed before the first run and kept.
 """
 
 from __future__ import annotations
@@ -16,15 +20,18 @@ from handloom.graph.node import Node, Size, walk
 from handloom.graph.ops import Body, DotAttrs, InputAttrs, ScanAttrs
 from handloom.graph.rewrite import substitute, transform
 
+WEIGHTS = ("f32", "bf16", "int8")
+"""In what weights that stay the same may be stored for products of f32."""
 
-def prepack(outputs: Sequence[Node], constants: Set[Node], columns: int) -> list[Node]:
-    """columns: of a panel."""
+
+def prepack(outputs: Sequence[Node], constants: Set[Node], columns: int, weights: str = "f32") -> list[Node]:
+    """columns: of a panel. weights: how right operands that depend on constants are stored."""
     stays = _Staying(constants)
 
     def rule(node: Node) -> Node | None:
         if node.op == "scan":
             return _scan(node, columns)
-        return _product(node, stays, lambda w: _laid_out(w, node, columns))
+        return _product(node, stays, lambda w: _laid_out(w, node, columns), weights)
 
     return transform(outputs, rule)
 
@@ -48,7 +55,9 @@ class _Staying:
         return self._known[node]
 
 
-def _product(node: Node, stays: Callable[[Node], bool], laid_out: Callable[[Node], Node]) -> Node | None:
+def _product(
+    node: Node, stays: Callable[[Node], bool], laid_out: Callable[[Node], Node], weights: str = "f32"
+) -> Node | None:
     if node.op != "dot" or node.attrs.panels is not None or len(node.shape) != 2 or node.dtype != "f32":
         return None
     a, w = node.inputs
@@ -56,7 +65,27 @@ def _product(node: Node, stays: Callable[[Node], bool], laid_out: Callable[[Node
     if not stays(w) or stays(a) or not all(isinstance(size, int) and size > 0 for size in sizes):
         return None
     attrs = DotAttrs(node.attrs.transpose_a, False, node.attrs.narrow, node.shape[1])  # type: ignore[arg-type]
-    return b.make("dot", a, laid_out(w), attrs=attrs)
+    panels = laid_out(w)
+    if node.attrs.narrow or weights == "f32":
+        return b.make("dot", a, panels, attrs=attrs)
+    if weights == "bf16":
+        return b.make("dot", a, b.cast(panels, "bf16"), attrs=attrs)
+    rows = b.transpose(w, (1, 0)) if not node.attrs.transpose_b else w
+    scale = b.divide(b.reduce("max", b.unary("absolute", rows), (1,)), 127.0)  # [N, 1]
+    sums = b.make("dot", a, _whole_numbers(panels, scale), attrs=attrs)
+    return b.multiply(sums, b.broadcast(b.reshape(scale, (1, node.shape[1])), node.shape))
+
+
+def _whole_numbers(panels: Node, scale: Node) -> Node:
+    """The elements of panels in units of their column's scale [N, 1], rounded, as i8; a column of zeros stays zeros."""
+    count, _, columns = panels.shape
+    assert isinstance(count, int) and isinstance(columns, int)
+    nothing, one = b.binary("equal", scale, 0.0), b.full(1.0, scale.shape, "f32")
+    inverse = b.where(nothing, b.zeros_like(scale), b.divide(one, scale))
+    of_column = b.reshape(b.pad_axis(inverse, 0, 0, count * columns), (count, 1, columns))
+    units = b.unary("floor", b.add(b.multiply(panels, b.broadcast(of_column, panels.shape)), 0.5))
+    bounded = b.binary("minimum", b.binary("maximum", units, -127.0), 127.0)  # beyond the matrix may stand anything
+    return b.cast(bounded, "i8")
 
 
 def _laid_out(w: Node, dot: Node, columns: int) -> Node:

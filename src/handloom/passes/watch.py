@@ -8,6 +8,7 @@ from handloom.graph import show
 from handloom.graph.access import VIEWS, Access, access_of, base_of
 from handloom.graph.composites import EXPANSIONS
 from handloom.graph.node import Node, walk
+from handloom.graph.ops import OPS
 from handloom.graph.verify import Complaint, Promise, symbols_of, verify
 from handloom.passes.expand import expand
 from handloom.passes.legalise import DENSE_OPERANDS, NOT_OUTPUTS, same_size
@@ -74,10 +75,11 @@ def narrowed(outputs: Sequence[Node]) -> Iterator[Complaint]:
 
 
 def prepacked(outputs: Sequence[Node]) -> Iterator[Complaint]:
-    """Panels are read by products only, and by those that know of them."""
+    """Panels are read by products that know of them, by scans that hand them on, and by what makes them smaller."""
     for node in walk(outputs):
         for i, x in enumerate(node.inputs):
-            if x.op == "panels" and not (node.op == "scan" or (node.op == "dot" and i == 1 and node.attrs.panels)):
+            product = node.op == "dot" and i == 1 and node.attrs.panels
+            if x.op == "panels" and not (product or node.op == "scan" or OPS[node.op].kind == "elementwise"):
                 yield node, f"operand {i} is laid out for products, and this is none that reads panels"
 
 

@@ -13,6 +13,7 @@ from handloom.ceilings import choose
 from handloom.compiler import Executable, build
 from handloom.errors import HandloomError, UsageError
 from handloom.graph.node import Dimension, Size, Spec
+from handloom.passes.prepack import WEIGHTS
 from handloom.tensor import tree
 from handloom.tensor.tensor import KEPT, Array, Tensor, Trace, TraceError, dtype_of, node_of, tensor
 
@@ -29,6 +30,7 @@ class CompiledFunction:
         threads: int | None,
         precision: str,
         constant: Sequence[str],
+        weights: str,
     ) -> None:
         self.function = function
         self.signature = inspect.signature(function)
@@ -40,7 +42,9 @@ class CompiledFunction:
         if both := sorted({*donate} & {*constant}):
             raise UsageError(f"{both[0]!r} is donated, so it changes: it cannot be constant")
         self.symbols, self.capacity, self.donate, self.threads = symbols, dict(capacity), frozenset(donate), threads
-        self.constant = frozenset(constant)
+        if weights not in WEIGHTS:
+            raise UsageError(f"weights must be one of {', '.join(WEIGHTS)}, and not {weights!r}")
+        self.constant, self.weights = frozenset(constant), weights
         self.program: Executable | None = None
         self.precision = choose(precision)
         self._traced: dict[Any, _Traced] = {}
@@ -116,7 +120,7 @@ class CompiledFunction:
             outputs = [node_of(x if isinstance(x, Tensor) else tensor(x)) for x in tree.flatten(result)]
         captured = [array for _, array in trace.captured.values()]
         order = [x for x in trace.inputs if x.attrs.name != "captured"] + [node for node, _ in trace.captured.values()]
-        program = build(order, outputs, self.capacity, donated, self.threads, self.precision, constant)
+        program = build(order, outputs, self.capacity, donated, self.threads, self.precision, constant, self.weights)
         return _Traced(program, captured, tree.transform(lambda _: 0, result))
 
 
@@ -136,6 +140,7 @@ def compile(
     threads: int | None = None,
     precision: str = "f32",
     constant: Sequence[str] = (),
+    weights: str = "f32",
 ) -> Any:
     """`function` as a compiled program; also a decorator.
 
@@ -148,14 +153,16 @@ def compile(
     read again by such products and by activations; all else stays f32. "auto" takes what is faster here. `constant`
     names arguments whose arrays are the same from call to call and are never written to, such as the weights of a
     finished model: what depends on them alone is computed at the first call and when an array is another one, weights
-    laid out for products included, which takes as much memory as they do. Results are tensors that own their data.
+    laid out for products included, which takes as much memory as they do. `weights` "bf16" and "int8" store them in a
+    half and a quarter of that for products of f32, rounded (int8: with a scale for each column of the result). Results
+    are tensors that own their data.
     """
     if function is None:
         return lambda f: compile(
             f, symbols=symbols, capacity=capacity, donate=donate, threads=threads, precision=precision,
-            constant=constant,
+            constant=constant, weights=weights,
         )  # fmt: skip
-    return CompiledFunction(function, symbols or {}, capacity or {}, donate, threads, precision, constant)
+    return CompiledFunction(function, symbols or {}, capacity or {}, donate, threads, precision, constant, weights)
 
 
 def _leaf(x: Any) -> Any:
