@@ -16,7 +16,7 @@ BELOW = {
     "generate": ["tasks"],
     "tasks": ["data", "text", "models"],
     "data": ["text"],
-    "models": ["nn"],
+    "models": ["nn", "gguf_file"],
     "nn": ["tensor"],
     "tensor": ["ceilings", "costs"],
     "costs": ["compiler"],
@@ -26,7 +26,8 @@ BELOW = {
     "codegen": ["graph"],
     "runtime": [],
     "graph": [],
-    "text": [],
+    "text": ["gguf_file"],
+    "gguf_file": [],
 }
 FREE = {"errors", "__init__", "__main__"}
 

@@ -27,6 +27,7 @@ def rope(kind: str, **rest: Any) -> dict[str, Any]:
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", GPT2),
     "gpt2-free": ("gpt2", {**GPT2, "tie_word_embeddings": False, "n_inner": 40, "scale_attn_weights": False}),
+    "gpt2-untied": ("gpt2", {**GPT2, "tie_word_embeddings": False}),
     "llama": ("llama", LLAMA),
     "llama-biased": ("llama", {**LLAMA, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
     "llama-linear": ("llama", {**LLAMA, **rope("linear")}),
@@ -39,6 +40,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", {**LLAMA, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
     "qwen2-all": ("qwen2", {**LLAMA, "tie_word_embeddings": True}),
     "qwen3": ("qwen3", {**LLAMA, "head_dim": 8, "tie_word_embeddings": True, "attention_bias": True}),
+    "qwen3-free": ("qwen3", {**LLAMA, "head_dim": 8}),
 }
 FAMILY_VARIANTS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")  # one of each family
 

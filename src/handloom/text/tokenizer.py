@@ -46,7 +46,8 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path, lowercase: bool | None = None) -> Tokenizer:
-        """From `tokenizer.json`, else `vocab.txt` (BERT's WordPiece), else `vocab.json` and `merges.txt` (byte-level).
+        """From `tokenizer.json`, else `vocab.txt` (BERT's WordPiece), else `vocab.json` and `merges.txt` (byte-level);
+        from the metadata of a GGUF file, where the path is one or the folder holds nothing else.
 
         Padding and truncation written into the file are overruled: both are off. `lowercase` overrules what the
         folder says. Raises HandloomError for a folder without a tokenizer and for files that cannot be read.

@@ -9,7 +9,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from handloom import gguf_file
 from handloom.errors import HandloomError
+from handloom.text import gguf_tokenizer
 
 ROLES = ("cls", "sep", "pad", "unk", "mask")
 
@@ -41,6 +43,8 @@ class Source:
 
 def load(folder: Path, lowercase: bool | None) -> Source:
     """See `Tokenizer.load`."""
+    if (packed := gguf_file.within(folder)) is not None:
+        return _from_gguf(packed, lowercase)
     if not folder.is_dir():
         raise HandloomError(f"{folder} is not a folder; a tokenizer is loaded from a model's folder.")
     originals = {name: (folder / name).read_bytes() for name in ORIGINALS if (folder / name).is_file()}
@@ -62,6 +66,13 @@ def load(folder: Path, lowercase: bool | None) -> Source:
             originals.pop(name, None)
     _frame(tokenizer, special)
     return Source(tokenizer, config, special, originals)
+
+
+def _from_gguf(path: Path, lowercase: bool | None) -> Source:
+    if lowercase is not None:
+        raise HandloomError("lowercase can be chosen for BERT's normalizer only; this tokenizer has another.")
+    tokenizer, config = gguf_tokenizer.load(path)
+    return Source(tokenizer, config, _special(tokenizer, _names(config)))
 
 
 def _no_tokenizer(folder: Path) -> str:

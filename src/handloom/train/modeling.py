@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
+from handloom import gguf_file
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import Config
 from handloom.models.encoder import Classifier, Encoder, Headed, freezable
@@ -144,7 +145,9 @@ def longest(tokenizer: Tokenizer, config: Config, wanted: int | None) -> int:
 
 def weights_hash(folder: Path) -> dict[str, str]:
     """SHA-256 of the weights' files of a folder."""
-    return {path.name: file_hash(path) for path in sorted(folder.glob("*.safetensors"))}
+    packed = gguf_file.within(folder)
+    files = sorted(folder.glob("*.safetensors")) if packed is None else [packed]
+    return {path.name: file_hash(path) for path in files}
 
 
 def save(

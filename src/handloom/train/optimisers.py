@@ -39,7 +39,7 @@ def decays(name: str) -> bool:
     """Whether weight decay applies: not to biases and the weights of norms."""
     parts = name.lower().split(".")
     return parts[-1] not in ("bias", "beta", "gamma") and not any(
-        "norm" in part or part in ("ln", "ln_f") for part in parts
+        "norm" in part or part == "ln" or part.startswith("ln_") for part in parts
     )
 
 
