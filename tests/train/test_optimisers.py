@@ -113,6 +113,7 @@ def test_decay_is_for_matrices() -> None:
         "layer_norm.weight",
         "a.LayerNorm.gamma",
         "ln_f.weight",
+        "h.0.ln_1.weight",
     ):
         assert not decays(name)
 

@@ -23,7 +23,7 @@ from handloom.nn.rotary import RotarySettings, frequencies
 F32 = npt.NDArray[np.float32]
 
 ROTARY_DIVISORS = "rope_freqs.weight"  # what Llama 3 divides its frequencies by, written down as a tensor
-LLAMA3 = {"original_max_position_embeddings": 8192, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LLAMA3_LENGTH = 8192  # of the texts that Llama 3 was first trained with
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,13 @@ def _rope_scaling(metadata: Metadata, file: GgufFile, size: Any, theta: Any) -> 
 def _llama3(metadata: Metadata, divisors: F32, size: Any, theta: Any) -> dict[str, Any]:
     """Llama 3's settings from the tensor that they were made into; the file does not hold them otherwise."""
     factor = float(divisors.max(initial=1.0))
-    plain = RotarySettings(int(size), float(theta), positions=LLAMA3["original_max_position_embeddings"], factor=factor)
+    plain = RotarySettings(int(size), float(theta), positions=LLAMA3_LENGTH, factor=factor)
     made = frequencies(plain) / frequencies(replace(plain, kind="llama3"))
     if divisors.shape != made.shape or not np.allclose(divisors, made, rtol=1e-3):
         raise HandloomError(f"{metadata.path}: {ROTARY_DIVISORS} stretches rotary positions in a way that is not "
                             "Llama 3's, which is not supported")
-    return {"rope_type": "llama3", "factor": factor, **LLAMA3}
+    return {"rope_type": "llama3", "factor": factor, "original_max_position_embeddings": LLAMA3_LENGTH,
+            "low_freq_factor": plain.low_freq_factor, "high_freq_factor": plain.high_freq_factor}
 
 
 def _gpt2(metadata: Metadata, file: GgufFile) -> dict[str, Any]:
