@@ -47,11 +47,16 @@ class _Staying:
 
     def _of(self, node: Node) -> bool | None:
         """None for a value that depends on no input at all."""
-        for x in walk([node]):
-            if x not in self._known:
+        stack = [node]
+        while stack:
+            x = stack[-1]
+            waiting = [y for y in x.inputs if y not in self._known]
+            if x in self._known or not waiting:
+                stack.pop()
                 found = [self._known[y] for y in x.inputs]
                 varies = x.op in ("input", "random_uniform") or False in found
-                self._known[x] = False if varies else (True if True in found else None)
+                self._known.setdefault(x, False if varies else (True if True in found else None))
+            stack += waiting
         return self._known[node]
 
 
