@@ -6,6 +6,7 @@ prepare (passes) → partition → lower (codegen) → waves → memory plan →
 from __future__ import annotations
 
 import math
+import operator
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from handloom.errors import UsageError
 from handloom.graph import build as b
 from handloom.graph.access import base_of
 from handloom.graph.build import project
-from handloom.graph.node import DTYPES, Node, Size, size_value, volume
+from handloom.graph.node import DTYPES, Node, Size, size_value, volume, walk
 from handloom.graph.ops import InputAttrs
 from handloom.graph.reference import NUMPY, evaluate
 from handloom.graph.rewrite import substitute
@@ -167,21 +168,26 @@ class SplitProgram:
         threads: int | None,
     ) -> None:
         self.constant = list(constant)
+        self.varying = [i for i in range(len(inputs)) if i not in set(constant)]
         self.first = CompiledProgram([inputs[i] for i in constant], legalise(part), {}, (), threads)
         count = len(inputs)
         made = [b.make("input", attrs=InputAttrs(count + i, "made", x.shape, x.dtype)) for i, x in enumerate(part)]
         rest = substitute(outputs, dict(zip(part, made, strict=True)))
-        self.rest = CompiledProgram([*inputs, *made], rest, capacity, donated, threads)
-        self._of: list[Array] = []  # the arrays that `_made` was computed from
-        self._made: list[Array] = []
+        used = set(walk(rest))
+        self.kept = [i for i in constant if inputs[i] in used]
+        fixed = [*(inputs[i] for i in self.kept), *made]
+        again = [self.varying.index(i) for i in donated]
+        self.rest = CompiledProgram([inputs[i] for i in self.varying], rest, capacity, again, threads, fixed)
+        self._of: list[Array] = []  # the arrays that what is fixed was computed from
 
     def __call__(self, arrays: Sequence[Array], env: Mapping[str, int]) -> list[Array]:
         given = [arrays[i] for i in self.constant]
-        if len(self._of) != len(given) or any(x is not y for x, y in zip(self._of, given, strict=True)):
-            self._of, self._made = [], []
-            self._made = self.first(given, {})
+        if len(self._of) != len(given) or not all(map(operator.is_, self._of, given)):
+            self._of = []
+            self.rest.fix([])
+            self.rest.fix([*(arrays[i] for i in self.kept), *self.first(given, {})])
             self._of = given
-        return self.rest([*arrays, *self._made], env)
+        return self.rest([arrays[i] for i in self.varying], env)
 
     def reserve(self, env: Mapping[str, int]) -> int:
         return self.first.reserve({}) + self.rest.reserve(env)
@@ -200,9 +206,11 @@ class CompiledProgram:
         capacity: Mapping[str, int],
         donated: Sequence[int],
         threads: int | None,
+        fixed: Sequence[Node] = (),
     ) -> None:
-        """outputs: as `prepare` leaves them."""
+        """outputs: as `prepare` leaves them. fixed: inputs whose arrays are given by `fix`, not with every call."""
         self.inputs, self.capacity, self.threads = list(inputs), dict(capacity), threads
+        self.fixed, self._constants = list(fixed), [np.empty(0)] * len(fixed)
         self.outputs = list(outputs)
         self.units = partition(self.outputs)
         self.symbols = {
@@ -232,6 +240,12 @@ class CompiledProgram:
                 results.append(self._room(i, node.spec.concrete(env), NUMPY[node.dtype]))
         plan.program.run(given, results, env)
         return results
+
+    def fix(self, arrays: Sequence[Array]) -> None:
+        """Takes the arrays of what is fixed; none at all gives up those that there were."""
+        self._constants = [np.ascontiguousarray(x).reshape(x.shape) for x in arrays or [np.empty(0)] * len(self.fixed)]
+        if self.plan is not None:
+            self.plan.program.rebind(self._constants)
 
     def _room(self, i: int, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array for a result: last time's, if nobody holds it any more."""
@@ -282,6 +296,7 @@ class CompiledProgram:
             library,
             workers,
             arena=self._bytes,
+            constants=self._constants,
             inputs=len(self.inputs),
             outputs=len(self.outputs),
             scratch_bytes=scratch,
@@ -323,6 +338,7 @@ class CompiledProgram:
     ) -> dict[Pointer, Buffer]:
         """Every buffer's place: inputs and outputs where they are given, all else in the arena while it lives."""
         places: dict[Pointer, Buffer] = {Pointer(x): Buffer("input", i) for i, x in enumerate(self.inputs)}
+        places.update({Pointer(x): Buffer("constant", i) for i, x in enumerate(self.fixed)})
         for i, output in enumerate(self.outputs):
             places[Pointer(base_of(output))] = Buffer("output", i)
         first: dict[Pointer, int] = {}

@@ -10,6 +10,7 @@ import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 DTYPES = {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "u32": 4, "i8": 1, "bool": 1}
@@ -30,6 +31,7 @@ class Size:
         return Size(((name, 1),))
 
     @staticmethod
+    @lru_cache(maxsize=256)
     def parse(text: str) -> Dimension:
         """Reads "tokens", "sequences+1", "2*tokens" or "7". Raises ValueError for anything else."""
         total: Dimension = 0

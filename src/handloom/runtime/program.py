@@ -100,7 +100,7 @@ class Program:
         self.inputs, self.outputs = inputs, outputs
         self.scratch_bytes = scratch_bytes
         self._library = library
-        self._constants = [_contiguous(array, "constant", i) for i, array in enumerate(constants)]
+        self._constants = list(constants)
         self._names = [call.name or call.symbol for call in self.calls]
         self._values: dict[tuple[tuple[str, int], ...], npt.NDArray[np.int64]] = {}
         self._lay_out()
@@ -133,7 +133,7 @@ class Program:
         self._amounts = amounts.all
         self._bases = np.zeros(1 + self.inputs + self.outputs + len(self._constants), np.int64)
         self._bases[0] = self.arena.address
-        self._bases[first["constant"] :] = [array.ctypes.data for array in self._constants]
+        self.rebind(self._constants)
         self._pointer_slots, self._pointer_bases, self._pointer_offsets = _columns(pointers, 3)
         self._size_slots, self._size_amounts = _columns(sizes, 2)
         self._tasks = np.array(tasks, np.int64)
@@ -144,6 +144,12 @@ class Program:
         self._table[:, KERNEL] = [addresses[call.symbol] for call in self.calls]
         self._table[:, ARGUMENTS] = self._slots.ctypes.data + 8 * np.array(starts, np.int64)
         self._table[:, FLAGS] = [WAVE * call.wave + SERIAL * call.serial for call in self.calls]
+
+    def rebind(self, constants: Sequence[npt.NDArray[Any]]) -> None:
+        """Other arrays in the constants' places, as many as before; they are kept alive."""
+        assert len(constants) == len(self._constants)
+        self._constants = [_contiguous(array, "constant", i) for i, array in enumerate(constants)]
+        self._bases[1 + self.inputs + self.outputs :] = [array.ctypes.data for array in self._constants]
 
     def run(
         self,

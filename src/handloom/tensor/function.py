@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,7 @@ class CompiledFunction:
         self.program: Executable | None = None
         self.precision = choose(precision)
         self._traced: dict[Any, _Traced] = {}
+        self._kept: dict[str, _Given] = {}  # constant arguments, as they were the last time
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         traced, arrays, env = self._ready(*arguments, **named)
@@ -63,24 +65,20 @@ class CompiledFunction:
     def _ready(self, *arguments: Any, **named: Any) -> tuple[_Traced, list[Array], dict[str, int]]:
         bound = self.signature.bind(*arguments, **named)
         bound.apply_defaults()
-        leaves = [_leaf(x) for x in tree.flatten(bound.arguments)]
-        arrays = [x for x in leaves if isinstance(x, np.ndarray)]
-        dims = self._dimensions(bound.arguments)
+        given = [self._given(name, value) for name, value in bound.arguments.items()]
+        arrays = [array for one in given for array in one.arrays]
         env: dict[str, int] = {}
-        forms: list[Any] = []
-        for leaf, shape in zip(leaves, dims, strict=True):
-            if isinstance(leaf, np.ndarray):
-                _match(leaf, shape, env)
-                forms.append((shape or leaf.shape, leaf.dtype))
-            else:
-                forms.append(leaf)
+        for one in given:
+            for array, shape in one.symbolic:
+                _match(array, shape, env)
         for name, size in env.items():
             if size > self.capacity.get(name, size):
                 raise HandloomError(f"{size} {name} are more than this program's capacity of {self.capacity[name]}")
-        key = (tree.structure(dict(bound.arguments)), tuple(forms))
+        key = tuple(one.form for one in given)
         traced = self._traced.get(key)
         if traced is None:
-            traced = self._traced[key] = self._trace(bound, leaves, [form for form in forms])
+            leaves, forms = [x for one in given for x in one.leaves], [x for one in given for x in one.form.leaves]
+            traced = self._traced[key] = self._trace(bound, leaves, forms)
         self.program = traced.program
         return traced, arrays, env
 
@@ -92,11 +90,23 @@ class CompiledFunction:
             raise UsageError(f"{self.function.__name__} has not been compiled yet: call it once, then look inside")
         return self.program.show(topic)
 
-    def _dimensions(self, arguments: Mapping[str, Any]) -> list[tuple[Dimension, ...] | None]:
-        shapes: list[tuple[Dimension, ...] | None] = []
-        for name, value in arguments.items():
-            _pair(value, self.symbols.get(name), shapes, name)
-        return shapes
+    def _given(self, name: str, value: Any) -> _Given:
+        """An argument looked at; a constant one of the same values as last time need not be looked at again."""
+        kept = self._kept.get(name)
+        if kept is not None and kept.holds(value):
+            return kept
+        leaves, shapes = [_leaf(x) for x in tree.flatten(value)], list[tuple[Dimension, ...] | None]()
+        _pair(value, self.symbols.get(name), shapes, name)
+        pairs = [(x, shape) for x, shape in zip(leaves, shapes, strict=True) if isinstance(x, np.ndarray)]
+        forms = [(shape or x.shape, x.dtype) if isinstance(x, np.ndarray) else x
+                 for x, shape in zip(leaves, shapes, strict=True)]  # fmt: skip
+        symbolic = [(x, shape) for x, shape in pairs if shape is not None]
+        flat = type(value) is dict and not any(isinstance(x, (dict, list)) for x in value.values())
+        values = dict(value) if flat else None
+        made = _Given(leaves, [x for x, _ in pairs], symbolic, _Form(tree.structure(value), tuple(forms)), values)
+        if name in self.constant:
+            self._kept[name] = made
+        return made
 
     def _trace(self, bound: inspect.BoundArguments, leaves: Sequence[Any], forms: Sequence[Any]) -> _Traced:
         trace = Trace()
@@ -122,6 +132,44 @@ class CompiledFunction:
         order = [x for x in trace.inputs if x.attrs.name != "captured"] + [node for node, _ in trace.captured.values()]
         program = build(order, outputs, self.capacity, donated, self.threads, self.precision, constant, self.weights)
         return _Traced(program, captured, tree.transform(lambda _: 0, result))
+
+
+class _Form:
+    """What a program is compiled for, of one argument; its hash, over hundreds of leaves perhaps, is taken once."""
+
+    __slots__ = ("_hash", "leaves", "structure")
+
+    def __init__(self, structure: Any, leaves: tuple[Any, ...]) -> None:
+        self.structure, self.leaves, self._hash = structure, leaves, hash((structure, leaves))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, _Form) and (self.structure, self.leaves) == (other.structure, other.leaves)
+        )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """An argument's leaves, the arrays among them, those with a declared shape, and its form. values: of a dict
+    without others inside."""
+
+    leaves: list[Any]
+    arrays: list[Array]
+    symbolic: list[tuple[Array, tuple[Dimension, ...]]]
+    form: _Form
+    values: dict[Any, Any] | None
+
+    def holds(self, value: Any) -> bool:
+        """Whether an argument is a dict of the very same tensors."""
+        return (
+            self.values is not None
+            and type(value) is dict
+            and list(value) == list(self.values)
+            and all(map(operator.is_, value.values(), self.values.values()))
+        )
 
 
 @dataclass(frozen=True)
@@ -194,9 +242,7 @@ def _pair(value: Any, shapes: Any, found: list[tuple[Dimension, ...] | None], wh
             _pair(part, shapes[i], found, f"{where}[{i}]")
 
 
-def _match(array: Array, shape: tuple[Dimension, ...] | None, env: dict[str, int]) -> None:
-    if shape is None:
-        return
+def _match(array: Array, shape: tuple[Dimension, ...], env: dict[str, int]) -> None:
     if len(shape) != array.ndim:
         raise HandloomError(f"an array of shape {array.shape} was given where {shape} was declared")
     for size, actual in zip(shape, array.shape, strict=True):
