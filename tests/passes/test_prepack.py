@@ -69,6 +69,18 @@ def test_the_bits_are_those_of_products_that_pack_for_themselves(rows: int, prec
     np.testing.assert_array_equal(kept(weights, x).numpy(), plain(weights, x).numpy())
 
 
+@pytest.mark.parametrize("columns", [15, 64, 65, 130])
+@pytest.mark.parametrize("weights", ["f32", "bf16", "int8"])
+def test_one_row_has_the_bits_that_it_has_among_others(columns: int, weights: str) -> None:
+    """Over several blocks of k, and over panels that are taken several at once, or one by one."""
+    w, x = normal(columns, 603), normal(9, 603)
+    how = {"symbols": {"x": ("rows", 603)}, "constant": ("w",), "weights": weights}
+    run = hl.compile(lambda w, x: hl.gelu(hl.linear(x, w)), **how)
+    together = run(w, x).numpy().copy()
+    for i in (0, 8):
+        np.testing.assert_array_equal(run(w, x[i : i + 1]).numpy()[0], together[i])
+
+
 def test_what_is_donated_is_not_constant() -> None:
     with pytest.raises(UsageError, match="'w' is donated"):
         hl.compile(lambda w: w, donate=("w",), constant=("w",))

@@ -16,7 +16,7 @@ from typing import Protocol
 from handloom.codegen import pack
 from handloom.codegen.blocking import blocking, ceil_div, emit_ceil, emit_depth, emit_grid, grid
 from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, zero
-from handloom.codegen.micro import LINE, micro_kernel, row_variants
+from handloom.codegen.micro import ACROSS, LINE, micro_kernel, row_kernel, row_variants
 from handloom.codegen.target import Target
 
 A, B, M, N, K, A_STRIDE, B_STRIDE, A_BATCH, B_BATCH, ROW_SUMS, BATCH, EPILOGUE = range(12)
@@ -282,6 +282,11 @@ class _Writer:
         waiting = f.select(self.more, f.mul(f.mul(number, self.width), self.cell), integer(0))
         cells = f.at(self.to_sums, waiting, "float")
 
+        done = integer(0)
+        if self.product.panels and not self.product.transpose_a:
+            one = f.compare("icmp eq", rows, integer(1))
+            done = f.select(one, f.mul(f.udiv(self.width, ACROSS), ACROSS), done)
+            f.loop(0, done, ACROSS, lambda j, _: self.strip(a, m, j, cells), unroll=False)
         after, wanted_after = self.tile_ahead(tile)
 
         def panel(j: Value, _: list[Value]) -> None:
@@ -300,15 +305,32 @@ class _Writer:
             self.unless_empty(lambda: pack.call(f, kernel, *operands), lambda: self.clear(cell, self.cell))
             f.when(self.last, lambda: self.finish_cell(m, rows, f.add(self.panels[0], j), cell))
 
-        f.loop(0, self.width, 1, panel, nonempty=True, unroll=False)
+        f.loop(done, self.width, 1, panel, nonempty=not self.product.panels, unroll=False)
+
+    def strip(self, a: Value, m: Value, j: Value, cells: Value) -> None:
+        """One row times ACROSS panels at once, from number j on."""
+        f = self.f
+        cell = f.at(cells, f.select(self.more, f.mul(j, self.cell), integer(0)), "float")
+        step = f.mul(self.panel_rows(), self.target.columns)
+        given = (a, self.panel_at(j), step, self.depth, cell, integer(self.cell), f.cast("zext", self.first, "i64"))
+        pack.call(f, row_kernel(self.module, self.layout), *given)
+
+        def finish(i: Value, _: list[Value]) -> None:
+            place = f.at(cell, f.mul(i, self.cell), "float")
+            self.finish_cell(m, integer(1), f.add(f.add(self.panels[0], j), i), place)
+
+        f.when(self.last, lambda: f.loop(0, ACROSS, 1, finish, nonempty=True, unroll=False))
+
+    def panel_rows(self) -> Value:
+        """Groups from a panel of B to the next."""
+        return self.f.add(self.f.mul(emit_ceil(self.f, self.k, 16), 16), 1)
 
     def panel_at(self, j: Value) -> Value:
         """Where this block of the task's panel number j lies: in scratch, or in B itself."""
         f, columns = self.f, self.target.columns
         if not self.product.panels:
             return f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
-        rows = f.add(f.mul(emit_ceil(f, self.k, 16), 16), 1)
-        first = f.add(f.mul(f.add(self.panels[0], j), rows), self.start)
+        first = f.add(f.mul(f.add(self.panels[0], j), self.panel_rows()), self.start)
         return f.at(self.b, f.mul(first, columns), self.layout.panel_element)
 
     def unless_empty(self, work: Callable[[], object], instead: Callable[[], object] = lambda: None) -> None:

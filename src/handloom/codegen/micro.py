@@ -45,12 +45,67 @@ def multiply_add_groups(f: Function, layout: pack.Layout, x: Value, y: Value, z:
     return z
 
 
+def _groups(f: Function, layout: pack.Layout, address: Value) -> Value:
+    """A vector of groups of a panel, as they are multiplied."""
+    lanes = layout.target.lanes
+    if layout.stored == "f32":
+        return f.load(vector(layout.packed, lanes), address, 4 * lanes)
+    return scalars.convert(f, scalars.load(f, layout.stored, lanes, address), layout.stored, "f32")
+
+
+ACROSS = 4
+"""Panels that one row is multiplied with at once: a single panel's few chains of sums would wait for each other, while
+one row, new words one at a time, should take no longer than memory takes to give the panels."""
+UNROLLED = 4
+
+
+def row_kernel(module: Module, layout: pack.Layout) -> str:
+    """void (row of A, panels of B, elements from one to the next, depth, cells, elements from one to the next, first):
+    the first row of ACROSS cells (+)= A · B, in the order of k."""
+    target = layout.target
+    lanes, vectors, element = target.lanes, range(target.vectors), layout.panel_element
+    type = vector("float", lanes)
+
+    def body(f: Function) -> None:
+        a, b, panel_step, depth, cells, cell_step, first = f.parameters
+        starts = [f.at(cells, f.mul(cell_step, i), "float") for i in range(ACROSS)]
+        places = [f.at(start, j * lanes, "float") for start in starts for j in vectors]
+        sums = f.when(
+            f.compare("icmp ne", first, integer(0)),
+            lambda: [zero(type)] * len(places),
+            lambda: [f.load(type, place, 4 * lanes) for place in places],
+        )
+        panels = [f.at(b, f.mul(panel_step, i), element) for i in range(ACROSS)]
+
+        def step(k: Value, sums: list[Value]) -> list[Value]:
+            x = f.splat(f.load(layout.packed, f.at(a, k, "float"), SIZES[layout.a_element]), lanes)
+            at = f.mul(k, target.columns)
+            rows = [f.at(panel, at, element) for panel in panels]
+            right = [_groups(f, layout, f.at(row, j * lanes, element)) for row in rows for j in vectors]
+            return [multiply_add_groups(f, layout, x, y, z) for y, z in zip(right, sums, strict=True)]
+
+        def several(k: Value, sums: list[Value]) -> list[Value]:
+            for i in range(UNROLLED):
+                sums = step(f.add(k, i), sums)
+            return sums
+
+        whole = f.mul(f.udiv(depth, UNROLLED), UNROLLED)
+        sums = f.loop(0, whole, UNROLLED, several, sums, unroll=False)
+        sums = f.loop(whole, depth, 1, step, sums, unroll=False)
+        for place, total in zip(places, sums, strict=True):
+            f.store(total, place, 4 * lanes)
+
+    parameters = [("ptr noalias", "a"), ("ptr noalias align 64", "b"), ("i64", "panel.step"), ("i64", "depth")]
+    parameters += [("ptr noalias align 64", "cells"), ("i64", "cell.step"), ("i64", "first")]
+    return pack.shared(module, layout.name("product.row"), parameters, body)
+
+
 def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
     """void (tile of A, stride in bytes, panel of B, depth, cell, first, …): cell[rows, columns] (+)= A · B, in the
     order of k."""
     target = layout.target
     lanes, vectors = target.lanes, range(target.vectors)
-    type, groups, element = vector("float", lanes), vector(layout.packed, lanes), layout.panel_element
+    type, element = vector("float", lanes), layout.panel_element
 
     def body(f: Function) -> None:
         a, stride, b, depth, cell, first, ahead, ahead_stride, ahead_step, ahead_other, out, out_stride = f.parameters
@@ -69,15 +124,9 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
                 address = f.at(f.at(a, k, "float"), f.mul(stride, i), "i8")
             return f.splat(f.load(layout.packed, address, SIZES[layout.a_element]), lanes)
 
-        def loaded(address: Value) -> Value:
-            """Groups of the panel."""
-            if layout.stored == "f32":
-                return f.load(groups, address, 4 * lanes)
-            return scalars.convert(f, scalars.load(f, layout.stored, lanes, address), layout.stored, "f32")
-
         def step(k: Value, sums: list[Value]) -> list[Value]:
             panel = f.at(b, f.mul(k, target.columns), element)
-            right = [loaded(f.at(panel, j * lanes, element)) for j in vectors]
+            right = [_groups(f, layout, f.at(panel, j * lanes, element)) for j in vectors]
             out: list[Value] = []
             for i in range(rows):
                 x = left(k, i)
