@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--level", help="a lower instruction set, such as avx2")
+    parser.add_argument("--level", help="another instruction set than is chosen, such as avx2 or amx")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures in a file")
     options = parser.parse_args()
@@ -219,7 +219,8 @@ def main() -> None:
     pool = Pool(host_driver(), options.threads)
     ceiling = Ceiling(pool, target, options.dtype)
     print_header(f"{options.dtype} products against the ceiling of multiply-adds", options.threads)
-    print(f"target {target.name}: tile {target.rows} × {target.columns}; {options.rounds} rounds")
+    tile = target.shaped(options.dtype)
+    print(f"target {target.name}: tile {tile.rows} × {tile.columns}; {options.rounds} rounds")
     cases = []
     for model in options.models:
         for layer in LAYERS[model]:

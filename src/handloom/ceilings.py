@@ -13,11 +13,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from handloom.codegen import llvm
+from handloom.codegen import amx, llvm
 from handloom.codegen.emit import Function, Module, Value, number, vector, whole
 from handloom.codegen.micro import multiply_add_groups
 from handloom.codegen.pack import Layout
-from handloom.codegen.target import Target
+from handloom.codegen.target import TILE, Target
 from handloom.compiler import backend, compile_object, native_driver, target
 from handloom.errors import UsageError
 from handloom.passes.pipeline import PRECISIONS
@@ -85,36 +85,59 @@ class Ceiling:
     accumulators."""
 
     def __init__(self, pool: Pool, target: Target, dtype: str = "f32") -> None:
-        self.chains = target.rows * target.vectors
-        layout = Layout(target, 16, False, dtype)
-        module = Module()
-        f = Function(module, "ceiling", [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")])
-        type = vector("float", target.lanes)
-        factor, start = number(0.5, type), number(1.0, type)
-        if layout.group == 2:
-            factor = whole(0x3F003F00, vector("i32", target.lanes))
-
-        def step(_: Value, sums: list[Value]) -> list[Value]:
-            return [multiply_add_groups(f, layout, factor, factor, total) for total in sums]
-
-        sums = f.loop(0, STEPS, 1, step, [start] * self.chains, nonempty=True)
-        for i, total in enumerate(sums):
-            f.store(total, f.at(f.parameters[2], i * target.lanes, "float"))
-        f.finish()
-        # identical chains would be merged: each begins with its own number
-        text = module.text()
-        for i in range(self.chains):
-            text = text.replace(f"phi {type} [ {start.text},", f"phi {type} [ {number(1.0 + i, type).text},", 1)
+        text, self.chains, each = ceiling_ir(target.shaped(dtype), dtype)
         self.library = llvm.load({"ceiling": compile_object(text, target)})
         self.arguments = np.zeros(1, np.int64)
         self.tasks = 4 * pool.threads
-        self.flops = 2 * self.tasks * STEPS * self.chains * target.lanes * layout.group
+        self.flops = self.tasks * STEPS * self.chains * each
         self.table = table_of(self.library.address("ceiling"), self.arguments, self.tasks)
         self.pool = pool
 
     def rates(self) -> tuple[float, float]:
         """GFLOP/s of one run: on the clock, and by CPU time (see `rates`)."""
         return rates(self.flops, self.pool.threads, lambda: self.pool.run(self.table, 1 << 16))
+
+
+def ceiling_ir(target: Target, dtype: str) -> tuple[str, int, int]:
+    """A task's IR, how many independent chains it has, and the operations of each in one of STEPS steps."""
+    module = Module()
+    f = Function(module, "ceiling", [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")])
+    if target.amx:
+        each = _tile_chains(f)
+        f.finish()
+        return module.text(), amx.REGISTERS_OF_SUMS, each
+    chains = target.rows * target.vectors
+    layout = Layout(target, 16, False, dtype)
+    type = vector("float", target.lanes)
+    factor, start = number(0.5, type), number(1.0, type)
+    if layout.group == 2:
+        factor = whole(0x3F003F00, vector("i32", target.lanes))
+
+    def step(_: Value, sums: list[Value]) -> list[Value]:
+        return [multiply_add_groups(f, layout, factor, factor, total) for total in sums]
+
+    sums = f.loop(0, STEPS, 1, step, [start] * chains, nonempty=True)
+    for i, total in enumerate(sums):
+        f.store(total, f.at(f.parameters[2], i * target.lanes, "float"))
+    f.finish()
+    # identical chains would be merged: each begins with its own number
+    text = module.text()
+    for i in range(chains):
+        text = text.replace(f"phi {type} [ {start.text},", f"phi {type} [ {number(1.0 + i, type).text},", 1)
+    return text, chains, 2 * target.lanes * layout.group
+
+
+def _tile_chains(f: Function) -> int:
+    """The same on AMX: a chain is a register of sums."""
+    amx.configure(f)
+
+    def step(_: Value, __: list[Value]) -> None:
+        for total in range(amx.REGISTERS_OF_SUMS):
+            amx.multiply_add(f, amx.SUMS + total, amx.ROWS + total // 2, amx.COLUMNS + total % 2)
+
+    f.loop(0, STEPS, 1, step, nonempty=True)
+    amx.release(f)
+    return 2 * TILE * TILE * 2 * TILE
 
 
 def rates(flops: int, threads: int, run: Callable[[], object], repeats: int = 1) -> tuple[float, float]:

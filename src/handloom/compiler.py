@@ -43,7 +43,7 @@ from handloom.passes.pipeline import Options, prepare
 from handloom.passes.prepack import constant_part, prepack
 from handloom.passes.prune import prune
 from handloom.passes.schedule import waves
-from handloom.runtime import arena, cache, driver, pool
+from handloom.runtime import arena, cache, driver, pool, tiles
 from handloom.runtime.program import Amount, Buffer, Call, Program
 
 Array = np.ndarray[Any, Any]
@@ -121,9 +121,16 @@ class ReferenceProgram:
 
 @lru_cache(maxsize=8)
 def target(level: str | None = None) -> Target:
-    """The processor at hand; HANDLOOM_TARGET forces a lower instruction set (avx512, avx2)."""
+    """The processor at hand; HANDLOOM_TARGET forces a lower instruction set (avx512, avx2), or asks for AMX (amx).
+
+    Raises UsageError for an instruction set that the processor has not.
+    """
     cpu, features, triple = llvm.host()
-    return choose(triple, cpu, features, level or os.environ.get("HANDLOOM_TARGET"))
+    asked = level or os.environ.get("HANDLOOM_TARGET")
+    try:
+        return choose(triple, cpu, features, asked)
+    except ValueError as error:
+        raise UsageError(f"HANDLOOM_TARGET is {asked!r}: {error}" if asked else str(error)) from None
 
 
 @lru_cache(maxsize=1)
@@ -141,6 +148,8 @@ def compile_object(text: str, chosen: Target) -> bytes:
 @lru_cache(maxsize=1)
 def native_driver() -> driver.Driver:
     chosen = target()
+    if chosen.amx:
+        tiles.permit()
     return driver.build(lambda text: compile_object(text, chosen), llvm.load, chosen.triple)
 
 

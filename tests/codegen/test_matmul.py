@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tile_registers import TileRegisters
 
 from handloom.codegen import llvm
 from handloom.codegen.emit import Function, Module, Value
 from handloom.codegen.matmul import EPILOGUE, Product, ProductKernel, StoreEpilogue, emit_product
-from handloom.codegen.target import Target, choose
+from handloom.codegen.target import Target, choose, lacking
 from handloom.graph.reference import round_bf16
+from handloom.runtime import tiles
 
 FORMS = {"forward": (False, True), "dX": (False, False), "dW": (True, False), "both": (True, True)}
 PAGE = 4096
@@ -36,8 +38,17 @@ def host_levels() -> list[str]:
 
 @cache
 def target(level: str | None = None) -> Target:
+    """What the host has; AMX where it lacks that, with instructions that are interpreted."""
     cpu, features, triple = llvm.host()
+    if level == "amx" and interpreted():
+        return Target("amx", triple, cpu, features, 16, 14, 2, amx=True)
     return choose(triple, cpu, features, level)
+
+
+@cache
+def interpreted() -> bool:
+    _, features, triple = llvm.host()
+    return bool(lacking("amx", triple, features))
 
 
 class BiasEpilogue(StoreEpilogue):
@@ -63,7 +74,7 @@ class BiasEpilogue(StoreEpilogue):
     level: str | None = None
 
 
-Compiled = tuple[ProductKernel, Any, Any]
+Compiled = tuple[ProductKernel, Any, Any, TileRegisters | None]
 
 
 @cache
@@ -76,9 +87,13 @@ def compiled(product: Product, level: str | None = None, epilogue: str = "store"
     if isinstance(made, BiasEpilogue):
         made.level = level
     kernel = emit_product(module, "product", product, here, made)
-    library = llvm.load({"product": llvm.compile_object(module.text(), here.cpu, here.features)})
+    registers = TileRegisters() if level == "amx" and interpreted() else None
+    if here.amx and not registers:
+        tiles.permit()
+    text = registers.interpreted(module.text()) if registers else module.text()
+    library = llvm.load({"product": llvm.compile_object(text, here.cpu, here.features)})
     entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)(library.address("product"))
-    return kernel, entry, library
+    return kernel, entry, library, registers
 
 
 def guarded(array: np.ndarray, *, front: bool = False) -> np.ndarray:
@@ -111,7 +126,7 @@ def run(
     order: int = 1,
 ) -> np.ndarray:
     """C of the product of a and b as they are stored, with an optional leading batch axis."""
-    kernel, entry, _ = compiled(product, level, epilogue)
+    kernel, entry, _, registers = compiled(product, level, epilogue)
     m, k = a.shape[-2:][::-1] if product.transpose_a else a.shape[-2:]
     n = b.shape[-2] if product.transpose_b else b.shape[-1]
     batch = a.shape[0] if a.ndim == 3 else 1
@@ -129,6 +144,8 @@ def run(
         entry(args.ctypes.data, task, raw.ctypes.data + begin)
     outside = np.concatenate([raw[:begin], raw[begin + kernel.scratch :]])
     assert (outside == 0xAB).all(), "scratch was written outside"
+    if registers:
+        registers.check()
     return c
 
 
@@ -312,6 +329,8 @@ def test_unknown_dtypes_are_refused() -> None:
 
 # --- bf16 ---------------------------------------------------------------------------------------------------------
 
+BF16_LEVELS = [*host_levels(), "amx"]
+
 
 def bits(x: np.ndarray) -> np.ndarray:
     return (np.ascontiguousarray(x).view(np.uint32) >> 16).astype(np.uint16)
@@ -330,10 +349,11 @@ def narrow_run(product: Product, a: np.ndarray, b: np.ndarray, front: bool = Fal
 
 @pytest.mark.parametrize("wide_b", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("level", host_levels())
+@pytest.mark.parametrize("level", BF16_LEVELS)
 def test_bf16_values_and_bounds(form: str, level: str, wide_b: bool) -> None:
     """Against float64 on the rounded operands: only the sums are rounded, once for each k."""
-    for number, (m, n, k) in enumerate(narrow_sizes(target(level), FORMS[form])):
+    several = slice(5, 8) if level == "amx" else slice(None)  # the others are among those around its tiles, below
+    for number, (m, n, k) in enumerate(narrow_sizes(target(level).shaped("bf16"), FORMS[form])[several]):
         product = Product(*FORMS[form], k=None if FORMS[form] == (True, False) else k, dtype="bf16", wide_b=wide_b)
         a, b = operands(product, m, n, k)
         a = round_bf16(a)
@@ -341,20 +361,23 @@ def test_bf16_values_and_bounds(form: str, level: str, wide_b: bool) -> None:
         check(product, a, round_bf16(b), c)
 
 
-@pytest.mark.parametrize("level", host_levels())
+@pytest.mark.parametrize("level", BF16_LEVELS)
 def test_a_bf16_row_has_the_same_bits_anywhere(level: str) -> None:
     for n, k in [(40, 70), (130, 2048), (33, 900)]:
         product = Product(False, True, k=k, dtype="bf16")
         a, b = (round_bf16(x) for x in operands(product, 150, n, k))
         together = narrow_run(product, a, b, level=level)
-        for rows in [slice(0, 1), slice(77, 78), slice(13, 27), slice(100, 150)]:
+        for rows in [slice(0, 1), slice(77, 78), slice(13, 30), slice(100, 150)]:
             np.testing.assert_array_equal(narrow_run(product, a[rows], b, level=level), together[rows])
 
 
 def test_all_bf16_forms_have_the_same_bits() -> None:
     a, b = (round_bf16(x) for x in operands(Product(), 45, 67, 1400))
-    reference = narrow_run(Product(k=1400, dtype="bf16"), a, b)
-    for level in host_levels():
+    by_chains = narrow_run(Product(k=1400, dtype="bf16"), a, b)
+    by_tiles = narrow_run(Product(k=1400, dtype="bf16"), a, b, level="amx")
+    assert (by_chains != by_tiles).any(), "AMX adds in another order"
+    for level in BF16_LEVELS:
+        reference = by_tiles if level == "amx" else by_chains
         if level == "sse2":  # no fused multiply-add
             continue
         for form in FORMS.values():
@@ -365,7 +388,7 @@ def test_all_bf16_forms_have_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("transpose_a", [False, True])
-@pytest.mark.parametrize("level", host_levels())
+@pytest.mark.parametrize("level", BF16_LEVELS)
 def test_bf16_row_sums(transpose_a: bool, level: str) -> None:
     for m, n, k in [(40, 20, 50), (520, 300, 1500), (3, 1, 2), (33, 5, 7)]:
         if not transpose_a and k % 2:

@@ -35,7 +35,7 @@ def test_what_a_level_lacks() -> None:
     assert lacking("avx2", LINUX, AVX512) == []
     assert lacking("neon", LINUX, "") == ["aarch64"]
     assert lacking("neon", "arm64-apple-macosx", "") == []
-    with pytest.raises(ValueError, match="'avx3'; there are avx512-bf16, avx512, avx2"):
+    with pytest.raises(ValueError, match="'avx3'; there are amx, avx512-bf16, avx512, avx2"):
         lacking("avx3", LINUX, "")
 
 

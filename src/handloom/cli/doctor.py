@@ -17,8 +17,8 @@ from handloom.errors import HandloomError
 
 PACKAGES = ("numpy", "llvmlite", "tokenizers", "safetensors", "huggingface_hub", "typer", "rich")
 VARIABLES = (
-    "HANDLOOM_HOME", "HANDLOOM_BACKEND", "HANDLOOM_THREADS", "HANDLOOM_PRECISION", "HANDLOOM_DATA",
-    "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE",
+    "HANDLOOM_HOME", "HANDLOOM_BACKEND", "HANDLOOM_THREADS", "HANDLOOM_PRECISION", "HANDLOOM_TARGET",
+    "HANDLOOM_DATA", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE",
 )  # fmt: skip
 TOLERANCE = 1e-5
 
@@ -72,12 +72,11 @@ def processor() -> str:
 
 def instructions() -> str:
     """What kernels are written for here."""
-    from handloom.codegen import llvm, target
+    from handloom.compiler import target
 
-    cpu, features, triple = llvm.host()
-    chosen = target.choose(triple, cpu, features)
-    bf16 = "with" if chosen.bf16_dot else "without"
-    return f"{chosen.name}: {chosen.lanes} numbers of 32 bits at once, {bf16} bf16 dot products (LLVM calls it {cpu})"
+    chosen = target()
+    bf16 = f"{'with' if chosen.bf16_dot else 'without'} bf16 dot products{' and AMX tiles' if chosen.amx else ''}"
+    return f"{chosen.name}: {chosen.lanes} numbers of 32 bits at once, {bf16} (LLVM calls it {chosen.cpu})"
 
 
 def precision() -> str:

@@ -86,11 +86,14 @@ class Module:
     """Functions and the declarations that they need; `text()` is the IR.
 
     native_bf16: the processor rounds to bf16 by an instruction of its own.
+    native_fma: it has fused multiply-adds; without them a product is rounded before it is added (LLVM would call a
+    library function instead).
     """
 
     functions: list[str] = field(default_factory=list)
     declarations: dict[str, str] = field(default_factory=dict)
     native_bf16: bool = False
+    native_fma: bool = True
 
     def declare(self, name: str, returns: str, arguments: Sequence[str]) -> None:
         self.declarations[name] = f"declare {returns} @{name}({', '.join(arguments)})"
@@ -170,6 +173,9 @@ class Function:
         return self.call(f"llvm.{stem}.{suffix}", first.type, *arguments)
 
     def fma(self, x: Value, y: Value, z: Value) -> Value:
+        """x · y + z, rounded once where the processor can do that."""
+        if not self.module.native_fma:
+            return self.binary("fadd", self.binary("fmul", x, y), z)
         return self.intrinsic("fma", x, y, z)
 
     def splat(self, x: Value, lanes: int) -> Value:

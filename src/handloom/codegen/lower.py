@@ -71,7 +71,7 @@ class Lowering:
     def __init__(self, target: Target, materialised: Callable[[Node], bool]) -> None:
         self.target = target
         self.materialised = materialised
-        self.module = Module(native_bf16=target.bf16_dot)
+        self.module = Module(native_bf16=target.bf16_dot, native_fma=target.fma)
         self._names: dict[str, str] = {}
         self._known: dict[Any, tuple[str, Any, Any]] = {}
         self.aliases: dict[Node, tuple[Node, Dimension]] = {}

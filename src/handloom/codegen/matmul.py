@@ -5,6 +5,8 @@ panels of B into its thread's scratch (`pack`), then goes tile by tile: copies t
 micro-kernel on each panel. Accumulators stay in registers over a block of K and wait in scratch between blocks: storing
 and loading them is exact, so every element of C is one chain of fused multiply-adds in the order of k, from zero,
 whatever the blocks, the tile and the neighbours are. After the last block the epilogue gets C row by row.
+
+On AMX, products of bf16 have another micro-kernel and another order of sums (`amx`), the same for every row, too.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from handloom.codegen import pack
+from handloom.codegen import amx, pack
 from handloom.codegen.blocking import blocking, ceil_div, emit_ceil, emit_depth, emit_grid, grid
 from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, zero
 from handloom.codegen.micro import ACROSS, LINE, micro_kernel, row_kernel, row_variants
-from handloom.codegen.target import Target
+from handloom.codegen.target import TILE, Target
 
 A, B, M, N, K, A_STRIDE, B_STRIDE, A_BATCH, B_BATCH, ROW_SUMS, BATCH, EPILOGUE = range(12)
 """Slots of a product's arguments: pointers, sizes, strides in elements; EPILOGUE is the first that belongs to it."""
@@ -27,7 +29,7 @@ ALIAS = 4096
 tile is copied (measured: 0.95 of the ceiling instead of 0.70). Of a transposed A, a tile as wide as a cache line gains
 nothing from a copy (0.93 instead of 0.88); a narrower one does, because the next tiles need the same lines."""
 
-SUMS = 16
+SUMS = 32
 """Room for the sums of a tile's rows, in elements."""
 
 
@@ -132,6 +134,7 @@ def emit_product(module: Module, name: str, product: Product, target: Target, ep
         raise ValueError(f"{name}: no product for {product.dtype}; there is one for f32 and one for bf16")
     if not in_groups(product):
         raise ValueError(f"{name}: rows of bf16 need an even number of k's, not {product.k}")
+    target = target.shaped(product.dtype)
     writer = _Writer(module, name, product, target, epilogue)
     writer.write()
     return ProductKernel(name, product, target, writer.scratch)
@@ -143,6 +146,7 @@ PANELS_PER_TASK = 4
 def emit_panels(module: Module, name: str, product: Product, target: Target) -> None:
     """Writes the kernel that lays out the product's B, of known sizes, as panels. Slots: B, its row stride, panels."""
     assert product.k is not None and product.n is not None
+    target = target.shaped(product.dtype)
     narrow = product.dtype == "bf16"
     groups = ceil_div(product.k, 2) if narrow else product.k
     layout = pack.Layout(target, ceil_div(groups, 16) * 16, False, product.dtype, narrow and product.wide_b)
@@ -229,7 +233,11 @@ class _Writer:
         self.epilogue.prepare(f, args, batch)
         depth = emit_depth(f, self.k, self.layout.depth)
         self.more = f.compare("icmp slt", depth, self.k)  # more than one block: every tile keeps its accumulators
+        if self.target.amx:
+            amx.configure(f)
         f.loop(0, self.k, depth, lambda k, _: self.block(k, depth), nonempty=True, unroll=False)
+        if self.target.amx:
+            amx.release(f)
         f.finish()
 
     def steps(self, stride: Value, size: int, along_columns: bool) -> tuple[Value, Value, Value]:
@@ -266,9 +274,12 @@ class _Writer:
         # A is read where it lies, unless that reaches beyond its last row, or is slow
         copied = f.compare("icmp sgt", f.add(m, pack.reach(self.layout)), self.m)
         copied = f.binary("or", copied, self.slow_in_place)
+        if target.amx:  # zeros have to follow after the last group
+            copied = f.binary("or", copied, f.compare("icmp ne", f.urem(self.depth, TILE), integer(0)))
         if self.empty is not None:
             copied = f.binary("and", copied, f.binary("xor", self.empty, integer(1, "i1")))
-        packer = (pack.pack_rows_transposed if self.product.transpose_a else pack.pack_rows)(self.module, self.layout)
+        turn = amx.pack_rows if target.amx else pack.pack_rows_transposed
+        packer = (turn if self.product.transpose_a else pack.pack_rows)(self.module, self.layout)
         given = (source, self.a_stride, self.depth, self.left, rows, self.to_tiles)
         f.when(copied, lambda: pack.call(f, packer, *given))
         a = f.select(copied, self.to_tiles, source)
@@ -283,7 +294,7 @@ class _Writer:
         cells = f.at(self.to_sums, waiting, "float")
 
         done = integer(0)
-        if self.product.panels and not self.product.transpose_a:
+        if self.product.panels and not self.product.transpose_a and not target.amx:  # tiles add in another order
             one = f.compare("icmp eq", rows, integer(1))
             done = f.select(one, f.mul(f.udiv(self.width, ACROSS), ACROSS), done)
             f.loop(0, done, ACROSS, lambda j, _: self.strip(a, m, j, cells), unroll=False)
@@ -393,7 +404,7 @@ class _Writer:
     def sum(self, a: Value, stride: Value, m: Value, rows: Value, sums: Value) -> None:
         """Adds up the tile's rows of A; stores them after the last block."""
         f = self.f
-        summer = pack.sum_rows(self.module, self.layout)
+        summer = (amx.sum_rows if self.target.amx else pack.sum_rows)(self.module, self.layout)
         given = (a, stride, self.depth, sums, f.cast("zext", self.first, "i64"))
         self.unless_empty(lambda: pack.call(f, summer, *given), lambda: self.clear(sums, SUMS))
 
@@ -407,7 +418,8 @@ class _Writer:
         f = self.f
         chosen: Value | None = None
         for count in sorted(row_variants(self.target), reverse=True):
-            function = Value("@" + micro_kernel(self.module, self.layout, count), "ptr")
+            kernel = (amx.micro_kernel if self.target.amx else micro_kernel)(self.module, self.layout, count)
+            function = Value("@" + kernel, "ptr")
             fits = f.compare("icmp sle", rows, integer(count))
             chosen = function if chosen is None else f.select(fits, function, chosen)
         assert chosen is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from handloom.codegen import pack, scalars
 from handloom.codegen.blocking import ceil_div
 from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, zero
-from handloom.codegen.target import Target
+from handloom.codegen.target import TILE, Target
 
 LINE = 16
 """Groups in a cache line, and the groups between two looks ahead."""
@@ -22,12 +22,14 @@ def prefetch(f: Function, address: Value, *, write: bool) -> None:
 
 def multiply_add(f: Function, target: Target, x: Value, y: Value, z: Value) -> Value:
     """x · y + z, rounded once, or twice where the processor has no such instruction (a library call otherwise)."""
-    return f.binary("fadd", f.binary("fmul", x, y), z) if target.name == "sse2" else f.fma(x, y, z)
+    return f.fma(x, y, z) if target.fma else f.binary("fadd", f.binary("fmul", x, y), z)
 
 
 def row_variants(target: Target) -> tuple[int, ...]:
     """Row counts that micro-kernels exist for; a tile with fewer rows takes the next larger one."""
     rows = target.rows
+    if target.amx:
+        return (TILE, rows)
     return tuple(sorted({rows, ceil_div(rows * 4, 7), ceil_div(rows * 2, 7), 1}))
 
 
@@ -100,6 +102,29 @@ def row_kernel(module: Module, layout: pack.Layout) -> str:
     return pack.shared(module, layout.name("product.row"), parameters, body)
 
 
+PARAMETERS = [
+    *(("ptr noalias", "a"), ("i64", "stride"), ("ptr noalias align 64", "b"), ("i64", "depth")),
+    *(("ptr noalias align 64", "cell"), ("i64", "first")),
+    *(("ptr", "ahead"), ("i64", "ahead.stride"), ("i64", "ahead.step"), ("i64", "ahead.other")),
+    *(("ptr", "out"), ("i64", "out.stride")),
+]
+"""Of every micro-kernel: what it multiplies, and what `look_ahead` asks for."""
+
+
+def look_ahead(f: Function, layout: pack.Layout, at: Value, place: Value) -> list[Value]:
+    """Asks for LINE cache lines from `at` on and for a row of the output at `place`; gives where both go on."""
+    _, stride, step, other, _, out_stride = f.parameters[6:]
+    following = [f.at(at, step, "i8"), f.at(place, out_stride, "i8")]
+    for _ in range(LINE):
+        prefetch(f, at, write=False)
+        if layout.group == 2:
+            prefetch(f, f.at(at, other, "i8"), write=False)
+        at = f.at(at, stride, "i8")
+    for line in range(0, layout.target.columns, LINE):
+        prefetch(f, f.at(place, line, "float"), write=True)
+    return following
+
+
 def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
     """void (tile of A, stride in bytes, panel of B, depth, cell, first, …): cell[rows, columns] (+)= A · B, in the
     order of k."""
@@ -108,7 +133,7 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
     type, element = vector("float", lanes), layout.panel_element
 
     def body(f: Function) -> None:
-        a, stride, b, depth, cell, first, ahead, ahead_stride, ahead_step, ahead_other, out, out_stride = f.parameters
+        a, stride, b, depth, cell, first, ahead, *_, out, _ = f.parameters
         places = [f.at(cell, i * target.columns + j * lanes, "float") for i in range(rows) for j in vectors]
         starts = f.when(
             f.compare("icmp ne", first, integer(0)),
@@ -136,14 +161,7 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
         def stretch(start: Value, carried: list[Value]) -> list[Value]:
             """LINE groups, and as many cache lines asked for ahead, and a row of the output."""
             at, place, *sums = carried
-            following = [f.at(at, ahead_step, "i8"), f.at(place, out_stride, "i8")]
-            for _ in range(LINE):
-                prefetch(f, at, write=False)
-                if layout.group == 2:
-                    prefetch(f, f.at(at, ahead_other, "i8"), write=False)
-                at = f.at(at, ahead_stride, "i8")
-            for line in range(0, target.columns, LINE):
-                prefetch(f, f.at(place, line, "float"), write=True)
+            following = look_ahead(f, layout, at, place)
             stop = f.smin(depth, f.add(start, LINE))
             return [*following, *f.loop(start, stop, 1, step, sums, nonempty=True, unroll=False)]
 
@@ -151,9 +169,5 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
         for place, total in zip(places, totals, strict=True):
             f.store(total, place, 4 * lanes)
 
-    parameters = [("ptr noalias", "a"), ("i64", "stride"), ("ptr noalias align 64", "b"), ("i64", "depth")]
-    parameters += [("ptr noalias align 64", "cell"), ("i64", "first")]
-    parameters += [("ptr", "ahead"), ("i64", "ahead.stride"), ("i64", "ahead.step"), ("i64", "ahead.other")]
-    parameters += [("ptr", "out"), ("i64", "out.stride")]
     form = "transposed" if layout.transpose_a else "rows"
-    return pack.shared(module, layout.name(f"product.{form}.{rows}"), parameters, body)
+    return pack.shared(module, layout.name(f"product.{form}.{rows}"), PARAMETERS, body)

@@ -4,7 +4,8 @@ Each is one internal function of the module, shared by all products in it. What 
 beyond the matrix hold anything), so the micro-kernel has no tails; nothing outside the matrices is read.
 
 Packed operands consist of *groups* of four bytes: one k in f32, two k's side by side in bf16, the form that the
-processors' bf16 instructions read. Beyond an odd number of k's stands a zero.
+processors' bf16 instructions read. Beyond an odd number of k's stands a zero. AMX tiles hold 16 groups: zeros follow
+after the last group, up to a multiple of 16.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from handloom.codegen import mathfuns
 from handloom.codegen.blocking import ceil_div
 from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, whole, zero
 from handloom.codegen.scalars import MEMORY
-from handloom.codegen.target import Target
+from handloom.codegen.target import TILE, Target
 
 SCALAR = "float"
 
@@ -25,7 +26,7 @@ SCALAR = "float"
 class Layout:
     """Where packed operands lie, in groups. `depth` is the most groups of a block, a multiple of 16.
 
-    Panels of B: [panel][group][column]. A as rows: [row][group]; A transposed: [group][row].
+    Panels of B: [panel][group][column]. A as rows: [row][group]; A transposed: [group][row], or for AMX as rows, too.
     dtype: of what is multiplied. wide_b: B lies in memory as f32 all the same, and is rounded on its way. stored: the
     dtype of panels that were laid out before; bf16 and i8 are widened where they are multiplied in f32.
     """
@@ -72,27 +73,32 @@ class Layout:
         return (self.depth + 1) * self.target.columns
 
     @property
+    def by_groups(self) -> bool:
+        """Whether a copied tile of A is [group][row]."""
+        return self.transpose_a and not self.target.amx
+
+    @property
     def a_vectors(self) -> int:
         """Vectors that hold one group of a tile of transposed A."""
         return ceil_div(self.target.rows, self.target.lanes)
 
     @property
     def a_row(self) -> int:
-        return 1 if self.transpose_a else self.depth + 16
+        return 1 if self.by_groups else self.depth + 16
 
     @property
     def a_depth(self) -> int:
-        return self.a_vectors * self.target.lanes if self.transpose_a else 1
+        return self.a_vectors * self.target.lanes if self.by_groups else 1
 
     @property
     def copied_stride(self) -> int:
         """From row to row of a copied tile; of transposed A, from group to group."""
-        return self.a_depth if self.transpose_a else self.a_row
+        return self.a_depth if self.by_groups else self.a_row
 
     @property
     def tile(self) -> int:
         """Groups of a copied tile of A."""
-        return self.depth * self.a_depth if self.transpose_a else self.target.rows * self.a_row
+        return self.depth * self.a_depth if self.by_groups else self.target.rows * self.a_row
 
 
 def shared(module: Module, name: str, parameters: list[tuple[str, str]], body: Callable[[Function], None]) -> str:
@@ -124,8 +130,8 @@ def pack_panels(module: Module, layout: Layout) -> str:
             source = f.at(b, f.mul(panel, columns), layout.b_element)
             place = f.at(to, f.add(f.mul(panel, layout.panel), f.mul(group, columns)), SCALAR)
             for j, mask in enumerate(masks):
-                value = _group(f, layout, layout.b_element, f.at(source, j * lanes, layout.b_element), stride, group,
-                               left, mask)  # fmt: skip
+                part = f.at(source, j * lanes, layout.b_element)
+                value = load_group(f, layout, layout.b_element, part, stride, group, left, mask)
                 f.store(value, f.at(place, j * lanes, SCALAR))
 
         def row(group: Value, _: list[Value]) -> None:
@@ -139,6 +145,16 @@ def pack_panels(module: Module, layout: Layout) -> str:
             f.loop(0, depth, 1, lambda group, _: copy(group, full, masks), nonempty=True, unroll=False)
 
         f.when(f.compare("icmp slt", full, panels), last)
+        if target.amx:
+            nothing = zero(vector(layout.packed, columns))
+
+            def clear(group: Value, panel: Value) -> None:
+                f.store(nothing, f.at(to, f.add(f.mul(panel, layout.panel), f.mul(group, columns)), SCALAR))
+
+            def beyond(group: Value, _: list[Value]) -> None:
+                f.loop(0, panels, 1, lambda panel, _: clear(group, panel), nonempty=True, unroll=False)
+
+            f.loop(depth, f.mul(f.udiv(f.add(depth, TILE - 1), TILE), TILE), 1, beyond, unroll=False)
 
     names = ["stride", "depth", "left", "columns", "panels"]
     parameters = [("ptr noalias", "b"), *(("i64", name) for name in names), ("ptr noalias align 64", "to")]
@@ -230,7 +246,7 @@ def pack_rows_transposed(module: Module, layout: Layout) -> str:
             place = f.at(to, f.mul(group, layout.a_depth), SCALAR)
             for j, mask in enumerate(masks):
                 source = f.at(a, j * lanes, layout.a_element)
-                value = _group(f, layout, layout.a_element, source, stride, group, left, mask)
+                value = load_group(f, layout, layout.a_element, source, stride, group, left, mask)
                 f.store(value, f.at(place, j * lanes, SCALAR))
 
         f.loop(0, depth, 1, row, nonempty=True, unroll=False)
@@ -240,7 +256,7 @@ def pack_rows_transposed(module: Module, layout: Layout) -> str:
     return shared(module, layout.name("pack.rows.transposed"), parameters, body)
 
 
-def _group(
+def load_group(
     f: Function, layout: Layout, element: str, source: Value, stride: Value, group: Value, left: Value,
     mask: Value | None,
 ) -> Value:  # fmt: skip
