@@ -70,6 +70,7 @@ _HOMES = {
     "TextClassifier": "handloom.train.estimators",
     "TokenClassifier": "handloom.train.estimators",
     "TextGenerator": "handloom.generate.generator",
+    "pretrain": "handloom.train.pretraining",
     "HandloomError": "handloom.errors",
     "UsageError": "handloom.errors",
 }

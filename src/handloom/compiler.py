@@ -237,7 +237,7 @@ class CompiledProgram:
 
     def __call__(self, arrays: Sequence[Array], env: Mapping[str, int]) -> list[Array]:
         plan = self._planned(env)
-        given = [np.ascontiguousarray(array).reshape(array.shape) for array in arrays]
+        given = [array if array.flags.c_contiguous else np.ascontiguousarray(array) for array in arrays]
         results: list[Array] = []
         for i, node in enumerate(self.outputs):
             source = self.reuse.get(i)

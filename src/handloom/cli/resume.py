@@ -36,10 +36,14 @@ def resume(
     bits of a training that was never stopped. Data and model must be what
     they were; a copy somewhere else will do.
     """
-    from handloom.cli.training import report, watched
-    from handloom.train import estimators
+    from handloom.cli.training import pretrained, report, watched
+    from handloom.train import resuming
+    from handloom.train.pretraining import Pretrained
 
     moved = options.given(train=train, valid=valid, test=test, model=model)
     with watched(run) as listener:
-        estimator = estimators.resume(run, threads=threads, listener=listener, moved=moved)
-    report(estimator, run, json)
+        found = resuming.resume(run, threads=threads, listener=listener, moved=moved)
+    if isinstance(found, Pretrained):
+        pretrained(found, run, json)
+    else:
+        report(found, run, json)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from handloom.tasks.scores import Scores
     from handloom.train.estimators import Estimator
+    from handloom.train.pretraining import Pretrained
     from handloom.train.progress import Listener
 
 
@@ -55,6 +56,22 @@ def report(estimator: Estimator, run: Path, json: bool) -> None:
         show(console, scores, estimator.baselines)
     where(console, run)
     console.print(f'  [bold]handloom predict {run} "…"[/]', highlight=False)
+
+
+def pretrained(found: Pretrained, run: Path, json: bool) -> None:
+    """The result of a pre-training: one JSON object, or a few lines."""
+    if json:
+        print_json({**(found.scores.to_dict() if found.scores else {"metrics": {}}), "run": str(run)})
+        return
+    from rich.console import Console
+
+    console = Console()
+    if found.scores is not None:
+        console.print(f"\n{found.scores}", highlight=False)
+    console.print(f"\nThe model is in [bold]{run}[/]; transformers opens it as it is.", highlight=False, soft_wrap=True)
+    console.print(f"Curves and more: {run / 'report.html'}", highlight=False, soft_wrap=True)
+    if found.task == "text-generation":
+        console.print(f'To use it:\n  [bold]handloom generate {run} "…"[/]', highlight=False)
 
 
 def show(console: Console, scores: Scores, baselines: Mapping[str, Scores]) -> None:

@@ -55,17 +55,18 @@ class Grid:
     column_blocks: int
 
 
-def grid(m: int, n: int, k: int, target: Target, interleaved: bool = False) -> Grid:
+def grid(m: int, n: int, k: int, target: Target, copied: bool = False) -> Grid:
     """The grid of one product of the batch. `emit_grid` is the same formula in the kernel.
 
-    interleaved: tiles of A are put together from two rows each, as transposed bf16 is (measured for MiniLM's dW: 0.84
-    of the ceiling with four panels to a tile, 0.78 with two).
+    copied: tiles of A are always put together anew, as transposed ones of bf16 and of narrow registers are (measured
+    for MiniLM's dW in bf16: 0.84 of the ceiling with four panels to a tile, 0.78 with two; for a small GPT's with
+    AVX2, f32: see `least_panels`).
     """
     table = blocking(target)
     tiles, panels = ceil_div(m, target.rows), ceil_div(n, target.columns)
     wanted = max(1, min(table.tasks, m * n * k // table.task_work))
     rows = ceil_div(tiles, table.most_tiles)
-    least = 1 if tiles <= table.least_tiles else table.least_panels * (2 if interleaved else 1)
+    least = 1 if tiles <= table.least_tiles else table.least_panels * (2 if copied else 1)
     width = min(table.most_panels, max(least, panels * rows // wanted))
     columns = ceil_div(panels, width)
     most_rows = ceil_div(tiles, table.least_tiles)
@@ -73,7 +74,7 @@ def grid(m: int, n: int, k: int, target: Target, interleaved: bool = False) -> G
 
 
 def emit_grid(
-    f: Function, m: Value, n: Value, k: Value, target: Target, interleaved: bool = False
+    f: Function, m: Value, n: Value, k: Value, target: Target, copied: bool = False
 ) -> tuple[Value, Value, Value, Value]:
     """(tiles, panels, row blocks, column blocks) of one product, all i64; the formula of `grid`."""
     table = blocking(target)
@@ -82,7 +83,7 @@ def emit_grid(
     wanted = smax(f, integer(1), f.smin(work, table.tasks))
     rows = emit_ceil(f, tiles, table.most_tiles)
     few = f.compare("icmp sle", tiles, integer(table.least_tiles))
-    least = f.select(few, integer(1), integer(table.least_panels * (2 if interleaved else 1)))
+    least = f.select(few, integer(1), integer(table.least_panels * (2 if copied else 1)))
     width = f.smin(smax(f, least, f.udiv(f.mul(panels, rows), wanted)), table.most_panels)
     columns = emit_ceil(f, panels, width)
     most_rows = emit_ceil(f, tiles, table.least_tiles)

@@ -268,7 +268,7 @@ def copy_step(low: Lowering, source: Access, goal: Pointer, to_strides: tuple[Di
     """A strided copy of an access into a buffer."""
     shape, strides = source.shape or (1,), source.strides or (0,)
     to_strides = to_strides or (0,)
-    name, _ = low.kernel("copy", lambda name: emit_copy(low.module, name, MEMORY[dtype], len(shape), low.target))
+    name, _ = low.kernel("copy", lambda name: emit_copy(low.module, name, MEMORY[dtype], len(shape)))
     origin = Pointer(source.base, source.offset)
     return Step(
         name,

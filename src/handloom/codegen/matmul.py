@@ -123,8 +123,14 @@ class ProductKernel:
         if k < 1 and self.product.k is not None:
             raise ValueError(f"{self.name}: a product needs at least one k; it has {m} × {n} × {k}")
         narrow = self.product.dtype == "bf16"
-        cut = grid(m, n, ceil_div(k, 2) if narrow else k, self.target, narrow and self.product.transpose_a)
+        cut = grid(m, n, ceil_div(k, 2) if narrow else k, self.target, copies_tiles(self.product, self.target))
         return batch * cut.row_blocks * cut.column_blocks
+
+
+def copies_tiles(product: Product, target: Target) -> bool:
+    """Whether every tile of A is copied because of its form: transposed and narrower than a cache line (see ALIAS), or
+    of two k's that do not lie side by side."""
+    return product.transpose_a and (target.lanes < LINE or product.dtype == "bf16")
 
 
 def emit_product(module: Module, name: str, product: Product, target: Target, epilogue: Epilogue) -> ProductKernel:
@@ -207,13 +213,13 @@ class _Writer:
         self.empty = f.compare("icmp eq", self.k, integer(0)) if product.k is None else None
         self.a_stride, self.b_stride = slot(A_STRIDE), slot(B_STRIDE)
         if product.transpose_a:  # groups of two k's do not lie side by side
-            self.slow_in_place = integer(int(self.target.lanes < LINE or self.group == 2), "i1")
+            self.slow_in_place = integer(int(copies_tiles(product, self.target)), "i1")
         else:
             self.slow_in_place = f.compare("icmp eq", f.urem(self.a_stride, ALIAS // self.a_size), integer(0))
         self.a_steps = self.steps(self.a_stride, self.a_size, product.transpose_a)
         self.b_steps = self.steps(self.b_stride, self.b_size, not product.transpose_b)
         tiles, panels, row_blocks, column_blocks = emit_grid(
-            f, self.m, self.n, self.k, self.target, self.group == 2 and product.transpose_a
+            f, self.m, self.n, self.k, self.target, copies_tiles(product, self.target)
         )
         across = f.udiv(task, row_blocks)
         row_block, column_block = f.urem(task, row_blocks), f.urem(across, column_blocks)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from handloom.codegen.emit import Function, Module, Value, integer, vector, whole, zero
+from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, whole, zero
 from handloom.codegen.target import Target
 
 COPY_ROWS = 64
 SCATTER_PARTS = 64
 
 
-def emit_copy(module: Module, name: str, element: str, rank: int, target: Target) -> None:
+def emit_copy(module: Module, name: str, element: str, rank: int) -> None:
     """to[i, j, …] = from[i, j, …], both strided. Slots: from, to, the sizes, from's strides, to's strides.
 
     A task owns 64 rows (all axes but the last).
@@ -24,7 +24,6 @@ def emit_copy(module: Module, name: str, element: str, rank: int, target: Target
         rows = f.mul(rows, size)
     first = f.mul(task, COPY_ROWS)
     last = f.smin(f.add(first, COPY_ROWS), rows)
-    type = vector(element, target.lanes)
     one = integer(1)
     unit = f.binary("and", f.compare("icmp eq", from_strides[-1], one), f.compare("icmp eq", to_strides[-1], one))
 
@@ -35,14 +34,8 @@ def emit_copy(module: Module, name: str, element: str, rank: int, target: Target
             here = f.at(here, f.mul(index, from_strides[axis]), element)
             there = f.at(there, f.mul(index, to_strides[axis]), element)
 
-        def vectors() -> None:
-            def body(column: Value, _: list[Value]) -> None:
-                mask = f.below(f.sub(sizes[-1], column), target.lanes)
-                f.masked_store(
-                    f.masked_load(type, f.at(here, column, element), mask), f.at(there, column, element), mask
-                )
-
-            f.loop(0, sizes[-1], target.lanes, body)
+        def together() -> None:
+            f.call("llvm.memcpy.p0.p0.i64", "void", there, here, f.mul(sizes[-1], SIZES[element]), whole(0, "i1"))
 
         def scalars() -> None:
             def body(column: Value, _: list[Value]) -> None:
@@ -51,7 +44,7 @@ def emit_copy(module: Module, name: str, element: str, rank: int, target: Target
 
             f.loop(0, sizes[-1], 1, body)
 
-        f.when(unit, vectors, scalars)
+        f.when(unit, together, scalars)
 
     f.loop(first, last, 1, row)
     f.finish()

@@ -48,15 +48,20 @@ def load_config(folder: str | Path) -> Config:
     packed = gguf_file.within(folder)
     path = Path(folder) / "config.json" if packed is None else packed
     values = read_json(path) if packed is None else GgufCheckpoint(packed).config
-    model_type = values.get("model_type")
+    return read_config(Fields(values, str(path)))
+
+
+def read_config(fields: Fields) -> Config:
+    """The checked configuration in the values of a config.json."""
+    model_type = fields.values.get("model_type")
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if family is None:
-        raise _unknown_type(path, model_type)
-    config: Config = family.read_config(Fields(values, str(path)))
+        raise _unknown_type(fields.path, model_type)
+    config: Config = family.read_config(fields)
     return config
 
 
-def _unknown_type(path: Path, model_type: Any) -> HandloomError:
+def _unknown_type(path: str, model_type: Any) -> HandloomError:
     known = ", ".join(FAMILIES)
     if model_type is None:
         return HandloomError(f"{path}: has no model_type; known are {known}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
@@ -102,6 +103,7 @@ class Program:
         self._library = library
         self._constants = list(constants)
         self._names = [call.name or call.symbol for call in self.calls]
+        self._known: list[tuple[Callable[[], Any], int] | None] = [None] * (inputs + outputs)
         self._values: dict[tuple[tuple[str, int], ...], npt.NDArray[np.int64]] = {}
         self._lay_out()
 
@@ -169,8 +171,8 @@ class Program:
                 f"The program takes {self.inputs} inputs and {self.outputs} outputs, "
                 f"not {len(inputs)} and {len(outputs)}."
             )
-        addresses = [_contiguous(array, "input", i).ctypes.data for i, array in enumerate(inputs)]
-        addresses += [_writable(array, i).ctypes.data for i, array in enumerate(outputs)]
+        addresses = [self._address(i, array, i) for i, array in enumerate(inputs)]
+        addresses += [self._address(self.inputs + i, array, i) for i, array in enumerate(outputs)]
         values = self._evaluate(env or {})
         pool = pool or self.pool
         timings = profile.active()
@@ -182,6 +184,19 @@ class Program:
             pool.run(self._table, self.scratch_bytes, timing=timings is not None)
             if timings is not None:
                 timings.add(self._names, self._table, ticks_per_second(pool.driver))
+
+    def _address(self, slot: int, array: npt.NDArray[Any], number: int) -> int:
+        """Where an array lies, checked; remembered while the slot gets the same one, as state does step after step."""
+        known = self._known[slot]
+        if known is not None and known[0]() is array:
+            return known[1]
+        if slot < self.inputs:
+            _contiguous(array, "input", number)
+        else:
+            _writable(array, number)
+        address = int(array.__array_interface__["data"][0])
+        self._known[slot] = (weakref.ref(array), address)
+        return address
 
     def _evaluate(self, env: Mapping[str, int]) -> npt.NDArray[np.int64]:
         """The value of every distinct amount; remembered for sizes that come again."""

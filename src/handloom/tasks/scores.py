@@ -9,6 +9,9 @@ import numpy as np
 
 from handloom.tasks.metrics import Counts
 
+#: Metrics that are numbers of some unit; the others are shares, from 0 to 1.
+NUMBERS = ("loss", "perplexity", "bits_per_byte")
+
 
 @dataclass
 class Mistake:

@@ -1,4 +1,8 @@
-"""What a task is: five methods. A user's own task is a subclass, and `fit(task=...)` trains it."""
+"""What a task is: five methods. A user's own task is a subclass, and `fit(task=...)` trains it.
+
+How its batches look (`pack`, `symbols`) and what of a model it asks (`total`) follow from what it declares; a task that
+is of another kind altogether says that, too.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handloom.data import packing
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
 from handloom.tensor import Tensor
@@ -17,6 +22,7 @@ from handloom.text.tokenizer import Tokenizer
 
 Array = NDArray[Any]
 Batch = dict[str, Tensor]
+_DTYPES = {"i32": np.int32, "f32": np.float32}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +92,50 @@ class Task:
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """(sum, weight) of the loss over a batch; batch["labels"] holds the features' labels."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `loss`")
+
+    def total(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(sum, weight) of a model's loss over a batch."""
+        return self.loss(model(batch), batch)
+
+    def pack(self, part: Any) -> dict[str, Array]:
+        """A packed batch of features: ids, positions, types i32 [tokens]; starts i32 [sequences + 1]; labels.
+
+        Where a feature has no label, -100 (i32) or 0 (f32) stands. A task by rows also gets rows i32 [rows].
+        """
+        features: Sequence[Feature] = part
+        batch = packing.pack([packing.Feature(f.encoding.ids, f.encoding.types) for f in features])
+        dtype = _DTYPES[self.label_dtype]
+        labels = [self._missing(f) if f.label is None else f.label for f in features]
+        joined = np.stack(labels) if self.rows == "sequences" else np.concatenate(labels)
+        batch["labels"] = joined.astype(dtype, copy=False)
+        if self.rows == "rows":
+            starts = batch["starts"][:-1]
+            places = [f.rows + start for f, start in zip(features, starts, strict=True) if f.rows is not None]
+            batch["rows"] = np.concatenate(places).astype(np.int32, copy=False)
+        return batch
+
+    def _missing(self, feature: Feature) -> Array:
+        """Labels for a feature that has none: -100 (i32) or 0 (f32)."""
+        counts = () if self.rows == "sequences" else (self.row_count(feature),)
+        dtype = _DTYPES[self.label_dtype]
+        return np.full((*counts, *self.label_shape), -100 if dtype is np.int32 else 0, dtype)
+
+    def row_count(self, feature: Feature) -> int:
+        """Rows of logits that a feature gets."""
+        if self.rows == "rows" and feature.rows is not None:
+            return len(feature.rows)
+        return len(feature) if self.rows == "tokens" else 1
+
+    def symbols(self) -> dict[str, tuple[Any, ...]]:
+        """Symbolic shapes of a packed batch, as `compile` takes them."""
+        shapes: dict[str, tuple[Any, ...]] = {
+            "ids": ("tokens",),
+            "positions": ("tokens",),
+            "types": ("tokens",),
+            "starts": ("sequences+1",),
+            "labels": (self.rows, *self.label_shape),
+        }
+        return {**shapes, "rows": ("rows",)} if self.rows == "rows" else shapes
 
     def decode(self, examples: Sequence[Any], encoded: Encoded, logits: Sequence[Array]) -> list[Any]:
         """One prediction an example from the logits of each feature (f32 [classes] or [rows, classes])."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -105,6 +106,32 @@ class Tokenizer:
     def ids(self, text: str, *, frame: bool = True) -> Ints:
         """The token ids of a text, i32[n]; without `frame`, those that the text itself spells and no others."""
         return np.asarray(self._tokenizer.encode(_utf8(text), add_special_tokens=frame).ids, np.int32)
+
+    def spelling(self, index: int) -> str | None:
+        """The vocabulary's spelling of an id; None for a number that it leaves out."""
+        found: str | None = self._tokenizer.id_to_token(index)
+        return found
+
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids that stand for no text, in order."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return sorted(index for index, token in added.items() if token.special)
+
+    @property
+    def by_bytes(self) -> bool:
+        """Whether the vocabulary spells bytes, in GPT-2's letters."""
+        return isinstance(self._tokenizer.decoder, tokenizers.decoders.ByteLevel)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that decides which ids a text gets."""
+        return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
+
+    def ids_batch(self, texts: Sequence[str]) -> list[Ints]:
+        """The ids of many texts, i32 each, without special tokens: all that is wanted of a large text."""
+        found = self._tokenizer.encode_batch_fast([_utf8(text) for text in texts], add_special_tokens=False)
+        return [np.asarray(raw.ids, np.int32) for raw in found]
 
     def encode(self, text: str, pair: str | None = None) -> Encoding:
         """One text, or a text and its pair, with special tokens."""

@@ -1,4 +1,4 @@
-"""Which examples form which step's batch, and what a batch of a task looks like.
+"""Which examples form which step's batch.
 
 The order is a function of (seed, epoch) alone, so that a resumed run sees what an uninterrupted one sees.
 """
@@ -8,17 +8,45 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handloom.data import packing
-from handloom.tasks.task import Feature, Task
+from handloom.tasks.task import Feature
+from handloom.train.settings import Settings
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
-_DTYPES = {"i32": np.int32, "f32": np.float32}
+
+
+class Batches(Protocol):
+    """What a training goes through: step by step, each the same whenever it is asked for.
+
+    steps: how many; epochs: how often that is through the data; accumulates: whether any step has several parts.
+    """
+
+    steps: int
+    epochs: float
+
+    @property
+    def accumulates(self) -> bool: ...
+
+    def step(self, number: int) -> Sequence[Any]:
+        """The micro-batches of step `number` (from 0), as the task's `pack` takes them."""
+
+    def epochs_after(self, steps: int) -> float:
+        """How often so many steps go through the data."""
+
+    def validates_after(self, steps: int) -> bool:
+        """Whether a validation is due by itself after so many steps."""
+
+    def capacity(self) -> dict[str, int]:
+        """The most that a micro-batch has, by the names of `Task.symbols`."""
+
+    def largest(self) -> Sequence[Any]:
+        """The micro-batches of a step that is as large as any."""
 
 
 def filled(indices: Indices, lengths: Array, tokens: int, rows: int = 1 << 30) -> Iterator[Indices]:
@@ -49,15 +77,22 @@ class Plan:
     ) -> None:
         self.lengths, self.epochs, self.seed = lengths, epochs, seed
         self._size, self._tokens, self._at_once = batch_size, batch_tokens, at_once
+        self._newest: tuple[int, list[Indices]] = (-1, [])
         counts = [len(self.batches(epoch)) for epoch in range(math.ceil(epochs))]
         last = epochs - math.floor(epochs)
         if last:
             counts[-1] = max(1, math.ceil(counts[-1] * last - 1e-9))
         self.counts = counts  #: steps of each epoch
+        self.ends = np.cumsum(counts)  #: steps up to the end of each epoch
         self.steps = sum(counts)
 
     def batches(self, epoch: int) -> list[Indices]:
         """The batches of an epoch: indices of features."""
+        if self._newest[0] != epoch:
+            self._newest = epoch, self._batches(epoch)
+        return self._newest[1]
+
+    def _batches(self, epoch: int) -> list[Indices]:
         found = packing.batches(
             self.lengths.tolist(), batch_size=self._size, batch_tokens=self._tokens, seed=self.seed, epoch=epoch
         )
@@ -88,46 +123,43 @@ def capacity(tokens: int, sequences: int) -> dict[str, int]:
     return {"tokens": tokens, "sequences": -(-sequences // 16) * 16, "rows": tokens}
 
 
-def pack(features: Sequence[Feature], task: Task) -> dict[str, Array]:
-    """A packed batch: ids, positions, types i32 [tokens]; starts i32 [sequences + 1]; labels.
+class Examples:
+    """The features of a data set, in batches of examples or of tokens (see `Batches`)."""
 
-    Where a feature has no label, -100 (i32) or 0 (f32) stands. A task by rows also gets rows i32 [rows].
-    """
-    batch = packing.pack([packing.Feature(f.encoding.ids, f.encoding.types) for f in features])
-    dtype = _DTYPES[task.label_dtype]
-    labels = [_missing(f, task, dtype) if f.label is None else f.label for f in features]
-    joined = np.stack(labels) if task.rows == "sequences" else np.concatenate(labels)
-    batch["labels"] = joined.astype(dtype, copy=False)
-    if task.rows == "rows":
-        places = [f.rows + start for f, start in zip(features, batch["starts"][:-1], strict=True) if f.rows is not None]
-        batch["rows"] = np.concatenate(places).astype(np.int32, copy=False)
-    return batch
+    def __init__(self, features: Sequence[Feature], settings: Settings) -> None:
+        lengths = np.fromiter(map(len, features), np.int64, len(features))
+        at_once = settings.micro_batch_tokens
+        self.features, self.epochs = features, settings.epochs
+        self.plan = Plan(
+            lengths, settings.epochs, settings.batch_size, settings.batch_tokens, settings.seed, at_once
+        )
+        self.steps = self.plan.steps
 
+    @property
+    def accumulates(self) -> bool:
+        return self.plan.accumulates
 
-def _missing(feature: Feature, task: Task, dtype: Any) -> Array:
-    """Labels for a feature that has none: -100 (i32) or 0 (f32)."""
-    shape = task.label_shape
-    if task.rows == "rows" and feature.rows is not None:
-        shape = (len(feature.rows), *shape)
-    elif task.rows == "tokens":
-        shape = (len(feature), *shape)
-    return np.full(shape, -100 if dtype is np.int32 else 0, dtype)
+    def step(self, number: int) -> list[list[Feature]]:
+        epoch = int(np.searchsorted(self.plan.ends, number, "right"))
+        position = number - (int(self.plan.ends[epoch - 1]) if epoch else 0)
+        return self._parts(self.plan.batches(epoch)[position])
 
+    def largest(self) -> list[list[Feature]]:
+        return self._parts(max(self.plan.batches(0), key=lambda batch: int(self.plan.lengths[batch].sum())))
 
-def row_count(feature: Feature, task: Task) -> int:
-    """Rows of logits that a feature gets."""
-    if task.rows == "rows" and feature.rows is not None:
-        return len(feature.rows)
-    return len(feature) if task.rows == "tokens" else 1
+    def capacity(self) -> dict[str, int]:
+        return self.plan.capacity()
 
+    def epochs_after(self, steps: int) -> float:
+        """The last epoch may be a part of one."""
+        done = int(np.searchsorted(self.plan.ends, steps, "right"))
+        left = steps - (int(self.plan.ends[done - 1]) if done else 0)
+        part = left / self.plan.counts[done] * min(1.0, self.epochs - done) if left else 0.0
+        return min(done + part, self.epochs)
 
-def symbols(task: Task) -> dict[str, tuple[Any, ...]]:
-    """Symbolic shapes of a packed batch, as `compile` takes them."""
-    shapes: dict[str, tuple[Any, ...]] = {
-        "ids": ("tokens",),
-        "positions": ("tokens",),
-        "types": ("tokens",),
-        "starts": ("sequences+1",),
-        "labels": (task.rows, *task.label_shape),
-    }
-    return {**shapes, "rows": ("rows",)} if task.rows == "rows" else shapes
+    def validates_after(self, steps: int) -> bool:
+        """At the end of each epoch."""
+        return bool((self.plan.ends == steps).any())
+
+    def _parts(self, batch: Indices) -> list[list[Feature]]:
+        return [[self.features[i] for i in part.tolist()] for part in self.plan.parts(batch)]

@@ -30,8 +30,6 @@ class State:
     """Everything beside weights and moments that decides what comes next."""
 
     step: int = 0  #: optimiser steps done
-    epoch: int = 0  #: the epoch of the next batch, from 0
-    position: int = 0  #: steps done within that epoch
     log_bytes: int = 0  #: length of log.jsonl that belongs to this state
     best_metric: float | None = None
     best_loss: float | None = None

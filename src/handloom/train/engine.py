@@ -22,7 +22,7 @@ from handloom.nn import Module
 from handloom.runtime import memory
 from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
 from handloom.tensor import Tensor, random
-from handloom.train.batches import capacity, filled, pack, row_count, symbols
+from handloom.train.batches import capacity, filled
 from handloom.train.optimisers import Moments, Optimiser, Scalars, Tree, apply
 
 EVALUATION_TOKENS = 4096
@@ -31,12 +31,13 @@ EVALUATION_SEQUENCES = 256
 
 @dataclass(frozen=True)
 class StepResult:
-    """loss: sum over the batch; weight: what it is divided by; norm: of the mean gradient before clipping. applied:
-    whether parameters changed (not where the norm is not finite)."""
+    """loss: sum over the batch; weight: what it is divided by; norm: of the mean gradient before clipping; tokens: of
+    the batch. applied: whether parameters changed (not where the norm is not finite)."""
 
     loss: float
     weight: float
     norm: float
+    tokens: int = 0
 
     @property
     def applied(self) -> bool:
@@ -128,12 +129,12 @@ class Engine:
 
     # -- a step
 
-    def reserve(self, parts: Sequence[Sequence[Feature]]) -> int:
+    def reserve(self, parts: Sequence[Any]) -> int:
         """Compiles the programs of a step on such micro-batches, and gives the most memory that the process will hold
         in such a step, in bytes."""
         assert self.rule is not None
         given = {key: np.float32(value) for key, value in self.rule.scalars(0.0, 1).items()}
-        batch, state = pack(parts[0], self.task), self._random(0, 0)
+        batch, state = self.task.pack(parts[0]), self._random(0, 0)
         if len(parts) == 1 and not self._accumulates:
             run = self._program("step", self._step, ("params", "moments"))
             needed = run.reserve(self.params, self.moments, self.frozen, batch, state, given)
@@ -148,38 +149,38 @@ class Engine:
             needed += update.reserve(self.params, self.moments, grads, nothing, given)
         return memory.resident_bytes() + self._untouched + int(needed)
 
-    def step(self, parts: Sequence[Sequence[Feature]], number: int, rate: float) -> StepResult:
-        """Step `number` (from 0) on a batch given as micro-batches of features."""
+    def step(self, parts: Sequence[Any], number: int, rate: float) -> StepResult:
+        """Step `number` (from 0) on a batch given as micro-batches, each as the task packs it (lists of features)."""
         assert self.rule is not None
+        packed = [self.task.pack(part) for part in parts]
         given = {key: np.float32(value) for key, value in self.rule.scalars(rate, number + 1).items()}
         if len(parts) == 1 and not self._accumulates:
             run = self._program("step", self._step, ("params", "moments"))
-            batch, state = pack(parts[0], self.task), self._random(number, 0)
             loss, weight, self.params, self.moments, norm = run(
-                self.params, self.moments, self.frozen, batch, state, given
+                self.params, self.moments, self.frozen, packed[0], self._random(number, 0), given
             )
         else:
-            loss, weight, grads = self._gradients(parts, number)
+            loss, weight, grads = self._gradients(packed, number)
             update = self._program("apply", self._apply, ("params", "moments"))
             self.params, self.moments, norm = update(self.params, self.moments, grads, weight, given)
-        return StepResult(float(loss), float(weight), float(norm))
+        return StepResult(float(loss), float(weight), float(norm), sum(map(_tokens, packed)))
 
-    def _gradients(self, parts: Sequence[Sequence[Feature]], number: int) -> tuple[Tensor, Tensor, Tree]:
+    def _gradients(self, packed: Sequence[dict[str, Array]], number: int) -> tuple[Tensor, Tensor, Tree]:
         """Loss, weight and gradients summed over micro-batches."""
         first = self._program("accumulate", self._accumulate, ())
-        loss, weight, grads = first(self.params, self.frozen, pack(parts[0], self.task), self._random(number, 0))
-        for index, part in enumerate(parts[1:], 1):
+        loss, weight, grads = first(self.params, self.frozen, packed[0], self._random(number, 0))
+        for index, batch in enumerate(packed[1:], 1):
             more = self._program("accumulate_more", self._accumulate_more, ("grads",))
-            batch, state = pack(part, self.task), self._random(number, index)
+            state = self._random(number, index)
             loss, weight, grads = more(self.params, self.frozen, grads, loss, weight, batch, state)
         return loss, weight, grads
 
-    def blame(self, parts: Sequence[Sequence[Feature]], number: int) -> str:
+    def blame(self, parts: Sequence[Any], number: int) -> str:
         """The first parameter, or else the first gradient of this step, that is not finite."""
         for name, value in self.weights().items():
             if not np.isfinite(value).all():
                 return f"the parameter {name}"
-        _, _, grads = self._gradients(parts, number)
+        _, _, grads = self._gradients([self.task.pack(part) for part in parts], number)
         for name, grad in grads.items():
             if not np.isfinite(grad.numpy()).all():
                 return f"the gradient of {name}"
@@ -193,7 +194,7 @@ class Engine:
     def _accumulate(self, params: Tree, frozen: Tree, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor, Tree]:
         def loss_of(chosen: Tree) -> tuple[Tensor, Tensor]:
             with self.model.bound({**chosen, **frozen}), random.using(state):
-                return self.task.loss(self.model(batch), batch)
+                return self.task.total(self.model, batch)
 
         (loss, weight), grads = ht.value_and_grad(loss_of, has_aux=True, recompute=self._recompute)(params)
         return loss, weight, grads
@@ -218,7 +219,7 @@ class Engine:
 
     def _program(self, name: str, function: Callable[..., Any], donate: tuple[str, ...]) -> Any:
         if name not in self._programs:
-            shapes = {} if name == "apply" else {"batch": symbols(self.task)}
+            shapes = {} if name == "apply" else {"batch": self.task.symbols()}
             room = {} if name == "apply" else self._capacity
             self._programs[name] = ht.compile(function, symbols=shapes, capacity=room, donate=donate, **self._how)
         return self._programs[name]
@@ -236,11 +237,20 @@ class Engine:
         run = self._forward(features)
         for indices in self._groups(features):
             group = [features[i] for i in indices]
-            out, loss, counted = run(self.params, self.frozen, pack(group, self.task))
+            out, loss, counted = run(self.params, self.frozen, self.task.pack(group))
             total, weight = total + float(loss), weight + float(counted)
             for index, rows in zip(indices, _rows_of(out.numpy(), group, self.task), strict=True):
                 found[index] = rows
         return found, total / weight if weight else 0.0
+
+    def total(self, parts: Iterable[Any]) -> tuple[float, float]:
+        """(sum, weight) of the loss over micro-batches that fit the capacity of training. Nothing random happens."""
+        loss = weight = 0.0
+        for part in parts:
+            run = self._program("total", self._total, ())
+            more, counted = run(self.params, self.frozen, self.task.pack(part))
+            loss, weight = loss + float(more), weight + float(counted)
+        return loss, weight
 
     def _groups(self, features: Sequence[Feature]) -> Iterator[list[int]]:
         lengths = np.fromiter(map(len, features), np.int64, len(features))
@@ -250,7 +260,7 @@ class Engine:
 
     def ask(self, features: Sequence[Feature]) -> Array:
         """The logits of a batch as it is."""
-        out, _, _ = self._forward(features)(self.params, self.frozen, pack(features, self.task))
+        out, _, _ = self._forward(features)(self.params, self.frozen, self.task.pack(features))
         return np.asarray(out.numpy())
 
     def program(self, name: str = "step") -> Executable:
@@ -268,16 +278,23 @@ class Engine:
         if self._evaluate is None or any(self._evaluate[0][key] < size for key, size in needed.items()):
             room = {key: max(size, (self._evaluate or ({}, None))[0].get(key, 0)) for key, size in needed.items()}
             constant = ("frozen",) if self.rule is None else ()
-            program = ht.compile(
-                self._ask, symbols={"batch": symbols(self.task)}, capacity=room, constant=constant, **self._how
-            )
+            shapes = {"batch": self.task.symbols()}
+            program = ht.compile(self._ask, symbols=shapes, capacity=room, constant=constant, **self._how)
             self._evaluate = room, program
         return self._evaluate[1]
+
+    def _total(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[Tensor, Tensor]:
+        with self.model.bound({**params, **frozen}):
+            return self.task.total(self.model, batch)
 
     def _ask(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         with self.model.bound({**params, **frozen}):
             logits = self.model(batch)
             return (logits, *self.task.loss(logits, batch))
+
+
+def _tokens(batch: Mapping[str, Array]) -> int:
+    return sum(len(batch[name]) for name in ("ids", "source_ids") if name in batch)
 
 
 def _tensors(tree: Mapping[str, Array]) -> Tree:
@@ -292,6 +309,6 @@ def _rows_of(logits: Array, features: Sequence[Feature], task: Task) -> Iterator
             yield logits[at].copy()
             at += 1
         else:
-            count = row_count(feature, task)
+            count = task.row_count(feature)
             yield logits[at : at + count].copy()
             at += count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,13 @@ from handloom.models.config import Config
 from handloom.nn import Module
 from handloom.runtime import memory
 from handloom.tasks.scores import Scores
-from handloom.tasks.task import Encoded, Feature, Task
+from handloom.tasks.task import Encoded, Task
 from handloom.train import modeling
 from handloom.train.baselines import baselines_for
-from handloom.train.batches import Plan
+from handloom.train.batches import Batches, Examples
 from handloom.train.datasets import Sets, read_sets
 from handloom.train.engine import Engine
-from handloom.train.loop import Loop, losses, plan_of
+from handloom.train.loop import Loop, losses
 from handloom.train.optimisers import optimiser
 from handloom.train.progress import Console, Listener, Progress
 from handloom.train.report import Report, render
@@ -88,7 +88,7 @@ class Fit:
         asked = self._asked(sets, data)
         if resume:
             with RunFolder.open(out) as run:
-                _check_same(run.settings(), asked, Path(out))
+                check_same(run.settings(), asked, Path(out))
                 self._train(sets, self._prepared(sets, task), run)
         else:
             RunFolder.check_free(out, overwrite)
@@ -184,26 +184,25 @@ class Fit:
 
     def _loop(self, prepared: Prepared, sets: Sets, run: RunFolder | None) -> tuple[Engine, Loop]:
         settings, task, encoded = self.settings, prepared.task, prepared.encoded
-        features = encoded["train"].features
-        plan = plan_of(features, settings)
+        batches = Examples(encoded["train"].features, settings)
 
         def engine_for(recompute: bool) -> Engine:
             return Engine(
                 prepared.model,
                 task,
-                optimiser(settings.optimizer, settings.weight_decay),
+                optimiser(settings.optimizer, settings.weight_decay, settings.beta2),
                 clip=settings.clip,
                 seed=settings.seed,
                 threads=settings.threads,
                 frozen=prepared.frozen,
-                capacity=plan.capacity(),
-                accumulates=plan.accumulates,
+                capacity=batches.capacity(),
+                accumulates=batches.accumulates,
                 precision=settings.precision,
                 owns=True,
                 recompute=recompute,
             )
 
-        engine = self._fitting_engine(engine_for, features, plan)
+        engine, self.predicted = fitting_engine(engine_for, batches, settings.max_memory, self._note)
         validate = None
         if sets.valid is not None:
             examples, coded = sets.valid.examples, encoded["valid"]
@@ -213,29 +212,7 @@ class Fit:
 
         metric = settings.metric or task.metric
         start = lambda: self._start(task)  # noqa: E731
-        return engine, Loop(engine, features, settings, metric, validate, start, self.listener, run, plan)
-
-    def _fitting_engine(self, make: Callable[[bool], Engine], features: Sequence[Feature], plan: Plan) -> Engine:
-        """The engine whose steps fit the memory that may be used; says how much they will take.
-
-        Raises HandloomError where even one that keeps little of the forward pass takes too much.
-        """
-        largest = max(plan.batches(0), key=lambda batch: int(plan.lengths[batch].sum()))
-        parts = [[features[i] for i in part.tolist()] for part in plan.parts(largest)]
-        most = None if self.settings.max_memory is None else memory.size_of(self.settings.max_memory)
-        needed = 0
-        for recompute in (False, True):
-            engine = make(recompute)
-            needed = engine.reserve(parts)
-            if most is None or needed <= most:
-                again = ", computing the forward pass again for the gradients" if recompute else ""
-                self.predicted = needed
-                self._note(f"memory: about {memory.shown(needed)}{again}")
-                return engine
-        raise HandloomError(
-            f"a step takes about {memory.shown(needed)}, even if it keeps little of the forward pass, and "
-            f"{memory.shown(most or 0)} may be used; a smaller --micro-batch-tokens needs less"
-        )
+        return engine, Loop(engine, batches, settings, metric, validate, start, self.listener, run)
 
     def _before(
         self, engine: Engine, task: Task, data: Any, encoded: Encoded, trained: dict[str, Any]
@@ -310,6 +287,30 @@ class Fit:
             self.listener(Progress("note", text=note))
 
 
+def fitting_engine(
+    make: Callable[[bool], Engine], batches: Batches, max_memory: str | int | None, note: Callable[[str], None]
+) -> tuple[Engine, int]:
+    """The engine (made with recomputation or without) whose steps fit the memory that may be used, and the bytes that
+    the process will hold at most; says so.
+
+    Raises HandloomError where even one that keeps little of the forward pass takes too much.
+    """
+    parts = batches.largest()
+    most = None if max_memory is None else memory.size_of(max_memory)
+    needed = 0
+    for recompute in (False, True):
+        engine = make(recompute)
+        needed = engine.reserve(parts)
+        if most is None or needed <= most:
+            again = ", computing the forward pass again for the gradients" if recompute else ""
+            note(f"memory: about {memory.shown(needed)}{again}")
+            return engine, needed
+    raise HandloomError(
+        f"a step takes about {memory.shown(needed)}, even if it keeps little of the forward pass, and "
+        f"{memory.shown(most or 0)} may be used; a smaller --micro-batch-tokens needs less"
+    )
+
+
 def kernels(precision: str) -> str:
     """What computes: a resume must do it with the same, or the bits would differ."""
     return f"{target().name if backend() == 'compiled' else 'reference'} {precision}"
@@ -319,9 +320,9 @@ def _data_line(entry: dict[str, Any]) -> str:
     return f"{entry['path'] or entry['form']}, {entry['examples']:,} examples, SHA-256 {entry['sha256'][:16]}…"
 
 
-def _check_same(found: dict[str, Any], asked: dict[str, Any], run: Path) -> None:
+def check_same(found: dict[str, Any], asked: dict[str, Any], run: Path) -> None:
     """A resumed run must be the run that was stopped. Threads and memory may differ: they change no bit."""
-    for name in ("task", "own_task", "reading", "weights", "continued", "kernels"):
+    for name in asked.keys() - {"settings", "data", "base", "before", "baselines"}:
         if found.get(name) != asked[name]:
             raise HandloomError(f"{run} was trained with {name} {found.get(name)!r}, not {asked[name]!r}")
     for name, entry in asked["data"].items():

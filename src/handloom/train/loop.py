@@ -1,4 +1,4 @@
-"""The loop: epochs, steps, validations, checkpoints. Everything random in it is a function of (seed, epoch, step)."""
+"""The loop: steps, validations, checkpoints. Everything random in it is a function of (seed, step)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks.scores import Scores
-from handloom.tasks.task import Array, Feature
+from handloom.tasks.task import Array
 from handloom.train import checkpoint
-from handloom.train.batches import Plan
+from handloom.train.batches import Batches
 from handloom.train.checkpoint import State
 from handloom.train.engine import Engine, StepResult
 from handloom.train.progress import Listener, Progress
@@ -40,19 +41,17 @@ class Loop:
     def __init__(
         self,
         engine: Engine,
-        features: Sequence[Feature],
+        batches: Batches,
         settings: Settings,
         metric: str,
         validate: Callable[[], Scores] | None,
         start: Callable[[], Mapping[str, Array]],
         listener: Listener,
         run: RunFolder | None = None,
-        plan: Plan | None = None,
     ) -> None:
-        self.engine, self.features, self.settings, self.metric = engine, features, settings, metric
+        self.engine, self.batches, self.settings, self.metric = engine, batches, settings, metric
         self.validate, self.start, self.listener, self.run = validate, start, listener, run
-        self.plan = plan or plan_of(features, settings)
-        self.rate = schedule(settings.schedule, settings.lr, self.plan.steps, settings.warmup)
+        self.rate = schedule(settings.schedule, settings.lr, batches.steps, settings.warmup, settings.final_lr)
         self.state = State()
         self.kept_step = 0  #: the step whose weights are in place at the end
         self._best: dict[str, Array] | None = None
@@ -73,10 +72,8 @@ class Loop:
         self._resume()
         with Signals() as signals:
             try:
-                for epoch in range(self.state.epoch, len(self.plan.counts)):
-                    self._epoch(epoch, signals)
-                    if self._stop:
-                        break
+                while not self._finished():
+                    self._step(signals)
                 self._keep()
             except Diverged:
                 self._retreat()
@@ -86,37 +83,29 @@ class Loop:
                     self._log.close()
         self._tell("end", text="stopped early" if self._stop else "")
 
-    def _epoch(self, epoch: int, signals: Signals) -> None:
-        state, count = self.state, self.plan.counts[epoch]
-        batches = self.plan.batches(epoch)[:count]
-        while state.position < count and not self._stop:
-            number = state.step
-            parts = [[self.features[i] for i in part.tolist()] for part in self.plan.parts(batches[state.position])]
-            began = time.perf_counter()
-            result = self.engine.step(parts, number, self.rate(number))
-            self._account(result, parts, time.perf_counter() - began)
-            state.position += 1
-            hook(f"step {state.step}")
-            if state.position == count:
-                state.epoch, state.position = epoch + 1, 0
-            every = self.settings.validate_every
-            if state.position == 0 or (every and state.step % every == 0):
-                self._validation()
-            elif self._due():
-                self._save()
-            if signals.received is not None and not (self.run is None and self._finished()):
-                self._interrupted(signals.received)
-            if state.position == 0:
-                break
+    def _step(self, signals: Signals) -> None:
+        state = self.state
+        number = state.step
+        parts = self.batches.step(number)
+        began = time.perf_counter()
+        result = self.engine.step(parts, number, self.rate(number))
+        self._account(result, parts, time.perf_counter() - began)
+        hook(f"step {state.step}")
+        every = self.settings.validate_every
+        if self.batches.validates_after(state.step) or (every and state.step % every == 0):
+            self._validation()
+        elif self._due():
+            self._save()
+        if signals.received is not None and not (self.run is None and self._finished()):
+            self._interrupted(signals.received)
 
     def _finished(self) -> bool:
-        return self._stop or self.state.step >= self.plan.steps
+        return self._stop or self.state.step >= self.batches.steps
 
     # -- one step
 
-    def _account(self, result: StepResult, parts: Sequence[Sequence[Feature]], seconds: float) -> None:
-        state = self.state
-        tokens = sum(len(feature) for part in parts for feature in part)
+    def _account(self, result: StepResult, parts: Sequence[Any], seconds: float) -> None:
+        state, tokens = self.state, result.tokens
         loss = result.loss / result.weight if result.weight else 0.0
         if result.weight and not (math.isfinite(result.loss) and result.applied):
             self._diverged(result, parts)
@@ -132,14 +121,14 @@ class Loop:
             self._cold = True
         self._recent = [*self._recent[-49:], (seconds, loss, tokens)]
         self._tell("step")
-        if self._log and (state.step % LOG_EVERY == 0 or state.step == self.plan.steps):
+        if self._log and (state.step % LOG_EVERY == 0 or state.step == self.batches.steps):
             mean = float(np.mean([entry[1] for entry in self._recent[-LOG_EVERY:]]))
             self._log.write({
                 "event": "step", "step": state.step, "loss": mean, "rate": self.rate(state.step - 1),
                 "norm": result.norm, "seconds": round(state.seconds, 3), "tokens": state.tokens,
             })  # fmt: skip
 
-    def _diverged(self, result: StepResult, parts: Sequence[Sequence[Feature]]) -> None:
+    def _diverged(self, result: StepResult, parts: Sequence[Any]) -> None:
         number = self.state.step
         what = self.engine.blame(parts, number)
         if self._log:
@@ -157,19 +146,14 @@ class Loop:
         seconds = sum(entry[0] for entry in recent)
         total_seconds = sum(entry[0] for entry in self._recent)
         self.listener(Progress(
-            kind=kind, step=state.step, steps=self.plan.steps, epoch=self._epochs_done(), epochs=self.settings.epochs,
+            kind=kind, step=state.step, steps=self.batches.steps,
+            epoch=self.batches.epochs_after(state.step), epochs=self.batches.epochs,
             loss=sum(entry[1] for entry in recent) / max(len(recent), 1),
             rate=self.rate(max(state.step - 1, 0)),
             tokens_per_second=sum(entry[2] for entry in recent) / seconds if seconds else 0.0,
-            eta=None if self._cold else total_seconds / max(len(self._recent), 1) * (self.plan.steps - state.step),
+            eta=None if self._cold else total_seconds / max(len(self._recent), 1) * (self.batches.steps - state.step),
             **more,  # type: ignore[arg-type]
         ))  # fmt: skip
-
-    def _epochs_done(self) -> float:
-        """Epochs so far; the last one may be a part of one."""
-        state = self.state
-        part = state.position / self.plan.counts[state.epoch] if state.position else 0.0
-        return min(state.epoch + part * min(1.0, self.settings.epochs - state.epoch), self.settings.epochs)
 
     # -- validation and what follows from it
 
@@ -177,7 +161,8 @@ class Loop:
         state = self.state
         loss = state.loss_sum / state.loss_weight if state.loss_weight else 0.0
         state.loss_sum = state.loss_weight = 0.0
-        entry: dict[str, object] = {"step": state.step, "epoch": round(self._epochs_done(), 4), "train_loss": loss}
+        epochs = round(self.batches.epochs_after(state.step), 4)
+        entry: dict[str, object] = {"step": state.step, "epoch": epochs, "train_loss": loss}
         best = False
         if self.validate is not None:
             scores = self.validate()
@@ -261,22 +246,14 @@ class Loop:
             self.engine.restore(weights, checkpoint.load_moments(place))
             self._saved_step = self.state.step
             self._stop = self._waited_enough()
-            if self._stop:
-                self.state.epoch = len(self.plan.counts)
         self._log = Log(self.run.path / "log.jsonl", self.state.log_bytes)
 
     def _interrupted(self, number: int) -> None:
         self._save()
-        where = f"step {self.state.step} of {self.plan.steps}"
+        where = f"step {self.state.step} of {self.batches.steps}"
         if self.run is None:
             raise Interrupted(number, f"stopped at {where}")
         raise Interrupted(number, f"stopped at {where}; go on with: handloom resume {self.run.path}")
-
-
-def plan_of(features: Sequence[Feature], settings: Settings) -> Plan:
-    lengths = np.fromiter(map(len, features), np.int64, len(features))
-    at_once = settings.micro_batch_tokens
-    return Plan(lengths, settings.epochs, settings.batch_size, settings.batch_tokens, settings.seed, at_once)
 
 
 def _check_same(found: dict[str, Array], wanted: dict[str, Array], place: Path) -> None:

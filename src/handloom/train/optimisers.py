@@ -99,14 +99,18 @@ def sgd(weight_decay: float = 0.0, momentum: float = 0.9) -> Optimiser:
     return Optimiser(("velocity",) if momentum else (), scalars, update)
 
 
-#: Optimisers by the name a user gives; each takes the weight decay.
-OPTIMISERS: Mapping[str, Callable[[float], Optimiser]] = {"adamw": adamw, "adam": adam, "sgd": sgd}
+#: Optimisers by the name a user gives; each takes the weight decay and β₂, for which sgd has no use.
+OPTIMISERS: Mapping[str, Callable[[float, float], Optimiser]] = {
+    "adamw": lambda decay, beta2: adamw(decay, beta2=beta2),
+    "adam": lambda decay, beta2: adam(decay, beta2=beta2),
+    "sgd": lambda decay, beta2: sgd(decay),
+}
 
 
-def optimiser(name: str, weight_decay: float) -> Optimiser:
+def optimiser(name: str, weight_decay: float, beta2: float = 0.999) -> Optimiser:
     if name not in OPTIMISERS:
         raise UsageError(f"unknown optimizer {name!r}; choose one of {', '.join(OPTIMISERS)}")
-    return OPTIMISERS[name](weight_decay)
+    return OPTIMISERS[name](weight_decay, beta2)
 
 
 def global_norm(grads: Mapping[str, Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from handloom.tasks.scores import Scores
+from handloom.tasks.scores import NUMBERS, Scores
 from handloom.train import svg
 
 
@@ -31,6 +31,11 @@ class Report:
 
 def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
+
+
+def measure(metric: str, value: float) -> str:
+    """A metric's value: a share in percent, else a number."""
+    return f"{value:.3f}" if metric in NUMBERS else percent(value)
 
 
 def name_of(metric: str) -> str:
@@ -73,7 +78,7 @@ def _cards(report: Report) -> str:
             continue
         interval = _range(report.after, metric)
         cards.append(
-            f'<div class="card"><span>{escape(name_of(metric))}</span><b>{percent(value)}</b>'
+            f'<div class="card"><span>{escape(name_of(metric))}</span><b>{measure(metric, value)}</b>'
             f"<span>{escape(interval and '95 %: ' + interval)}</span></div>"
         )
     return f'<div class="cards">{"".join(cards)}</div>'
@@ -92,7 +97,7 @@ def _comparison(report: Report) -> str:
         if metric not in scores.metrics:
             return "–"
         limits = _range(scores, metric)
-        return percent(scores.metrics[metric]) + (f"  ({limits})" if limits else "")
+        return measure(metric, scores.metrics[metric]) + (f"  ({limits})" if limits else "")
 
     rows = [[side, *(cell(scores, metric) for metric in metrics)] for side, scores in sides.items()]
     return (

@@ -3,6 +3,7 @@
 settings.json    what was asked for; enough to start the same training again
 log.jsonl        one line a logged step or validation
 checkpoints/     removed when the run has finished
+start/           what a pre-training from scratch begins with; removed with them
 lock             held while a process uses the folder
 config.json, model.safetensors, tokenizer.json, handloom.json, report.html    the finished model
 """
@@ -30,6 +31,7 @@ _OWN = (
     "settings.json",
     "log.jsonl",
     "checkpoints",
+    "start",
     "config.json",
     "model.safetensors",
     "tokenizer.json",
@@ -153,6 +155,7 @@ class RunFolder:
     def remove_checkpoints(self) -> None:
         """Called when the model is saved: nothing needs them any more."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
+        shutil.rmtree(self.path / "start", ignore_errors=True)
 
     def write_json(self, name: str, value: object) -> None:
         publish_json(self.path / name, value)

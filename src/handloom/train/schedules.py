@@ -22,21 +22,25 @@ def warmup_steps(warmup: float, total: int) -> int:
     return min(int(total * warmup) if warmup < 1 else int(warmup), total)
 
 
-def schedule(name: str, rate: float, total: int, warmup: float = 0.0) -> Callable[[int], float]:
+def schedule(
+    name: str, rate: float, total: int, warmup: float = 0.0, final: float = 0.0
+) -> Callable[[int], float]:
     """The learning rate of each step 0 … total - 1.
 
     During the w steps of warm-up the rate of step s is rate · (s + 1) / w: no step is wasted on a rate of 0. After it
-    the named shape runs from the full rate at step w to a rate that would be 0 (linear, cosine) at step `total`.
+    the named shape runs from the full rate at step w to a rate that would be `final` (linear, cosine) at step `total`.
     """
     if name not in SHAPES:
         raise UsageError(f"unknown schedule {name!r}; choose one of {', '.join(SHAPES)}")
     if not (math.isfinite(rate) and rate > 0):
         raise UsageError(f"the learning rate is {rate}; it must be a positive number")
+    if not 0 <= final <= rate:
+        raise UsageError(f"the final learning rate is {final}; it must be from 0 to the learning rate, {rate}")
     warm, shape = warmup_steps(warmup, total), SHAPES[name]
 
     def at(step: int) -> float:
         if step < warm:
             return rate * (step + 1) / warm
-        return rate * shape(min((step - warm) / max(total - warm, 1), 1.0))
+        return final + (rate - final) * shape(min((step - warm) / max(total - warm, 1), 1.0))
 
     return at

@@ -23,14 +23,15 @@ class Settings:
 
     epochs: passes over the training data, a fraction allowed. batch_size: examples a step; batch_tokens: instead of
     it, tokens a step. micro_batch_tokens: a larger batch is run in parts of at most so many tokens, to save memory.
-    lr: peak learning rate. warmup: fraction (< 1) or steps. dropout: overrides the model's. clip: greatest global
-    norm of a gradient, None for none. class_weights: "balanced", or a weight for each label. metric: what the best
-    weights are best in, None for the task's own. patience: validations without improvement before stopping, None
-    for never. validate_every: steps between validations beside those after each epoch. freeze: "embeddings", a
-    number of layers (with the embeddings), or "all-but-head". max_length: tokens in a sequence; long: what happens
-    to longer texts. threads: None for the physical cores. precision: of matrix products, "f32", "bf16", or "auto"
-    for what is faster on this machine. max_memory: bytes that the process may hold, or such as "4GB": above it the
-    forward pass is computed again.
+    lr: peak learning rate; final_lr: what it goes down to. beta2: AdamW's and Adam's memory of squares. warmup:
+    fraction (< 1) or steps. dropout: overrides the model's. clip: greatest global norm of a gradient, None for none.
+    class_weights: "balanced", or a weight for each label. metric: what the best weights are best in, None for the
+    task's own. patience: validations without improvement before stopping, None for never. validate_every: steps
+    between validations beside those after each epoch. freeze: "embeddings", a number of layers (with the
+    embeddings), or "all-but-head". max_length: tokens in a sequence; long: what happens to longer texts. threads:
+    None for the physical cores. precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this
+    machine. max_memory: bytes that the process may hold, or such as "4GB": above it the forward pass is computed
+    again.
     """
 
     epochs: float = 3
@@ -38,10 +39,12 @@ class Settings:
     batch_tokens: int | None = None
     micro_batch_tokens: int | None = None
     lr: float = 1e-4
+    final_lr: float = 0.0
     optimizer: str = "adamw"
     schedule: str = "linear"
     warmup: float = 0.1
     weight_decay: float = 0.01
+    beta2: float = 0.999
     dropout: float | None = None
     clip: float | None = 1.0
     label_smoothing: float = 0.0
@@ -59,7 +62,7 @@ class Settings:
     keep: str = "best"
 
     def __post_init__(self) -> None:
-        for name in ("weight_decay", "warmup", "dropout", "label_smoothing"):
+        for name in ("weight_decay", "warmup", "dropout", "label_smoothing", "final_lr", "beta2"):
             _number(name, getattr(self, name))
         _positive("epochs", self.epochs)
         _positive("lr", self.lr)
@@ -78,7 +81,9 @@ class Settings:
             raise UsageError("give either batch_size or batch_tokens")
         if self.clip is not None:
             _positive("clip", self.clip)
-        for name in ("dropout", "label_smoothing"):
+        if not 0 <= self.final_lr <= self.lr:
+            raise UsageError(f"final_lr is {self.final_lr}; it must be from 0 to lr, which is {self.lr}")
+        for name in ("dropout", "label_smoothing", "beta2"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 0 and less than 1")

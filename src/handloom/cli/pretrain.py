@@ -1,0 +1,196 @@
+"""`handloom pretrain TEXT`: a language model from plain text, or a checkpoint that reads on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from handloom.cli import options
+from handloom.cli.options import DATA, MODEL, OUTPUT, TRAINING, opt
+from handloom.errors import UsageError
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("pretrain", no_args_is_help=True)(pretrain)
+
+
+def pretrain(
+    text: Annotated[
+        list[Path],
+        typer.Argument(metavar="TEXT…", help="Files (.txt, .jsonl, also .gz) or folders of them.", show_default=False),
+    ],
+    *,
+    valid: Annotated[
+        list[Path] | None,
+        opt("FILE", "Text to validate on; else a tenth of TEXT, at most 10 MB.", DATA),
+    ] = None,
+    documents: Annotated[
+        str | None,
+        opt("file|paragraphs|lines", "What a document of a text file is.", DATA, default="file"),
+    ] = None,
+    text_column: Annotated[str | None, opt("NAME", "Column of JSON lines that holds the text.", DATA)] = None,
+    encoding: Annotated[str | None, opt("NAME", "Of text files.", DATA, default="utf-8")] = None,
+    valid_share: Annotated[
+        float | None, opt("X", "Share of TEXT that is set aside where there is no --valid.", DATA)
+    ] = None,
+    valid_tokens: Annotated[
+        int | None, opt("N", "Tokens that a validation looks at, about.", DATA, min=1, default="200000")
+    ] = None,
+    model: Annotated[
+        str | None,
+        opt("NAME", "A checkpoint to go on with: a folder, a name of the catalogue, or owner/name.", MODEL),
+    ] = None,
+    model_type: Annotated[
+        str | None, opt("FAMILY", "A model from scratch: gpt2, llama, bert, … with the shape below.", MODEL)
+    ] = None,
+    layers: Annotated[int | None, opt("N", "Its layers.", MODEL, min=1, default="6")] = None,
+    hidden: Annotated[int | None, opt("N", "Its width.", MODEL, min=1, default="384")] = None,
+    heads: Annotated[int | None, opt("N", "Its attention heads.", MODEL, min=1, default="6")] = None,
+    key_value_heads: Annotated[
+        int | None, opt("N", "Heads that keys and values have, if fewer.", MODEL, min=1)
+    ] = None,
+    intermediate: Annotated[int | None, opt("N", "Width of its inner layers.", MODEL, min=1)] = None,
+    config: Annotated[Path | None, opt("FILE", "A config.json in place of --model-type and the shape.", MODEL)] = None,
+    context: Annotated[
+        int | None,
+        opt("N", "Tokens that it sees at once; 256 from scratch, 512 for a checkpoint.", MODEL, min=2),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        opt("bpe|wordpiece|unigram|character|FOLDER", "A vocabulary to learn, or to take.", MODEL, default="bpe"),
+    ] = None,
+    vocab_size: Annotated[int | None, opt("N", "Tokens of a vocabulary that is learnt.", MODEL, min=2)] = None,
+    objective: Annotated[
+        str | None,
+        opt("causal|masked|span-corruption|denoising", "What it is asked; else the family's usual one.", TRAINING),
+    ] = None,
+    mask_rate: Annotated[float | None, opt("X", "Share of tokens that is hidden.", TRAINING)] = None,
+    mean_span: Annotated[float | None, opt("X", "Mean length of hidden spans.", TRAINING)] = None,
+    whole_words: Annotated[
+        bool, typer.Option("--whole-words", help="Masks hide words as a whole.", rich_help_panel=TRAINING)
+    ] = False,
+    epochs: Annotated[float | None, opt("N", "Times through the text.", TRAINING, default="1")] = None,
+    steps: Annotated[int | None, opt("N", "Steps, instead of --epochs.", TRAINING, min=1)] = None,
+    batch_size: Annotated[int | None, opt("N", "Windows of text in a batch.", TRAINING, min=1, default="16")] = None,
+    batch_tokens: options.BatchTokens = None,
+    lr: Annotated[float | None, opt("X", "Learning rate.", TRAINING, default="0.0005")] = None,
+    final_lr: Annotated[float | None, opt("X", "What it goes down to.", TRAINING, default="0.0")] = None,
+    optimizer: Annotated[str | None, opt("adamw|adam|sgd", "The update rule.", TRAINING, default="adamw")] = None,
+    beta2: Annotated[float | None, opt("X", "AdamW's memory of squares.", TRAINING, default="0.95")] = None,
+    schedule: Annotated[
+        str | None,
+        opt("linear|cosine|constant", "How the learning rate goes down.", TRAINING, default="cosine"),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        opt("X", "Steps of warm-up, or their share if below 1.", TRAINING, default="0.02"),
+    ] = None,
+    weight_decay: Annotated[float | None, opt("X", "Not on biases and norms.", TRAINING, default="0.1")] = None,
+    dropout: Annotated[float | None, opt("X", "Instead of the model's own rate; 0 from scratch.", TRAINING)] = None,
+    clip: Annotated[
+        float | None, opt("X", "Greatest norm of the gradient; 0 for none.", TRAINING, default="1.0")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        opt("N", "Stop after so many validations without gain.", TRAINING, min=0),
+    ] = None,
+    keep: Annotated[str | None, opt("best|last", "Which weights are saved.", TRAINING, default="best")] = None,
+    seed: Annotated[int | None, opt("N", "The same seed gives the same bits.", TRAINING, min=0, default="0")] = None,
+    validate_every: Annotated[
+        int | None,
+        opt("N", "Validate every N steps; else at the end only.", TRAINING, min=1),
+    ] = None,
+    micro_batch_tokens: Annotated[
+        int | None,
+        opt("N", "Run a larger batch in parts, for less memory.", TRAINING, min=1),
+    ] = None,
+    out: Annotated[Path, opt("FOLDER", "The run folder that is made.", OUTPUT)],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run folder that is there.", rich_help_panel=OUTPUT)
+    ] = False,
+    threads: options.Threads = None,
+    precision: options.Precision = None,
+    max_memory: options.MaxMemory = None,
+    json: options.Json = False,
+    offline: options.Offline = False,
+    yes: options.Yes = False,
+) -> None:
+    """Train a language model on plain text, from scratch or from a checkpoint.
+
+    \b
+    handloom pretrain book.txt --model-type gpt2 --tokenizer character \\
+        --layers 4 --hidden 128 --heads 4 --context 64 --out runs/book
+    handloom pretrain corpus.jsonl --model-type bert --tokenizer wordpiece \\
+        --vocab-size 8000 --epochs 3 --out runs/bert
+    handloom pretrain notes/ --model runs/bert --steps 2000 --out runs/bert2
+
+    \b
+    Text is read as a stream, however large, and kept as tokens in the cache
+    folder. A line of JSONL is a document, a text file is one, too, unless
+    --documents says otherwise; documents never see each other. Without
+    --valid a tenth of the text is set aside. Ctrl-C stops at a checkpoint,
+    from which `handloom resume` goes on. The folder that is made is a model
+    like any other: transformers opens it, `handloom train` fine-tunes it.
+    """
+    from handloom.cli.download import model_folder
+    from handloom.cli.train import as_options
+    from handloom.cli.training import pretrained, watched
+    from handloom.train.pretraining import pretrain as run
+    from handloom.train.recipe import Asked
+
+    settings = options.given(
+        documents=documents,
+        text_column=text_column,
+        encoding=encoding,
+        valid_share=valid_share,
+        valid_tokens=valid_tokens,
+        model_type=model_type,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        key_value_heads=key_value_heads,
+        intermediate=intermediate,
+        config=None if config is None else str(config),
+        context=context,
+        tokenizer=tokenizer,
+        vocab_size=vocab_size,
+        objective=objective,
+        mask_rate=mask_rate,
+        mean_span=mean_span,
+        whole_words=whole_words,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        batch_tokens=batch_tokens,
+        lr=lr,
+        final_lr=final_lr,
+        optimizer=optimizer,
+        beta2=beta2,
+        schedule=schedule,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        dropout=dropout,
+        patience=patience,
+        keep=keep,
+        seed=seed,
+        validate_every=validate_every,
+        micro_batch_tokens=micro_batch_tokens,
+        threads=threads,
+        precision=precision,
+        max_memory=max_memory,
+        clip=clip,
+    )
+    if clip == 0:
+        settings["clip"] = None
+    if sum(given is not None for given in (model, model_type, config)) != 1:
+        raise UsageError("give one of --model (a checkpoint), --model-type and --config (a model from scratch)")
+    try:  # what makes no sense is refused before anything is read or downloaded
+        Asked.of(**settings)
+    except UsageError as error:
+        raise UsageError(as_options(str(error), settings)) from None
+    folder = None if model is None else model_folder(model, offline, yes)
+    with watched(out) as listener:
+        found = run(list(text), valid, model=folder, out=out, overwrite=overwrite, listener=listener, **settings)
+    pretrained(found, out, json)
