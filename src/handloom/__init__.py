@@ -71,6 +71,7 @@ _HOMES = {
     "TokenClassifier": "handloom.train.estimators",
     "TextGenerator": "handloom.generate.generator",
     "pretrain": "handloom.train.pretraining",
+    "NgramModel": "handloom.ngram.model",
     "HandloomError": "handloom.errors",
     "UsageError": "handloom.errors",
 }

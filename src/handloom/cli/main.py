@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from handloom.cli import data, demo, doctor, evaluate, generate, predict, pretrain, profile, resume, train
+from handloom.cli import data, demo, doctor, evaluate, generate, ngram, predict, pretrain, profile, resume, train
 from handloom.cli.problems import ClickError, explain, hide_tracebacks, plain_warnings
 from handloom.errors import HandloomError
 
@@ -48,7 +48,7 @@ def root(
     """
 
 
-for group in (demo, train, pretrain, evaluate, predict, generate, resume, data, profile, doctor):
+for group in (demo, train, pretrain, evaluate, predict, generate, resume, data, ngram, profile, doctor):
     group.add_to(app)
 
 

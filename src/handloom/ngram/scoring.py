@@ -1,0 +1,91 @@
+"""What a model says of texts: every token of many sentences at once, order by order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from handloom.ngram.corpus import END, START, UNKNOWN, Array, framed
+from handloom.ngram.table import Level, Unseen, children, find
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Tokens of sentences and their scores, packed. T tokens, one END of each of the S sentences among them.
+
+    ids: i64[T]; log10: f64[T], of each token's probability after those before it; order: i64[T], of the n-gram that
+    told it; starts: i64[S + 1], where each sentence begins.
+    """
+
+    ids: Array
+    log10: Array
+    order: Array
+    starts: Array
+
+    @property
+    def known(self) -> Array:
+        """Which tokens the vocabulary has: bool[T]."""
+        return self.ids != UNKNOWN
+
+    @property
+    def sentences(self) -> Array:
+        """log10 of the probability of each sentence and its end: f64[S]."""
+        return np.add.reduceat(self.log10, self.starts[:-1])
+
+
+def score(levels: list[Level], unseen: Unseen, ids: Array) -> Scores:
+    """Scores of sentences. ids: [T], END after each.
+
+    The n-gram of each order that ends at a token is looked up by the number of the one below that ended a token before.
+    """
+    size = len(levels[0])
+    tokens, place = framed(ids)
+    number = tokens.astype(np.int64)
+    log10 = levels[0].log10[tokens].astype(np.float64)
+    order = np.ones(len(tokens), np.int64)
+    for length, (below, level) in enumerate(pairwise(levels), 2):
+        ends = np.flatnonzero(place >= length - 1)
+        context = number[ends - 1]
+        seen = context >= 0
+        at, context = ends[seen], context[seen]
+        found = find(level.keys, context * size + tokens[at])
+        number = np.full(len(tokens), -1)
+        number[at] = found
+        if not unseen.adds:
+            log10[ends] = 0
+        log10[ends[~seen]] += unseen.missing
+        log10[at] += below.backoff[context]
+        there = found >= 0
+        log10[at[there]] = level.log10[found[there]]
+        order[at[there]] = length
+    predicted = place > 0
+    starts = np.append(0, np.flatnonzero(tokens[predicted] == END) + 1)
+    return Scores(tokens[predicted], log10[predicted], order[predicted], starts)
+
+
+def following(levels: list[Level], unseen: Unseen, history: Array) -> Array:
+    """What the model gives to every token after a history (ids, oldest first): f64[V], START's is 0."""
+    size = len(levels[0])
+    given = 10.0 ** levels[0].log10.astype(np.float64)
+    for length in range(1, min(len(levels), len(history) + 1)):
+        context = number_of(levels, history[len(history) - length :])
+        backoff = 10.0 ** (float(levels[length - 1].backoff[context]) if context >= 0 else unseen.missing)
+        given = given * backoff if unseen.adds else np.full(size, backoff)
+        if context >= 0:
+            at, words = children(levels[length], size, context)
+            given[words] = 10.0 ** levels[length].log10[at].astype(np.float64)
+    given[START] = 0
+    return given
+
+
+def number_of(levels: list[Level], words: Array) -> int:
+    """The number of an n-gram in its level, or -1."""
+    size = len(levels[0])
+    number = int(words[0])
+    for level, word in zip(levels[1:], words[1:], strict=False):
+        number = int(find(level.keys, np.array([number * size + int(word)]))[0])
+        if number < 0:
+            break
+    return number
