@@ -69,9 +69,8 @@ def speed(text: Path, folder: Path) -> None:
     print(f"training, the file written: {time.perf_counter() - begin:.2f} s; must be at most 15")
     sizes = " + ".join(f"{len(level):,}" for level in model.levels)
     held = sum(part.nbytes for level in model.levels for part in (level.keys, level.log10, level.backoff))
-    print(
-        f"{sizes} n-grams; {held / 1e6:.0f} MB in memory, {file.stat().st_size / 1e6:.0f} MB as ARPA; peak {peak:.0f} MB"
-    )
+    written = file.stat().st_size
+    print(f"{sizes} n-grams; {held / 1e6:.0f} MB in memory, {written / 1e6:.0f} MB as ARPA; peak {peak:.0f} MB")
     lines = text.read_text(encoding="utf-8")
     ids = model.scores(lines.split("\n")[:-1]).ids
     for _ in range(3):

@@ -102,8 +102,8 @@ class NgramModel:
 
         prune: a threshold for each order, the last for all further ones; n-grams that the corpus holds no more often
         are left out (as `lmplz --prune`). A model of sentences that are all shorter than `order` has a lower order,
-        with the same probabilities. UsageError for settings that make no sense; HandloomError for a corpus without a token,
-        that is not text, or that holds <s>, </s> or <unk> as words.
+        with the same probabilities. UsageError for settings that make no sense; HandloomError for a corpus without a
+        token, that is not text, or that holds <s>, </s> or <unk> as words.
         """
         thresholds, constant = _settings(order, unit, method, constant, prune)
         vocabulary, ids = corpus.learn(source, unit, encoding)
