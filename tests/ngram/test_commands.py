@@ -64,7 +64,7 @@ def test_baselines_are_measured(work: Path, lines: list[str], capsys: pytest.Cap
 def test_score(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = NgramModel.load("lm.arpa.gz")
     out = printed(capsys, "score", "lm.arpa.gz", "the cat sat", "a zebra")
-    assert out == f"{model.score('the cat sat'):.4f}\tthe cat sat\n{model.score('a zebra'):.4f}\ta zebra\n"
+    assert out == f"{model.log10('the cat sat'):.4f}\tthe cat sat\n{model.log10('a zebra'):.4f}\ta zebra\n"
     rows = [
         json.loads(row)
         for row in printed(capsys, "score", "lm.arpa.gz", "--data", "heldout.txt", "--json").splitlines()

@@ -23,7 +23,7 @@ SENTENCES = st.lists(st.lists(WORDS, min_size=1, max_size=8).map(" ".join), min_
 
 
 def after(model: NgramModel, text: str) -> dict[str, float]:
-    return dict(zip(model.vocabulary, model.next_token_probabilities(text).tolist(), strict=True))
+    return dict(zip(model.vocabulary, model.distribution(text).tolist(), strict=True))
 
 
 def test_two_words_by_hand() -> None:
@@ -44,7 +44,7 @@ def test_two_words_by_hand() -> None:
     expected["b"] += (2 - 3 / 2) / 3
     expected["c"] += (1 - 1 / 3) / 3
     assert after(model, "a") == pytest.approx(expected)
-    assert model.score("a c") == pytest.approx(np.log10(0.2 * expected["c"] * after(model, "c")["</s>"]))
+    assert model.log10("a c") == pytest.approx(np.log10(0.2 * expected["c"] * after(model, "c")["</s>"]))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
@@ -75,18 +75,18 @@ def test_the_slow_truth_and_a_sum_of_one_for_any_corpus(sentences: list[str], or
 )
 def test_a_sum_of_one_after_pruning(sentences: list[str], prune: list[int], method: str, history: str) -> None:
     model = NgramModel.train(sentences, 3, prune=prune, method=method)
-    assert model.next_token_probabilities(history).sum() == pytest.approx(1, abs=1e-5)
-    assert model.next_token_probabilities(history)[1] == 0
+    assert model.distribution(history).sum() == pytest.approx(1, abs=1e-5)
+    assert model.distribution(history)[1] == 0
 
 
 @given(SENTENCES, st.sampled_from(["kneser-ney", "add-k", "stupid-backoff"]))
-def test_scores_are_what_next_token_probabilities_say(sentences: list[str], method: str) -> None:
+def test_scores_are_what_distributions_say(sentences: list[str], method: str) -> None:
     model = NgramModel.train(sentences, 3, method=method)
     text = "a b q " + sentences[0]
     words = text.split()
     scores = model.scores([text])
     for at, (number, log10) in enumerate(zip(scores.ids, scores.log10, strict=True)):
-        given = model.next_token_probabilities(" ".join(words[:at]))
+        given = model.distribution(" ".join(words[:at]))
         if method != "stupid-backoff":
             assert np.log10(given[number]) == pytest.approx(log10, abs=1e-5)
 

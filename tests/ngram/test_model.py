@@ -15,12 +15,12 @@ from handloom import HandloomError, NgramModel, UsageError
 def test_add_k_by_hand() -> None:
     """(c + k) / (total + k V), V: a b c </s> <unk>."""
     model = NgramModel.train(["a b", "a c", "a b"], 2, method="add-k", constant=0.5)
-    found = dict(zip(model.vocabulary, model.next_token_probabilities("a").tolist(), strict=True))
+    found = dict(zip(model.vocabulary, model.distribution("a").tolist(), strict=True))
     assert found == pytest.approx(
         {"b": 2.5 / 5.5, "c": 1.5 / 5.5, "a": 0.5 / 5.5, "</s>": 0.5 / 5.5, "<unk>": 0.5 / 5.5, "<s>": 0}
     )
-    assert model.score("a") == pytest.approx(math.log10(3.5 / 5.5 * 0.5 / 5.5), abs=1e-6)
-    assert model.next_token_probabilities("zebra")[2:] == pytest.approx([0.2] * 4)  # a context that was never seen
+    assert model.log10("a") == pytest.approx(math.log10(3.5 / 5.5 * 0.5 / 5.5), abs=1e-6)
+    assert model.distribution("zebra")[2:] == pytest.approx([0.2] * 4)  # a context that was never seen
 
 
 def test_stupid_backoff_by_hand() -> None:
@@ -30,7 +30,7 @@ def test_stupid_backoff_by_hand() -> None:
     unknown = model.scores(["zebra a"]).log10
     assert unknown[0] == pytest.approx(math.log10(0.4 / 9), abs=1e-6)
     assert unknown[1] == pytest.approx(math.log10(0.4 * 0.4 * 3 / 9), abs=1e-6)
-    assert model.next_token_probabilities("a").sum() == pytest.approx(1)
+    assert model.distribution("a").sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("source", [[], [""], ["", "  ", "\t"], ["\u3000"]])
@@ -47,7 +47,7 @@ def test_one_word() -> None:
     model = NgramModel.train(["word"], 5)
     assert model.order == 3  # <s> word </s>
     assert model.vocabulary == ["<unk>", "<s>", "</s>", "word"]
-    assert model.next_token_probabilities("word").sum() == pytest.approx(1)
+    assert model.distribution("word").sum() == pytest.approx(1)
     assert model.scores(["word"]).log10[0] > model.scores(["other"]).log10[0]
 
 
@@ -60,19 +60,31 @@ def test_an_order_above_the_corpus_is_the_highest_that_there_is(lines: list[str]
 def test_order_one_knows_words_alone(lines: list[str]) -> None:
     model = NgramModel.train(lines, 1)
     assert model.order == 1
-    assert (model.next_token_probabilities("the cat") == model.next_token_probabilities()).all()
+    assert (model.distribution("the cat") == model.distribution()).all()
 
 
 def test_many_texts_are_scored_as_each_alone(lines: list[str]) -> None:
     model = NgramModel.train(lines, 4)
     texts = ["the cat", "", "unknown words here", *lines]
     together = model.scores(texts)
-    assert together.sentences == pytest.approx([model.score(text) for text in texts], abs=0)
+    assert together.sentences == pytest.approx([model.log10(text) for text in texts], abs=0)
     assert len(together.starts) == len(texts) + 1 and together.starts[-1] == len(together.ids)
     for text, start, end in zip(texts, together.starts, together.starts[1:], strict=False):
         assert model.tokens(together.ids[start:end])[-1] == "</s>"
         assert end - start == len(text.split()) + 1
-    assert model.score("the\ncat") == model.score("the cat")
+    assert model.log10("the\ncat") == model.log10("the cat")
+
+
+def test_tokens_one_by_one(lines: list[str]) -> None:
+    model = NgramModel.train(lines, 3)
+    found = model.score("the cat zebra")
+    assert [one.token for one in found] == ["the", "cat", "<unk>", "</s>"]
+    assert [one.known for one in found] == [True, True, False, True] and [one.order for one in found] == [2, 3, 1, 1]
+    assert sum(one.log10 for one in found) == pytest.approx(model.log10("the cat zebra"))
+    likely = model.next_token_probabilities("the cat", top=2)
+    assert [one.token for one in likely] == [model.vocabulary[one.id] for one in likely] and len(likely) == 2
+    best = np.sort(model.distribution("the cat"))[:-3:-1]
+    assert [one.probability for one in likely] == best.tolist()
 
 
 def test_marks_are_no_words(lines: list[str]) -> None:
@@ -111,7 +123,7 @@ def test_the_same_seed_gives_the_same_text(lines: list[str]) -> None:
 
 def test_samples_come_as_often_as_they_are_likely() -> None:
     model = NgramModel.train(["a"] * 3 + ["b"], 2)
-    likely = model.next_token_probabilities()
+    likely = model.distribution()
     likely[0] = 0
     likely /= likely.sum()
     drawn = [text or "</s>" for text in model.sample(count=2000, length=1)]

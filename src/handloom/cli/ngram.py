@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from handloom.cli import options
 from handloom.cli.options import DATA, MODEL, OUTPUT, opt
 from handloom.errors import UsageError
+
+if TYPE_CHECKING:
+    from handloom.ngram.model import NgramModel, Perplexity
 
 Arpa = Annotated[Path, typer.Argument(metavar="MODEL", help="An ARPA file, plain or gzip.", show_default=False)]
 Unit = Annotated[
@@ -107,6 +110,16 @@ def train(
         show(found["test"])
 
 
+def loaded_from(path: Path, unit: str | None) -> NgramModel:
+    """A model; it is said if that takes a while."""
+    from handloom.cli.output import note
+    from handloom.ngram.model import NgramModel
+
+    if path.is_file() and (size := path.stat().st_size) > 10e6:
+        note(f"reading {path}, {size / 1e6:.0f} MB")
+    return NgramModel.load(path, unit)
+
+
 def thresholds(written: str) -> list[int]:
     """
     >>> thresholds("0,0,1")
@@ -118,7 +131,7 @@ def thresholds(written: str) -> list[int]:
         raise UsageError(f"--prune {written}: write a number for each order, such as 0,0,1") from error
 
 
-def measured(model: Any, data: Path, encoding: str | None) -> Any:
+def measured(model: NgramModel, data: Path, encoding: str | None) -> Perplexity:
     """Perplexity, with a warning where it means little."""
     from handloom.cli.output import note
 
@@ -168,9 +181,8 @@ def score(
         )
     from handloom.cli.output import print_json
     from handloom.ngram import corpus
-    from handloom.ngram.model import NgramModel
 
-    loaded = NgramModel.load(model, unit)
+    loaded = loaded_from(model, unit)
     for block in corpus.blocks(texts or () if data is None else data, encoding):
         lines = block.split("\n")
         scores = loaded.scores(lines)
@@ -179,11 +191,10 @@ def score(
             if not (json or tokens):
                 print(f"{total:.4f}\t{row['text']}")
                 continue
-            log10, orders = (column[start:end].tolist() for column in (scores.log10, scores.order))
-            columns = loaded.tokens(scores.ids[start:end]), log10, orders
+            columns = (column[start:end].tolist() for column in (scores.ids, scores.log10, scores.order))
             parts = [
-                {"token": token, "log10": value, "order": order, "known": token != corpus.SPECIAL[corpus.UNKNOWN]}
-                for token, value, order in zip(*columns, strict=True)
+                {"token": loaded.vocabulary[one], "log10": log10, "order": order, "known": one != corpus.UNKNOWN}
+                for one, log10, order in zip(*columns, strict=True)
             ]
             if json:
                 print_json({**row, "tokens": parts})
@@ -208,9 +219,8 @@ def perplexity(
     The ends of sentences are foretold, too; unknown tokens count as <unk>. Empty lines are passed over.
     """
     from handloom.cli.output import print_json
-    from handloom.ngram.model import NgramModel
 
-    found = measured(NgramModel.load(model, unit), data, encoding).to_dict()
+    found = measured(loaded_from(model, unit), data, encoding).to_dict()
     if json:
         print_json(found)
     else:
@@ -236,9 +246,8 @@ def sample(
     handloom ngram sample lm.arpa.gz "my fellow" --length 20 --temperature 0.7 --seed 1
     """
     from handloom.cli.output import print_json
-    from handloom.ngram.model import NgramModel
 
-    loaded = NgramModel.load(model, unit)
+    loaded = loaded_from(model, unit)
     for text in loaded.sample(prompt, count=count, length=length, temperature=temperature, seed=seed):
         if json:
             print_json({"text": text})

@@ -14,7 +14,7 @@ import numpy as np
 from handloom.errors import HandloomError
 from handloom.ngram import files
 from handloom.ngram.corpus import END, SPECIAL, START, Array
-from handloom.ngram.table import NEVER, Level, find
+from handloom.ngram.table import NEVER, Level
 
 LONGEST_LINE = 1 << 20
 LONGEST_HEAD = 1000
@@ -177,12 +177,16 @@ def _alike(block: bytes, lines: int, order: int, index: dict[bytes, int]) -> Par
         return None
     fields = block.translate(bytes.maketrans(b"\t\n", b"  ")).split(b" ")
     try:
-        numbers = [np.array(list(map(float, fields[at:-1:columns]))) for at in (0, order + 1)[: columns - order]]
+        numbers = [
+            np.fromiter(map(float, fields[at:-1:columns]), np.float64) for at in (0, order + 1)[: columns - order]
+        ]
         if order == 1:
             words = np.array([index.setdefault(word, len(index)) for word in fields[1::columns]])[:, None]
             [word.decode() for word in fields[1::columns]]
         else:
-            words = np.array([list(map(index.__getitem__, fields[at::columns])) for at in range(1, order + 1)]).T
+            words = np.empty((lines, order), np.int64)
+            for at in range(order):
+                words[:, at] = np.fromiter(map(index.__getitem__, fields[at + 1 :: columns]), np.int64, lines)
     except (ValueError, KeyError):  # UnicodeDecodeError is a ValueError, too
         return None
     return words, numbers[0], numbers[1] if len(numbers) > 1 else np.zeros(lines)
@@ -249,7 +253,7 @@ def _level(
     size = len(vocabulary)
     context = words[:, 0]
     for below, word in zip(levels[1:], words.T[1:-1], strict=True):
-        context = find(below.keys, context * size + word)
+        context = below.find(context * size + word)
         if (context < 0).any():
             row, length = int(np.argmax(context < 0)), words.shape[1] - 1
             raise complain(row, f"is here, but its first {length} words are not among the {length}-grams.")

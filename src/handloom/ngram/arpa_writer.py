@@ -28,6 +28,19 @@ class Pieces:
         self.lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         self.starts = np.cumsum(self.lengths) - self.lengths
 
+    @classmethod
+    def of_numbers(cls, numbers: Array, end: str) -> Pieces:
+        """The shortest decimals that give the same f32 again, each with an end of one character."""
+        texts = numbers.astype(np.bytes_)
+        pieces = cls([])
+        pieces.lengths = np.strings.str_len(texts)
+        padded = np.zeros((len(texts), texts.itemsize + 1), np.uint8)
+        padded[:, :-1] = texts.view(np.uint8).reshape(len(texts), -1)
+        padded[np.arange(len(texts)), pieces.lengths] = ord(end)
+        pieces.lengths += 1
+        pieces.bytes, pieces.starts = padded.ravel(), np.arange(len(texts)) * padded.shape[1]
+        return pieces
+
 
 def joined(columns: list[tuple[Pieces, Array]]) -> bytes:
     """Lines of which each column gives a piece by its number: n of each column's i64[n]."""
@@ -48,12 +61,11 @@ def blocks(levels: list[Level], vocabulary: list[str], remark: str = "") -> Iter
     for order, level in enumerate(levels, 1):
         yield f"\n\\{order}-grams:\n".encode()
         top = order == len(levels)
-        numbers, which = np.unique(np.concatenate([level.log10, level.backoff]), return_inverse=True)
-        texts = numbers.astype(str).tolist()
-        before, after = (Pieces([text + end for text in texts]) for end in "\t\n")
+        columns = [np.unique(column, return_inverse=True) for column in (level.log10, level.backoff)]
+        before, after = (Pieces.of_numbers(numbers, end) for (numbers, _), end in zip(columns, "\t\n", strict=True))
         for start in range(0, len(level), LINES):
             rows = np.arange(start, min(start + LINES, len(level)))
             *words, word = words_of(levels, len(vocabulary), order, rows)
-            line = [(before, which[rows]), *((inner, one) for one in words), (only if top else last, word)]
-            yield joined(line if top else [*line, (after, which[len(level) + rows])])
+            line = [(before, columns[0][1][rows]), *((inner, one) for one in words), (only if top else last, word)]
+            yield joined(line if top else [*line, (after, columns[1][1][rows])])
     yield b"\n\\end\\\n"

@@ -136,7 +136,8 @@ def _marked_lines(block: str, index: Mapping[str, int]) -> Array:
 
 def filled(ids: Array) -> Array:
     """The same without empty sentences."""
-    return ids[(ids != END) | (np.append(END, ids[:-1]) != END)]
+    kept: Array = ids[(ids != END) | (np.append(END, ids[:-1]) != END)]
+    return kept
 
 
 def learn(source: str | os.PathLike[str] | Iterable[str], unit: str, encoding: str | None) -> tuple[list[str], Array]:

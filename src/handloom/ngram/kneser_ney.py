@@ -65,7 +65,8 @@ def smooth(levels: list[Counted], thresholds: list[int]) -> tuple[list[Level], A
     keep, counts = kept(levels, thresholds), adjusted(levels)
     found = [discounts(count) for count in counts]
     lower = np.full(len(levels[0]), 1 / (int(keep[0].sum()) - 1))  # below words all are alike; START is never predicted
-    probabilities, shares = [], []
+    probabilities: list[Array] = []
+    shares: list[Array] = []
     for level, count, stays, discount in zip(levels, counts, keep, found, strict=True):
         contexts = len(lower) if shares else 1
         taken = np.where(stays, discount.of(count), count)

@@ -55,6 +55,29 @@ class Perplexity:
         return {**derived, **asdict(self)}
 
 
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """A token, log10 of its probability after those before it, and the order of the n-gram that told it."""
+
+    token: str
+    id: int
+    log10: float
+    order: int
+
+    @property
+    def known(self) -> bool:
+        return self.id != UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """A token that may come next."""
+
+    token: str
+    id: int
+    probability: float
+
+
 class NgramModel:
     """An n-gram model over words between blanks or over characters.
 
@@ -169,9 +192,15 @@ class NgramModel:
             raise UsageError("there is no text to score.")
         return scoring.score(self.levels, self.unseen, corpus.encode(block[:-1], self._index, self.unit))
 
-    def score(self, text: str) -> float:
+    def log10(self, text: str) -> float:
         """log10 of the probability of a sentence and its end."""
         return float(self.scores([text]).sentences[0])
+
+    def score(self, text: str) -> list[TokenScore]:
+        """How likely the model finds each token of a sentence, and its end, given those before it."""
+        found = self.scores([text])
+        columns = found.ids.tolist(), found.log10.tolist(), found.order.tolist()
+        return [TokenScore(self.vocabulary[token], *rest) for token, *rest in zip(columns[0], *columns, strict=True)]
 
     def perplexity(self, source: Source, encoding: str | None = None) -> Perplexity:
         """How well the model foretells a text; empty lines are passed over. HandloomError for a text without a token.
@@ -193,8 +222,15 @@ class NgramModel:
             raise HandloomError(f"{source if isinstance(source, (str, os.PathLike)) else 'the text'} holds no token.")
         return Perplexity(sentences, tokens, unknown, total, total_known)
 
-    def next_token_probabilities(self, text: str = "") -> Array:
-        """What comes after the beginning of a sentence: f64[V], by the ids of `vocabulary`; they sum to 1.
+    def next_token_probabilities(self, text: str = "", top: int = 10) -> list[Likely]:
+        """The likeliest tokens to come after the beginning of a sentence, likeliest first."""
+        found = self.distribution(text)
+        return [
+            Likely(self.vocabulary[one], one, found[one]) for one in np.argsort(-found, kind="stable")[:top].tolist()
+        ]
+
+    def distribution(self, text: str = "") -> Array:
+        """The probabilities of all tokens to come: f64[V], by the ids of `vocabulary`; they sum to 1.
 
         Stupid back-off's scores are divided by their sum.
         """

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from handloom.ngram.corpus import END, START, UNKNOWN, Array, framed
-from handloom.ngram.table import Level, Unseen, children, find
+from handloom.ngram.table import Level, Unseen, children
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +27,7 @@ class Scores:
     @property
     def known(self) -> Array:
         """Which tokens the vocabulary has: bool[T]."""
-        return self.ids != UNKNOWN
+        return np.not_equal(self.ids, UNKNOWN)
 
     @property
     def sentences(self) -> Array:
@@ -50,7 +50,7 @@ def score(levels: list[Level], unseen: Unseen, ids: Array) -> Scores:
         context = number[ends - 1]
         seen = context >= 0
         at, context = ends[seen], context[seen]
-        found = find(level.keys, context * size + tokens[at])
+        found = level.find(context * size + tokens[at])
         number = np.full(len(tokens), -1)
         number[at] = found
         if not unseen.adds:
@@ -85,7 +85,7 @@ def number_of(levels: list[Level], words: Array) -> int:
     size = len(levels[0])
     number = int(words[0])
     for level, word in zip(levels[1:], words[1:], strict=False):
-        number = int(find(level.keys, np.array([number * size + int(word)]))[0])
+        number = int(level.find(np.array([number * size + int(word)]))[0])
         if number < 0:
             break
     return number

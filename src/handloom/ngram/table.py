@@ -1,12 +1,13 @@
 """The n-grams of a model, one level for each order: sorted keys, and two numbers for each.
 
 An n-gram's number is its place in its level. Its key is (number of the n-gram without its last word) · V + last word,
-so that a level sorted by its keys has the n-grams of one context side by side, and a key is found by bisection.
+so that a level sorted by its keys has the n-grams of one context side by side.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,7 +18,44 @@ NEVER = -99.0
 """What stands for the logarithm of 0 in an ARPA file."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """Places of keys by their hashes: open addressing, all keys at once.
+
+    Bisection costs ten times as much: each of its steps waits for another line of a large table.
+    """
+
+    def __init__(self, keys: Array) -> None:
+        self.keys = keys
+        self.bits = (5 * len(keys) // 2).bit_length()
+        self.slots = np.full(1 << self.bits, -1, np.int32 if len(keys) < 1 << 31 else np.int64)
+        left, at = np.arange(len(keys), dtype=self.slots.dtype), self._hash(keys)
+        while len(left):
+            free = self.slots[at] < 0
+            self.slots[at[free]] = left[free]
+            lost = self.slots[at] != left
+            left, at = left[lost], self._next(at[lost])
+
+    def _hash(self, keys: Array) -> Array:
+        golden = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: the upper bits of key · 2^64 / golden ratio
+        mixed: Array = (keys.view(np.uint64) * golden) >> np.uint64(64 - self.bits)
+        return mixed.view(np.int64)
+
+    def _next(self, at: Array) -> Array:
+        return (at + 1) & ((1 << self.bits) - 1)
+
+    def find(self, wanted: Array) -> Array:
+        """See `Level.find`."""
+        at = self._hash(wanted)
+        found = self.slots[at]
+        open_ = np.flatnonzero((found >= 0) & (self.keys[found] != wanted))
+        while len(open_):
+            at[open_] = self._next(at[open_])
+            found[open_] = self.slots[at[open_]]
+            open_ = open_[(found[open_] >= 0) & (self.keys[found[open_]] != wanted[open_])]
+        return found.astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
 class Level:
     """The n-grams of one order. keys: i64[n], ascending; log10: f32[n], of the probability of the last word after the
     others; backoff: f32[n], what a longer n-gram that is not there finds at its context (`table.Unseen`)."""
@@ -28,6 +66,20 @@ class Level:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @cached_property
+    def index(self) -> Index:
+        return Index(self.keys)
+
+    def find(self, wanted: Array) -> Array:
+        """The place of each wanted key, i64, or -1 where it is not there."""
+        if not len(self):
+            return np.full(len(wanted), -1)
+        if "index" in self.__dict__ or 16 * len(wanted) > len(self):
+            return self.index.find(wanted)
+        at = np.searchsorted(self.keys, wanted)  # too few to make an index for
+        at[at == len(self)] = 0
+        return np.where(self.keys[at] == wanted, at, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +92,6 @@ class Unseen:
 
     adds: bool = True
     missing: float = 0.0
-
-
-def find(keys: Array, wanted: Array) -> Array:
-    """The place of each wanted key in `keys`, i64, or -1 where it is not there.
-
-    Sorted first: bisection in a large table costs twenty times as much for keys that come in any order.
-    """
-    order = np.argsort(wanted)
-    ascending = wanted[order]
-    at = np.searchsorted(keys, ascending)
-    at[at == len(keys)] = 0
-    found = np.empty(len(wanted), np.int64)
-    found[order] = np.where(keys[at] == ascending, at, -1) if len(keys) else -1
-    return found
 
 
 def children(level: Level, size: int, context: int) -> tuple[slice, Array]:
