@@ -226,7 +226,8 @@ class NgramModel:
         """The likeliest tokens to come after the beginning of a sentence, likeliest first."""
         found = self.distribution(text)
         return [
-            Likely(self.vocabulary[one], one, found[one]) for one in np.argsort(-found, kind="stable")[:top].tolist()
+            Likely(self.vocabulary[one], one, float(found[one]))
+            for one in np.argsort(-found, kind="stable")[:top].tolist()
         ]
 
     def distribution(self, text: str = "") -> Array:
