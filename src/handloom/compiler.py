@@ -60,6 +60,9 @@ class Executable(Protocol):
         """Makes ready for such sizes; gives the bytes that a run will take beside its inputs."""
 
 
+IN_PLACE = frozenset({"put", "replay"})
+"""Operations whose result i may take the memory of their operand i."""
+
 GROWTH = 1.25
 """How much more room is planned than asked for, where a size has no declared capacity."""
 
@@ -385,7 +388,7 @@ class CompiledProgram:
 
     def _donations(self, donated: Sequence[int]) -> dict[int, int]:
         """Output → input whose memory it may take: the unit that makes the output goes through it element by element,
-        or puts rows into that very input, and is the last to read the input."""
+        or replaces rows of that very input, and is the last to read the input."""
         from handloom.graph.unit import operands
 
         position = {root: i for i, unit in enumerate(self.units) for root in unit.roots}
@@ -400,15 +403,16 @@ class CompiledProgram:
                             askew.add((x, i))
         free = {i: self.inputs[i] for i in donated}
         found: dict[int, int] = {}
-        # tables that rows are put into take their own memory; what is left is for anybody
-        for j, output in sorted(enumerate(self.outputs), key=lambda pair: base_of(pair[1]).op != "put"):
+        # what replaces rows of an input takes that memory; what is left is for anybody
+        for j, output in sorted(enumerate(self.outputs), key=lambda pair: _replaced(base_of(pair[1])) is None):
             base = base_of(output)
-            maker = position.get(base)
-            if maker is None or not (base.op == "put" or _elementwise(self.units[maker])):
+            own = _replaced(base)
+            maker = position.get(base.inputs[0] if base.op == "project" else base)
+            if maker is None or not (own is not None or _elementwise(self.units[maker])):
                 continue
             for i, x in free.items():
                 reads = readers.get(x, [])
-                if base.op == "put" and base_of(base.inputs[0]) is not x:
+                if own is not None and own is not x:
                     continue
                 if x.spec == output.spec == base.spec and all(at <= maker for at in reads) and (x, maker) not in askew:
                     found[j] = i
@@ -421,6 +425,15 @@ def _elementwise(unit: Unit) -> bool:
     from handloom.graph.ops import OPS
 
     return unit.anchor is None and all(OPS[m.op].kind == "elementwise" and m.shape == unit.space for m in unit.members)
+
+
+def _replaced(made: Node) -> Node | None:
+    """The operand of which a result is a version with some rows replaced."""
+    node, place = (made.inputs[0], made.attrs.index) if made.op == "project" else (made, 0)
+    if node.op not in IN_PLACE:
+        return None
+    bases = [base_of(x) for x in node.inputs]
+    return bases[place] if bases.count(bases[place]) == 1 else None
 
 
 def _prepared(outputs: Sequence[Node]) -> tuple[list[Node], list[Unit]]:

@@ -102,6 +102,7 @@ def _work(
     else:
         flops += sum(operations(node, env, lengths) for nodes in computed for node in nodes)
     taken = {base_of(node.inputs[0]): node for nodes in computed for node in nodes if node.op == "take"}
+    taken |= {node: node.inputs[2] for nodes in computed for node in nodes if node.op == "put"}
     given: Sequence[object] = call.sizes
     places = {
         argument: place
@@ -174,7 +175,7 @@ def computed_in(unit: Unit, outside: object) -> list[Node]:
 
 
 def operations(node: Node, env: dict[str, int], lengths: Sequence[int]) -> int:
-    """Operations of one node; those of a product are the step's own."""
+    """Operations of one node; those of a product are the step's own. None of a replay: they depend on the past."""
     if node.op in PRODUCTS:
         pairs = sum(length * length for length in lengths) * node.attrs.heads
         score = PER_SCORE + elementwise("exp") + (random_bits() if node.attrs.dropout else 0)

@@ -24,6 +24,7 @@ from handloom.graph.ops import (
     DotAttrs,
     InputAttrs,
     NormAttrs,
+    ReplayAttrs,
     ScanAttrs,
 )
 
@@ -177,6 +178,36 @@ def _scan(reverse: bool) -> Function:
     return function
 
 
+# --- replay -------------------------------------------------------------------------------------------------------
+
+
+def _replay(states: int) -> Function:
+    """x ← a·x − b·m, m ← c·m …; where m is zero, x ← a·x."""
+
+    def function(*nodes: Node) -> Sequence[Node]:
+        x, m, n, *numbers = (body_input(()) for _ in range(6))
+        given = [x, m, n][:states]
+        after = [b.subtract(b.multiply(x, numbers[0]), b.multiply(given[-1], numbers[1]))]
+        after += [b.multiply(state, numbers[2]) for state in given[1:]]
+        rest = b.multiply(x, numbers[0])
+        if states == 1:
+            after = [rest]
+        bodies = Body((*given, *numbers), tuple(after)), Body((x, *numbers), (rest,))
+        node = b.make("replay", *nodes, attrs=ReplayAttrs(*bodies))
+        return [b.project(node, i) for i in range(states)]
+
+    return function
+
+
+def _missed(rows: int, columns: int, states: int) -> tuple[Array, ...]:
+    """Rows of which some have missed no step and some have moments of zero; −0 is not a moment of zero."""
+    values = [normal(rows, columns) for _ in range(states)]
+    for state in values[1:]:
+        state[1::3] = 0
+        state[2::9] = -0.0
+    return (*values, positive(9, 3), (np.arange(rows) * 7 % 9).astype(np.int32), np.array(8, np.int32))
+
+
 # --- the table ----------------------------------------------------------------------------------------------------
 
 _SMOOTH = ("negative", "exp", "tanh", "erf", "sigmoid", "sin", "cos", "stop_gradient")
@@ -299,6 +330,9 @@ CASES: tuple[Case, ...] = (
     Case("put", "nothing", b.put, (normal(6, 5), np.zeros(0, np.int32), normal(0, 5))),
     Case("put", "i32, many", b.put, (integers(0, 9, 200, 3), rng.permutation(200)[:150].astype(np.int32), integers(0, 9, 150, 3)), False),
     Case("put", "of what is computed", lambda t, i, x: b.put(b.multiply(t, 2.0), i, b.transpose(x, (1, 0))), (normal(6, 5), np.array([3, 0, 5], np.int32), normal(5, 3))),
+    Case("put", "numbers outside", b.put, (normal(6, 17), np.array([-1, 0, 6, 2, -9], np.int32), normal(5, 17)), False),
+    *(Case("replay", f"{states} states of {columns}", _replay(states), _missed(rows, columns, states), False, 0.0)
+      for states, rows, columns in ((1, 9, 33), (2, 17, 5), (3, 20, 16), (3, 7, 71), (2, 0, 8), (2, 8, 1))),
     Case("places", "", lambda i: b.places(i, 7), (np.array([3, 0, 3, 5, 3], np.int32),), False),
     Case("places", "nothing", lambda i: b.places(i, 3), (np.zeros(0, np.int32),), False),
     Case("places", "a row and a lane", lambda i: b.places(i, 17), (integers(0, 17, 40),), False),

@@ -72,3 +72,13 @@ def test_what_counts_as_large() -> None:
     assert not large(x) and large(b.unary("exp", x)) and not large(b.reduce("sum", x, (1,)))
     assert not large(b.reduce("sum", x, (0,))) and not large(b.reshape(b.unary("exp", x), (H, T)))
     assert Segments([x])._ends == {}
+
+
+def test_what_is_differentiated_by_is_there_all_the_time() -> None:
+    x = b.unary("exp", b.make("input", attrs=InputAttrs(0, "x", (T, H), "f32")))
+    w = b.make("input", attrs=InputAttrs(1, "w", (H, H), "f32"))
+    y: Node = x
+    for _ in range(4):
+        y = b.unary("tanh", b.dot(y, w))
+    order = list(walk([b.add(y, x)]))  # x stays to the end: no tensor goes on alone
+    assert Segments(order)._ends == {} and Segments(order, [x])._ends

@@ -36,6 +36,7 @@ from handloom.codegen.moves import (
     emit_scatter_add,
     emit_zero,
 )
+from handloom.codegen.replay import REPLAY_ROWS, emit_replay
 from handloom.codegen.rows import FINISH_COLUMNS, LoopKernel, _Graph, emit_finish, emit_loop
 from handloom.codegen.scalars import MEMORY
 from handloom.codegen.signature import Signature
@@ -348,6 +349,18 @@ def _put(low: Lowering, unit: Unit) -> list[Step]:
     return [*steps, Step(name, arguments, tasks, (table, ids, rows), (Pointer(node),), kind="put")]
 
 
+def _replay(low: Lowering, unit: Unit) -> list[Step]:
+    node = unit.anchor
+    assert node is not None
+    operands = [Pointer(base_of(x)) for x in node.inputs]
+    results = [Pointer(project(node, i)) for i in range(len(node.spec))]
+    rows, columns = node.inputs[0].shape
+    name, _ = low.kernel("replay", lambda name: emit_replay(low.module, name, node.attrs, low.target))
+    tasks: Count = lambda env: -(-size_value(rows, env) // REPLAY_ROWS)  # noqa: E731
+    arguments = (*operands, *results, rows, columns)
+    return [Step(name, arguments, tasks, tuple(operands), tuple(results), kind="replay")]
+
+
 def _places(low: Lowering, unit: Unit) -> list[Step]:
     node = unit.anchor
     assert node is not None
@@ -432,6 +445,7 @@ LOWERINGS: dict[str, Callable[[Lowering, Unit], list[Step]]] = {
     "pad": _pad,
     "scatter_add": _scatter_add,
     "put": _put,
+    "replay": _replay,
     "places": _places,
     "attention": _attention,
     "attention_backward": _attention,

@@ -18,7 +18,7 @@ def vjp(
     recompute: what the rules read of the forward pass is computed again, segment by segment (graph/segments.py).
     """
     order = list(walk(outputs))
-    segments = Segments(order) if recompute else None
+    segments = Segments(order, wrt) if recompute else None
     reaches = set(wrt)
     for node in order:
         if any(x in reaches for x in node.inputs):

@@ -165,6 +165,19 @@ def _put(specs: Sequence[Spec], attrs: Any) -> Spec:
     return table
 
 
+def _replay(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
+    *states, past, first, count = specs
+    if len(states) != len(attrs.body.outputs) or any(s != states[0] for s in states) or len(states[0].shape) != 2:
+        raise _fail("replay", specs, f"needs {len(attrs.body.outputs)} states of one shape [rows, columns]")
+    if states[0].dtype != "f32" or past.dtype != "f32" or len(past.shape) != 2:
+        raise _fail("replay", specs, "the states and the past [steps, numbers] must be f32")
+    if past.shape[1] != len(attrs.body.inputs) - len(states):
+        raise _fail("replay", specs, f"the body takes {len(attrs.body.inputs) - len(states)} numbers a step")
+    if first != Spec(states[0].shape[:1], "i32") or count != Spec((), "i32"):
+        raise _fail("replay", specs, "the steps must be i32: the first one of each row [rows], and how many there are")
+    return tuple(states)
+
+
 def _places(specs: Sequence[Spec], attrs: Any) -> Spec:
     if specs[0].dtype != "i32" or len(specs[0].shape) != 1:
         raise _fail("places", specs, "needs i32 row numbers [n]")
@@ -258,6 +271,7 @@ INFER: dict[str, Rule] = {
     "take": _take,
     "scatter_add": _scatter_add,
     "put": _put,
+    "replay": _replay,
     "places": _places,
     "random_uniform": _random,
     **{name: _same for name in ("softmax", "log_softmax", "gelu", "gelu_tanh", "silu")},

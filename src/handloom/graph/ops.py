@@ -212,6 +212,18 @@ class ScanAttrs:
 
 
 @dataclass(frozen=True)
+class ReplayAttrs:
+    """Steps that rows have missed, made up for: see `replay` in tensor/rows.py.
+
+    body: scalars in and out; from the states of one element and the numbers of one step to the states after it.
+    rest: the same for an element of a row whose states but the first are all zero, and stay so: its first state.
+    """
+
+    body: Body
+    rest: Body
+
+
+@dataclass(frozen=True)
 class Op:
     name: str
     kind: str
@@ -253,6 +265,7 @@ OPS: dict[str, Op] = {
         Op("take", "special", 2),
         Op("scatter_add", "special", 2, RowsAttrs),
         Op("put", "special", 3),  # a table in which rows i32 [n], no two of them equal, have been replaced
+        Op("replay", "special", None, ReplayAttrs, False),
         Op("places", "special", 1, RowsAttrs, False),  # where each row number first stands in i32 [n]; n: nowhere
         Op("random_uniform", "special", 1, RandomAttrs, False),
         Op("softmax", "composite", 1),

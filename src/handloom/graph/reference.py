@@ -100,8 +100,20 @@ def _scatter_add(ids: Array, updates: Array, rows: int) -> Array:
 
 def _put(table: Array, ids: Array, rows: Array) -> Array:
     result: Array = table.copy()
-    result[ids] = rows
+    inside = (ids >= 0) & (ids < len(table))
+    result[ids[inside]] = rows[inside]
     return result
+
+
+def _replay(x: Sequence[Array], node: Node, env: Env, double: bool) -> tuple[Array, ...]:
+    *states, past, first, count = x
+    body = node.attrs.body
+    for step in range(min([int(count), *first.tolist()]), int(count)):
+        given = dict(zip(body.inputs, [*states, *past[step]], strict=True))
+        behind = (first <= step)[:, None]
+        after = evaluate(body.outputs, given, env, double)
+        states = [np.where(behind, new, old) for new, old in zip(after, states, strict=True)]
+    return tuple(states)
 
 
 def _places(ids: Array, rows: int) -> Array:
@@ -248,6 +260,7 @@ REFERENCE: dict[str, Callable[[Sequence[Array], Node, Env, bool], Any]] = {
     "panels": lambda x, node, env, double: _panels(x[0], node),
     "take": lambda x, *_: _take(x[0], x[1]),
     "put": lambda x, *_: _put(x[0], x[1], x[2]),
+    "replay": _replay,
     "places": lambda x, node, env, double: _places(x[0], size_value(node.attrs.rows, env)),
     "scatter_add": lambda x, node, env, double: _scatter_add(x[0], x[1], size_value(node.attrs.rows, env)),
     "random_uniform": lambda x, node, env, double: _random(x[0], node, env).astype(numpy_dtype("f32", double)),

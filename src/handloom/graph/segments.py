@@ -9,7 +9,7 @@ Chen, Xu, Zhang and Guestrin 2016, "Training Deep Nets with Sublinear Memory Cos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from handloom.graph import build as b
 from handloom.graph.access import VIEWS
@@ -22,10 +22,12 @@ COUNTED = frozenset({"constant", "iota", "random_uniform"})
 
 
 class Segments:
-    """The pieces of a forward pass given in an order in which it can be computed."""
+    """The pieces of a forward pass given in an order in which it can be computed. given: nodes that are there all the
+    time, as inputs are."""
 
-    def __init__(self, order: Sequence[Node]) -> None:
+    def __init__(self, order: Sequence[Node], given: Iterable[Node] = ()) -> None:
         self._order = order
+        self._given = frozenset(given)
         self._start: dict[Node, Node] = {}  # node → the cut that its piece begins with
         self._ends: dict[Node, Node] = {}  # the last cut of a piece → the first
         self._members: dict[Node, list[Node]] = {}  # the first cut of a piece → its nodes in order
@@ -49,7 +51,7 @@ class Segments:
         for i, node in enumerate(self._order):
             since.append(node)
             alive = {x for x in alive if last[x] > i}
-            if node not in counted and large(node) and last[node] > i:
+            if node not in counted and node not in self._given and large(node) and last[node] > i:
                 alive.add(node)
             if len(alive) != 1:
                 continue

@@ -18,7 +18,7 @@ from handloom.graph.ops import OPS
 from handloom.graph.rewrite import rebuild, transform
 
 NOT_OUTPUTS = frozenset({"input", "constant", "iota", "random_uniform"})
-DENSE_OPERANDS = frozenset({"scatter_add", "places", "put", "scan"})
+DENSE_OPERANDS = frozenset({"scatter_add", "places", "put", "replay", "scan"})
 
 
 def copy(node: Node) -> Node:

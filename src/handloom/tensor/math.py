@@ -208,7 +208,7 @@ def put(table: Tensor, ids: Tensor, rows: Tensor) -> Tensor:
     """The table [r, …] with its rows `ids` i32 [n], no two of them equal, replaced by `rows` [n, …].
 
     A compiled function writes into the table itself, where that is donated, returned, and read before by nothing that
-    would come after: so a cache grows. Numbers outside of the table are passed over by kernels.
+    would come after: so a cache grows. Numbers outside of the table are passed over.
     """
     return apply(b.put, table, ids, rows)
 

@@ -4,11 +4,11 @@ Two functions make a step: `accumulate` (forward and backward of one micro-batch
 and `apply` (clip, update; see optimisers.py). With one micro-batch a step, the usual case, they are compiled as one
 program: the gradients then never leave its arena, nothing is zeroed or added. With several they are two programs.
 Parameters and moments are donated state; frozen parameters are plain inputs: no gradient of theirs is asked for.
+Of a large table a step of one program moves only the rows that its batch reads; see backlog.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +22,9 @@ from handloom.nn import Module
 from handloom.runtime import memory
 from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
 from handloom.tensor import Tensor, random
+from handloom.train.backlog import Backlog, Past, RowsRead, caught_up
 from handloom.train.batches import capacity, filled
-from handloom.train.optimisers import Moments, Optimiser, Scalars, Tree, apply
+from handloom.train.optimisers import LARGEST, Moments, Optimiser, Scalars, Tree, apply
 
 EVALUATION_TOKENS = 4096
 EVALUATION_SEQUENCES = 256
@@ -32,7 +33,7 @@ EVALUATION_SEQUENCES = 256
 @dataclass(frozen=True)
 class StepResult:
     """loss: sum over the batch; weight: what it is divided by; norm: of the mean gradient before clipping; tokens: of
-    the batch. applied: whether parameters changed (not where the norm is not finite)."""
+    the batch. applied: whether parameters changed (see optimisers.apply)."""
 
     loss: float
     weight: float
@@ -41,7 +42,7 @@ class StepResult:
 
     @property
     def applied(self) -> bool:
-        return math.isfinite(self.norm)
+        return self.norm < LARGEST
 
 
 class Engine:
@@ -87,6 +88,8 @@ class Engine:
         if rule is not None:
             arrays = {name: value.numpy() for name, value in self.params.items()}
             self.moments = {key: _tensors(tree) for key, tree in rule.init(arrays).items()}
+        tables = self.params if rule is not None and not accumulates else {}
+        self._backlog = Backlog(rule, {name: value.numpy().shape for name, value in tables.items()})
         self._programs: dict[str, Any] = {}
         self._untouched = sum(value.numpy().nbytes for tree in self.moments.values() for value in tree.values())
         self._evaluate: tuple[dict[str, int], Callable[..., Any]] | None = None
@@ -100,25 +103,31 @@ class Engine:
 
     def weights(self) -> dict[str, Array]:
         """All parameters in the model's order: views of the state, good until the next step."""
+        self._catch_up()
         return {name: (self.params[name] if name in self.params else self.frozen[name]).numpy() for name in self._order}
 
     def trainable(self) -> dict[str, Array]:
+        self._catch_up()
         return {name: value.numpy() for name, value in self.params.items()}
 
     def moment_arrays(self) -> dict[str, Array]:
+        self._catch_up()
         return {f"{key}/{name}": value.numpy() for key, tree in self.moments.items() for name, value in tree.items()}
 
     def forget_moments(self) -> None:
         """Gives up the optimiser's state: nothing will be trained any more."""
+        self._catch_up()
         self.moments = {}
 
     def put(self, weights: Mapping[str, Array]) -> None:
         """Take over weights as they are, without a copy: to be asked, not to be trained further."""
+        self._backlog.clear()
         for name in self.params:
             self.params[name] = ht.tensor(weights[name])
 
     def restore(self, weights: Mapping[str, Array], moments: Mapping[str, Array] | None = None) -> None:
         """Take over weights (all or the trainable ones) and moments, copied."""
+        self._catch_up()
         for name in self.params:
             self.params[name] = ht.tensor(np.array(weights[name]))
         for key, tree in self.moments.items():
@@ -136,8 +145,9 @@ class Engine:
         given = {key: np.float32(value) for key, value in self.rule.scalars(0.0, 1).items()}
         batch, state = self.task.pack(parts[0]), self._random(0, 0)
         if len(parts) == 1 and not self._accumulates:
-            run = self._program("step", self._step, ("params", "moments"))
-            needed = run.reserve(self.params, self.moments, self.frozen, batch, state, given)
+            run = self._program("step", self._step, ("params", "moments", "seen"))
+            seen, past = self._backlog.seen, self._backlog.past()
+            needed = run.reserve(self.params, self.moments, seen, past, self.frozen, batch, state, given)
         else:
             nothing = np.float32(0)
             grads = {name: ht.tensor(np.zeros_like(value.numpy())) for name, value in self.params.items()}
@@ -154,20 +164,41 @@ class Engine:
         assert self.rule is not None
         packed = [self.task.pack(part) for part in parts]
         given = {key: np.float32(value) for key, value in self.rule.scalars(rate, number + 1).items()}
-        if len(parts) == 1 and not self._accumulates:
-            run = self._program("step", self._step, ("params", "moments"))
-            loss, weight, self.params, self.moments, norm = run(
-                self.params, self.moments, self.frozen, packed[0], self._random(number, 0), given
+        single = len(parts) == 1 and not self._accumulates
+        if single:
+            run = self._program("step", self._step, ("params", "moments", "seen"))
+            seen, past = self._backlog.seen, self._backlog.past()
+            loss, weight, self.params, self.moments, self._backlog.seen, norm = run(
+                self.params, self.moments, seen, past, self.frozen, packed[0], self._random(number, 0), given
             )
         else:
             loss, weight, grads = self._gradients(packed, number)
             update = self._program("apply", self._apply, ("params", "moments"))
             self.params, self.moments, norm = update(self.params, self.moments, grads, weight, given)
-        return StepResult(float(loss), float(weight), float(norm), sum(map(_tokens, packed)))
+        result = StepResult(float(loss), float(weight), float(norm), sum(map(_tokens, packed)))
+        if single and result.applied:
+            self._backlog.note(given)
+            if self._backlog.full:
+                self._catch_up()
+        return result
+
+    def _catch_up(self) -> None:
+        """Brings the rows up to date of which the updates were put off."""
+        if self._backlog.count:
+            seen = self._backlog.seen
+            tables = {name: self.params[name] for name in seen}
+            moments = {key: {name: tree[name] for name in seen} for key, tree in self.moments.items()}
+            run = self._program("catch_up", self._all_rows, ("tables", "moments"))
+            tables, moments = run(tables, moments, seen, self._backlog.past())
+            self.params.update(tables)
+            for key, tree in moments.items():
+                self.moments[key].update(tree)
+        self._backlog.clear()
 
     def _gradients(self, packed: Sequence[dict[str, Array]], number: int) -> tuple[Tensor, Tensor, Tree]:
         """Loss, weight and gradients summed over micro-batches."""
         first = self._program("accumulate", self._accumulate, ())
+        self._catch_up()
         loss, weight, grads = first(self.params, self.frozen, packed[0], self._random(number, 0))
         for index, batch in enumerate(packed[1:], 1):
             more = self._program("accumulate_more", self._accumulate_more, ("grads",))
@@ -191,11 +222,12 @@ class Engine:
 
     # -- the functions that are compiled
 
-    def _accumulate(self, params: Tree, frozen: Tree, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor, Tree]:
-        def loss_of(chosen: Tree) -> tuple[Tensor, Tensor]:
-            with self.model.bound({**chosen, **frozen}), random.using(state):
-                return self.task.total(self.model, batch)
+    def _loss(self, params: Tree, frozen: Tree, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor]:
+        with self.model.bound({**params, **frozen}), random.using(state):
+            return self.task.total(self.model, batch)
 
+    def _accumulate(self, params: Tree, frozen: Tree, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor, Tree]:
+        loss_of = lambda chosen: self._loss(chosen, frozen, batch, state)  # noqa: E731
         (loss, weight), grads = ht.value_and_grad(loss_of, has_aux=True, recompute=self._recompute)(params)
         return loss, weight, grads
 
@@ -212,15 +244,27 @@ class Engine:
         return apply(self.rule, self._clip, params, moments, grads, weight, given)
 
     def _step(
-        self, params: Tree, moments: Moments, frozen: Tree, batch: Batch, state: Tensor, given: Scalars
-    ) -> tuple[Tensor, Tensor, Tree, Moments, Tensor]:
-        loss, weight, grads = self._accumulate(params, frozen, batch, state)
-        return loss, weight, *self._apply(params, moments, grads, weight, given)
+        self, params: Tree, moments: Moments, seen: Tree, past: Past, frozen: Tree, batch: Batch, state: Tensor,
+        given: Scalars,
+    ) -> tuple[Tensor, Tensor, Tree, Moments, Tree, Tensor]:  # fmt: skip
+        assert self.rule is not None
+        values = self._loss(params, frozen, batch, state)
+        rows = RowsRead(self.rule, values, params, moments, seen, past)
+        loss_of = lambda _: rows.values  # noqa: E731  (made of the same nodes as what it would be given)
+        differentiated = ht.value_and_grad(loss_of, has_aux=True, recompute=self._recompute)
+        (loss, weight), grads = differentiated(rows.params)
+        params, moments, norm = apply(self.rule, self._clip, rows.params, rows.moments, grads, weight, given)
+        return loss, weight, *rows.put_back(params, moments, norm), norm
+
+    def _all_rows(self, tables: Tree, moments: Moments, seen: Tree, past: Past) -> tuple[Tree, Moments]:
+        assert self.rule is not None
+        return caught_up(self.rule, tables, moments, seen, past)
 
     def _program(self, name: str, function: Callable[..., Any], donate: tuple[str, ...]) -> Any:
         if name not in self._programs:
-            shapes = {} if name == "apply" else {"batch": self.task.symbols()}
-            room = {} if name == "apply" else self._capacity
+            alone = name in ("apply", "catch_up")  # of state alone, without a batch
+            shapes = {} if alone else {"batch": self.task.symbols()}
+            room = {} if alone else self._capacity
             self._programs[name] = ht.compile(function, symbols=shapes, capacity=room, donate=donate, **self._how)
         return self._programs[name]
 
@@ -234,6 +278,7 @@ class Engine:
         features = encoded.features
         found: list[Array] = [np.zeros(0, np.float32)] * len(features)
         total = weight = 0.0
+        self._catch_up()
         run = self._forward(features)
         for indices in self._groups(features):
             group = [features[i] for i in indices]
@@ -260,6 +305,7 @@ class Engine:
 
     def ask(self, features: Sequence[Feature]) -> Array:
         """The logits of a batch as it is."""
+        self._catch_up()
         out, _, _ = self._forward(features)(self.params, self.frozen, self.task.pack(features))
         return np.asarray(out.numpy())
 

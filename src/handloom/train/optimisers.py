@@ -24,11 +24,16 @@ Scalars = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Optimiser:
-    """names: the moments kept for each parameter. scalars(rate, step from 1) → numbers. update: see `adamw`."""
+    """names: the moments kept for each parameter. scalars(rate, step from 1) → numbers. update: see `adamw`.
+
+    rest(param, given, decayed): what `update` makes, to the bit, of a parameter whose gradient and moments are zero,
+    and stay zero. None where moments come into being without a gradient.
+    """
 
     names: tuple[str, ...]
     scalars: Callable[[float, int], dict[str, float]]
     update: Callable[[Tensor, Tensor, Mapping[str, Tensor], Scalars, bool], tuple[Tensor, Tree]]
+    rest: Callable[[Tensor, Scalars, bool], Tensor] | None = None
 
     def init(self, params: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         """Moments of zeros: {moment: {parameter: f32 array}}."""
@@ -41,6 +46,15 @@ def decays(name: str) -> bool:
     return parts[-1] not in ("bias", "beta", "gamma") and not any(
         "norm" in part or part == "ln" or part.startswith("ln_") for part in parts
     )
+
+
+def _kept(param: Tensor, given: Scalars, decayed: bool) -> Tensor:
+    return param * given["keep"] if decayed else param
+
+
+def _resting(weight_decay: float) -> Callable[[Tensor, Scalars, bool], Tensor]:
+    """Decoupled decay alone. Nothing is subtracted, as in the updates, since that makes zeros of subnormal numbers."""
+    return lambda param, given, decayed: _kept(param, given, decayed and weight_decay > 0) - given["rate"] * 0.0
 
 
 def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimiser:
@@ -58,13 +72,13 @@ def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999, 
     ) -> tuple[Tensor, Tree]:
         first = moments["first"] * beta1 + grad * (1 - beta1)
         second = moments["second"] * beta2 + grad * grad * (1 - beta2)
-        base = param * given["keep"] if decayed and weight_decay else param
+        base = _kept(param, given, decayed and weight_decay > 0)
         return base - given["rate"] * first / (ht.sqrt(second) * given["spread"] + eps), {
             "first": first,
             "second": second,
         }
 
-    return Optimiser(("first", "second"), scalars, update)
+    return Optimiser(("first", "second"), scalars, update, _resting(weight_decay))
 
 
 def adam(weight_decay: float = 0.0, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimiser:
@@ -78,7 +92,7 @@ def adam(weight_decay: float = 0.0, beta1: float = 0.9, beta2: float = 0.999, ep
             param, grad + param * weight_decay if decayed and weight_decay else grad, moments, given, False
         )
 
-    return Optimiser(inner.names, inner.scalars, update)
+    return Optimiser(inner.names, inner.scalars, update, None if weight_decay else inner.rest)
 
 
 def sgd(weight_decay: float = 0.0, momentum: float = 0.9) -> Optimiser:
@@ -90,13 +104,13 @@ def sgd(weight_decay: float = 0.0, momentum: float = 0.9) -> Optimiser:
     def update(
         param: Tensor, grad: Tensor, moments: Mapping[str, Tensor], given: Scalars, decayed: bool
     ) -> tuple[Tensor, Tree]:
-        base = param * given["keep"] if decayed and weight_decay else param
+        base = _kept(param, given, decayed and weight_decay > 0)
         if not momentum:
             return base - given["rate"] * grad, {}
         velocity = moments["velocity"] * momentum + grad
         return base - given["rate"] * velocity, {"velocity": velocity}
 
-    return Optimiser(("velocity",) if momentum else (), scalars, update)
+    return Optimiser(("velocity",) if momentum else (), scalars, update, _resting(weight_decay))
 
 
 #: Optimisers by the name a user gives; each takes the weight decay and β₂, for which sgd has no use.
@@ -115,11 +129,15 @@ def optimiser(name: str, weight_decay: float, beta2: float = 0.999) -> Optimiser
 
 def global_norm(grads: Mapping[str, Tensor]) -> Tensor:
     """The Euclidean norm of all gradients together (scalar)."""
-    squares = [(grad * grad).sum() for grad in grads.values()]
+    squares = [(grad * grad).sum() for grad in map(ht.distinct_rows, grads.values())]
     total = squares[0]
     for square in squares[1:]:
         total = total + square
     return ht.sqrt(total)
+
+
+LARGEST = float(np.finfo(np.float32).max)
+"""A gradient is taken for sound if its norm is smaller. No comparison holds of NaN."""
 
 
 def apply(
@@ -131,7 +149,7 @@ def apply(
     finite, parameters and moments are returned as they were.
     """
     norm = global_norm(grads) / weight
-    sound = norm < float(np.finfo(np.float32).max)  # false for NaN too
+    sound = norm < LARGEST
     scale = 1.0 / weight
     if clip is not None:
         scale = scale * ht.minimum(clip / (norm + 1e-6), 1.0)

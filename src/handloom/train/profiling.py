@@ -39,6 +39,8 @@ KINDS = {
     "attention_backward": "attention",
     "loop": "element-wise code, norms, updates",
     "scatter": "gradients of embeddings",
+    "put": "rows of tables",
+    "replay": "rows of tables",
 }
 """By the first word of a kernel's name; all else is "the rest"."""
 
