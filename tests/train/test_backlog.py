@@ -135,6 +135,9 @@ def test_weights_that_are_asked_are_up_to_date() -> None:
         for made in (whole, late):
             made.step([batch(number)], number, 0.01)
     unread = [feature([100, 4199, 7], 0, 1)]
+    assert late.total([unread]) == whole.total([unread])
+    for made in (whole, late):
+        made.step([batch(3)], 3, 0.01)
     assert late.ask(unread).tobytes() == whole.ask(unread).tobytes()
 
 

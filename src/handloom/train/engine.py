@@ -291,6 +291,7 @@ class Engine:
     def total(self, parts: Iterable[Any]) -> tuple[float, float]:
         """(sum, weight) of the loss over micro-batches that fit the capacity of training. Nothing random happens."""
         loss = weight = 0.0
+        self._catch_up()
         for part in parts:
             run = self._program("total", self._total, ())
             more, counted = run(self.params, self.frozen, self.task.pack(part))
