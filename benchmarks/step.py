@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.ceiling import Ceiling, host_target
 from benchmarks.encoders import Workload, our_step, torch_step
@@ -27,6 +27,17 @@ REST = 0.1
 """Seconds between turns: the threads of the other side go on spinning for a while."""
 WARM = 2
 """Steps of each side that do not count."""
+
+
+class Counted(Protocol):
+    """What a step has to do; as text, what the option --workloads reads."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def flops(self) -> int: ...
 
 
 TORCH = {
@@ -42,12 +53,18 @@ TORCH = {
 def work(side: str, workload: Workload, threads: int, precision: str) -> None:
     """Answers each line on standard input with one measurement: seconds of a step, GFLOP/s, or bytes."""
     if side == "ours":
-        step = our_step(workload, threads, precision)[1]
-        ceiling = Ceiling(pool.shared(native_driver(), threads), host_target(), precision)
-        commands: dict[str, Callable[[], float]] = {"ceiling": lambda: ceiling.rates()[0]}
+        answer(our_step(workload, threads, precision)[1], threads, precision)
     else:
         compiled, own = TORCH[side]
-        step, commands = torch_step(workload, threads, own or precision, compiled), {}
+        answer(torch_step(workload, threads, own or precision, compiled), threads)
+
+
+def answer(step: Callable[[], float], threads: int, precision: str | None = None) -> None:
+    """The loop of `work` around a step; with a precision, the machine's ceiling is measured, too."""
+    commands: dict[str, Callable[[], float]] = {}
+    if precision is not None:
+        ceiling = Ceiling(pool.shared(native_driver(), threads), host_target(), precision)
+        commands["ceiling"] = lambda: ceiling.rates()[0]
     losses: list[float] = []
 
     def timed() -> float:
@@ -90,10 +107,11 @@ class Side:
 
 
 def measure(
-    workload: Workload, steps: int, threads: int, peers: Sequence[str], precision: str
+    workload: Counted, steps: int, threads: int, peers: Sequence[str], precision: str, module: str = "benchmarks.step"
 ) -> dict[str, Any]:
-    """Ours and PyTorch's sides in turns. The fastest of those is what `times_torch` compares with."""
-    sides = {name: Side(name, workload, threads, precision) for name in ("ours", *peers)}
+    """Ours and PyTorch's sides in turns. The fastest of those is what `times_torch` compares with. `module`: the script
+    that steps, and answers as `work` does."""
+    sides = {name: Side(name, workload, threads, precision, module) for name in ("ours", *peers)}
     firsts = {name: side.ask("step") for name, side in sides.items()}
     for side in sides.values():
         for _ in range(WARM - 1):

@@ -19,6 +19,7 @@ _MATH = [
     "dropout",
     "erf",
     "exp",
+    "flip",
     "floor",
     "gelu",
     "iota",

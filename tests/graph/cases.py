@@ -273,6 +273,17 @@ CASES: tuple[Case, ...] = (
     Case("slice", "rows", lambda x: b.slice_axis(x, 0, 2, 3), (normal(6, 5),)),
     Case("slice", "columns", lambda x: b.slice_axis(x, 1, 1, 3), (normal(6, 5),)),
     Case("slice", "nothing", lambda x: b.slice_axis(x, 0, 2, 0), (normal(6, 5),)),
+    Case("concatenate", "slices that are summed", lambda x: b.add(b.add(
+        b.pad_axis(b.slice_axis(x, 1, 5, 4), 1, 6, 11), b.pad_axis(b.slice_axis(x, 1, 3, 2), 1, 4, 11)),
+        b.pad_axis(b.slice_axis(x, 1, 0, 3), 1, 1, 11)), (normal(6, 9),)),
+    Case("flip", "rows", lambda x: b.flip(x, 0), (normal(6, 5),)),
+    Case("flip", "columns", lambda x: b.flip(x, 1), (normal(6, 37),)),
+    Case("flip", "nothing", lambda x: b.flip(x, 0), (normal(0, 5),)),
+    Case("flip", "of a slice of a transpose", lambda x: b.flip(b.slice_axis(b.transpose(x, (1, 0)), 0, 1, 3), 0),
+         (normal(6, 5),)),
+    Case("flip", "of products, to what is in memory", lambda x, y: b.add(
+        b.flip(b.multiply(x, b.broadcast(y, x.shape)), 1), x), (normal(4, 2, 9), normal(4, 1, 9))),
+    Case("flip", "operands of a product", lambda x, y: b.dot(b.flip(x, 0), b.flip(y, 1)), (normal(7, 5), normal(5, 9))),
     Case("slice", "of a transpose", lambda x: b.slice_axis(b.transpose(x, (1, 0)), 0, 1, 3), (normal(6, 5),)),
     Case("pad", "rows", lambda x: b.pad_axis(x, 0, 2, 9), (normal(4, 5),)),
     Case("pad", "columns", lambda x: b.pad_axis(x, 1, 0, 9), (normal(4, 5),)),

@@ -15,7 +15,7 @@ from handloom.codegen import scalars
 from handloom.codegen.emit import Function, Module, Value, integer, number, vector, whole, zero
 from handloom.codegen.evaluate import Argument, Evaluator, Place, Pointer, varies
 from handloom.codegen.target import Target
-from handloom.graph.access import access_of, dense_strides
+from handloom.graph.access import VIEWS, access_of, dense_strides
 from handloom.graph.build import scalar_value
 from handloom.graph.node import FLOATS, Dimension, Node, size_value, volume
 from handloom.graph.ops import OPS
@@ -81,7 +81,7 @@ class _Graph:
             elif ready:
                 inner = max((self.level[x] for x in node.inputs), default=0)
                 self.level[node] = inner + (OPS[node.op].kind == "reduce" and not over_rows(node))
-                if node.op not in ("broadcast", "reshape", "transpose", "slice"):
+                if node.op not in VIEWS:
                     self.nodes.append(node)
             else:
                 stack.append((node, True))
@@ -229,7 +229,7 @@ class _Writer:
         return saved
 
     def _view(self, x: Node) -> bool:
-        return x.op in ("reshape", "transpose", "slice")
+        return x.op in VIEWS and x.op != "broadcast"
 
     def cheap(self, x: Node) -> bool:
         """Cheaper to compute again than to keep: one operation on what lies in memory."""

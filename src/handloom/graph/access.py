@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from handloom.graph.node import Dimension, Node
 
-VIEWS = frozenset({"broadcast", "reshape", "transpose", "slice"})
+VIEWS = frozenset({"broadcast", "reshape", "transpose", "slice", "flip"})
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,11 @@ class Access:
     offset: Dimension
     shape: tuple[Dimension, ...]
     strides: tuple[Dimension, ...]
+
+    @property
+    def forward(self) -> bool:
+        """Whether no axis is walked from its end to its beginning."""
+        return all(s >= 0 if isinstance(s, int) else min(factor for _, factor in s.terms) > 0 for s in self.strides)
 
     @property
     def dense(self) -> bool:
@@ -80,6 +85,12 @@ def access_of(node: Node) -> Access | None:
             return None
         strides = tuple(0 if size == 1 else s for size, s in zip(node.shape, inner.strides, strict=True))
         return Access(inner.base, inner.offset + step, node.shape, strides)
+    if node.op == "flip":
+        axis, last = node.attrs.axis, times(node.shape[node.attrs.axis] + -1, inner.strides[node.attrs.axis])
+        if last is None:
+            return None
+        strides = tuple(s * -1 if i == axis else s for i, s in enumerate(inner.strides))
+        return Access(inner.base, inner.offset + last, node.shape, strides)
     return _reshaped(node, inner)
 
 

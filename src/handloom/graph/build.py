@@ -42,7 +42,7 @@ def constant(value: float | int | bool, dtype: str) -> Node:
 
 def scalar_value(node: Node) -> float | int | bool | None:
     """The number that fills `node`, where that is known."""
-    while node.op in ("broadcast", "reshape", "transpose", "slice"):
+    while node.op in ("broadcast", "reshape", "transpose", "slice", "flip"):
         node = node.inputs[0]
     return node.attrs.value if node.op == "constant" else None
 
@@ -92,6 +92,19 @@ def slice_axis(x: Node, axis: int, start: Dimension, size: Dimension) -> Node:
     return make("slice", x, attrs=SliceAttrs(axis, start, size))
 
 
+def flip(x: Node, axis: int) -> Node:
+    """x from the end of an axis to its beginning. It goes through products, on towards what lies in memory."""
+    if x.shape[axis] == 1 or (x.op == "broadcast" and x.inputs[0].shape[axis] == 1):
+        return x
+    if x.op == "flip" and x.attrs.axis == axis:
+        return x.inputs[0]
+    if x.op == "broadcast":
+        return broadcast(flip(x.inputs[0], axis), x.shape)
+    if x.op == "multiply":
+        return multiply(*(flip(part, axis) for part in x.inputs))
+    return make("flip", x, attrs=AxisAttrs(axis))
+
+
 def pad_axis(x: Node, axis: int, low: Dimension, size: Dimension) -> Node:
     if low == 0 and size == x.shape[axis]:
         return x
@@ -99,7 +112,23 @@ def pad_axis(x: Node, axis: int, low: Dimension, size: Dimension) -> Node:
 
 
 def concatenate(parts: Sequence[Node], axis: int) -> Node:
-    return parts[0] if len(parts) == 1 else make("concatenate", *parts, attrs=AxisAttrs(axis))
+    """One after the other; parts that are such themselves are taken apart."""
+    flat: list[Node] = []
+    for part in parts:
+        flat.extend(part.inputs if part.op == "concatenate" and part.attrs.axis == axis else [part])
+    return flat[0] if len(flat) == 1 else make("concatenate", *flat, attrs=AxisAttrs(axis))
+
+
+def _side_by_side(x: Node, y: Node) -> Node | None:
+    """x + y, where zeros surround both and what is between them lies side by side: no zeros are added. So the gradients
+    of a tensor's slices become one again."""
+    if x.op != "pad" or y.op != "pad" or x.attrs.axis != y.attrs.axis:
+        return None
+    axis, size = x.attrs.axis, x.attrs.size
+    for left, right in ((x, y), (y, x)):
+        if left.attrs.low + left.inputs[0].shape[axis] == right.attrs.low:
+            return pad_axis(concatenate([left.inputs[0], right.inputs[0]], axis), axis, left.attrs.low, size)
+    return None
 
 
 # --- element by element -----------------------------------------------------------------------------------------
@@ -137,7 +166,7 @@ def add(x: Operand, y: Operand) -> Node:
     a, b = together(x, y)
     if scalar_value(a) == 0:
         return b
-    return a if scalar_value(b) == 0 else make("add", a, b)
+    return a if scalar_value(b) == 0 else _side_by_side(a, b) or make("add", a, b)
 
 
 def subtract(x: Operand, y: Operand) -> Node:

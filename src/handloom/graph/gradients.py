@@ -64,6 +64,10 @@ def _slice(node: Node, g: Node) -> Cotangents:
     return (b.pad_axis(g, a.axis, a.start, node.inputs[0].shape[a.axis]),)
 
 
+def _flip(node: Node, g: Node) -> Cotangents:
+    return (b.flip(g, node.attrs.axis),)
+
+
 def _pad(node: Node, g: Node) -> Cotangents:
     a = node.attrs
     return (b.slice_axis(g, a.axis, a.low, node.inputs[0].shape[a.axis]),)
@@ -279,6 +283,7 @@ GRADIENTS: dict[str, Rule] = {
     "reshape": lambda node, g: (b.reshape(g, node.inputs[0].shape),),
     "transpose": _transpose,
     "slice": _slice,
+    "flip": _flip,
     "pad": _pad,
     "concatenate": _concatenate,
     "sum": lambda node, g: (b.broadcast(g, node.inputs[0].shape),),

@@ -93,6 +93,12 @@ def _slice(specs: Sequence[Spec], attrs: Any) -> Spec:
     return Spec(_at(specs[0].shape, attrs.axis, attrs.size), specs[0].dtype)
 
 
+def _flip(specs: Sequence[Spec], attrs: Any) -> Spec:
+    if not 0 <= attrs.axis < len(specs[0].shape):
+        raise _fail("flip", specs, f"there is no axis {attrs.axis}")
+    return specs[0]
+
+
 def _pad(specs: Sequence[Spec], attrs: Any) -> Spec:
     return Spec(_at(specs[0].shape, attrs.axis, attrs.size), specs[0].dtype)
 
@@ -262,6 +268,7 @@ INFER: dict[str, Rule] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "slice": _slice,
+    "flip": _flip,
     "pad": _pad,
     "concatenate": _concatenate,
     "sum": _reduce,

@@ -256,6 +256,7 @@ OPS: dict[str, Op] = {
         Op("reshape", "view", 1, ShapeAttrs),
         Op("transpose", "view", 1, PermutationAttrs),
         Op("slice", "view", 1, SliceAttrs),
+        Op("flip", "view", 1, AxisAttrs),  # an axis from its end to its beginning
         Op("pad", "special", 1, PadAttrs),
         Op("concatenate", "special", None, AxisAttrs),
         Op("sum", "reduce", 1, AxesAttrs),

@@ -250,6 +250,7 @@ REFERENCE: dict[str, Callable[[Sequence[Array], Node, Env, bool], Any]] = {
     "reshape": lambda x, node, env, double: x[0].reshape(node.spec.concrete(env)),
     "transpose": lambda x, node, env, double: x[0].transpose(node.attrs.axes),
     "slice": lambda x, node, env, double: _slice(x[0], node, env),
+    "flip": lambda x, node, env, double: np.flip(x[0], node.attrs.axis),
     "pad": lambda x, node, env, double: _pad(x[0], node, env),
     "concatenate": lambda x, node, env, double: np.concatenate(x, node.attrs.axis),
     "sum": lambda x, node, env, double: x[0].sum(node.attrs.axes, keepdims=True, dtype=x[0].dtype),

@@ -45,13 +45,15 @@ class Rotary:
         self._frequencies = ht.tensor(frequencies(settings).astype(np.float32))
 
     def angles(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [T, size / 2] of batch["positions"] i32[T]."""
+        """Cosines [T, 1, size / 2], and −sines and sines [T, 2, size / 2], of batch["positions"] i32[T]."""
         positions = batch["positions"].astype("f32").reshape(-1, 1)
         angles = positions * self._frequencies
         if self.settings.kind == "dynamic":
             angles = angles * self._stretch(batch)
-        cos, sin, factor = ht.cos(angles), ht.sin(angles), self.settings.attention_factor
-        return (cos, sin) if factor == 1 else (cos * factor, sin * factor)
+        tokens, half = angles.shape
+        cos, sin = (wave(angles).reshape(tokens, 1, half) for wave in (ht.cos, ht.sin))
+        factor = np.float32(self.settings.attention_factor)
+        return cos * float(factor), sin * ht.tensor(np.array([[-factor], [factor]]))
 
     def _stretch(self, batch: Mapping[str, Any]) -> Tensor:
         """[T, size / 2]: what a sequence longer than the training's multiplies its frequencies with.
@@ -70,14 +72,11 @@ class Rotary:
 
 
 def rotate(x: Tensor, heads: int, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """x [T, heads·size] turned by (cos, sin) [T, size / 2]: (a, b) becomes (a·cos − b·sin, b·cos + a·sin)."""
+    """x [T, heads·size], the halves a and b of each head becoming a·cos − b·sin and b·cos + a·sin."""
     tokens, width = x.shape
-    half = angles[0].shape[-1]
-    cos, sin = (part.reshape(tokens, 1, half) for part in angles)
-    halves = x.reshape(tokens, heads, 2, half)
-    a, b = halves[:, :, 0], halves[:, :, 1]
-    turned = ht.concatenate([a * cos - b * sin, b * cos + a * sin], 2)
-    return turned.reshape(tokens, width)
+    cos, sin = (part.reshape(tokens, 1, *part.shape[1:]) for part in angles)
+    halves = x.reshape(tokens, heads, 2, cos.shape[-1])
+    return (halves * cos + ht.flip(halves, 2) * sin).reshape(tokens, width)
 
 
 def frequencies(settings: RotarySettings) -> F64:

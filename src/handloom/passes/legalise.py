@@ -105,7 +105,7 @@ def _rows(x: Node) -> Node:
     access = access_of(x)
     if base_of(x).op in ("constant", "iota") or access is None or access.strides[1] not in (0, 1):
         return copy(x)
-    return x if access.strides[1] == 1 or x.shape[1] == 1 else copy(x)
+    return x if access.forward and (access.strides[1] == 1 or x.shape[1] == 1) else copy(x)
 
 
 def _matrix(x: Node) -> Node:
@@ -117,7 +117,7 @@ def _matrix(x: Node) -> Node:
     unit = [size == 1 or stride == 1 for size, stride in zip(x.shape, access.strides, strict=True)]
     # a stride of 0 is a broadcast, which a product cannot read
     zero = any(size != 1 and stride == 0 for size, stride in zip(x.shape, access.strides, strict=True))
-    return x if any(unit) and not zero else copy(x)
+    return x if any(unit) and not zero and access.forward else copy(x)
 
 
 def _reduction(node: Node) -> Node | None:

@@ -133,6 +133,8 @@ def _form(i: int, x: Node, access: Access | None, dense: bool, any_stride: bool 
             yield f"operand {i} must have an axis whose elements lie side by side"
         if any(size != 1 and stride == 0 for size, stride in pairs):
             yield f"operand {i} is a broadcast, which no product reads"
+        if not access.forward:
+            yield f"operand {i} is walked from its end to its beginning"
 
 
 PROMISES: Mapping[str, Promise] = {

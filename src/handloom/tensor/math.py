@@ -163,6 +163,11 @@ def concatenate(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
     return apply(lambda *nodes: b.concatenate(nodes, axis % len(nodes[0].shape)), *parts)
 
 
+def flip(x: Tensor, axis: int = 0) -> Tensor:
+    """x from the end of an axis to its beginning."""
+    return apply(lambda node: b.flip(node, axis % len(node.shape)), x)
+
+
 def stack(parts: Sequence[Tensor]) -> Tensor:
     """Along a new first axis."""
     return concatenate([part.reshape(1, *part.shape) for part in parts])

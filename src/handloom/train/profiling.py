@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from handloom.ceilings import choose, measured
-from handloom.compiler import CompiledProgram
+from handloom.compiler import CompiledProgram, Executable
 from handloom.costs import Work, works
 from handloom.data.examples import TEXT
 from handloom.errors import HandloomError
@@ -30,6 +30,7 @@ from handloom.train.engine import Engine
 from handloom.train.estimators import ESTIMATORS, Estimator
 from handloom.train.optimisers import optimiser
 
+PRODUCTS = ("dot", "attention", "attention_backward")  # kernels whose operations the model needs
 WARM = 2
 """Steps that do not count: the first one compiles."""
 
@@ -164,10 +165,19 @@ def profile_step(engine: Engine, batch: Sequence[Feature], steps: int = 5, *, tr
     def ask() -> None:
         engine.ask(batch)
 
-    run: Callable[[], None] = train if training else ask
+    name = "step" if training else "evaluate"
+    lengths = [len(feature) for feature in batch]
+    return profile_calls(train if training else ask, lambda: engine.program(name), lengths, steps, engine.precision)
+
+
+def profile_calls(
+    run: Callable[[], object], made: Callable[[], Executable], lengths: Sequence[int], steps: int, precision: str
+) -> Profiled:
+    """Measures the kernels of a compiled function: `run` calls it once, `made` gives the program of the last call, and
+    `lengths` are those of its sequences. Raises HandloomError on the reference backend."""
     for _ in range(WARM):
         run()
-    program = engine.program("step" if training else "evaluate")
+    program = made()
     if not isinstance(program, CompiledProgram):
         raise HandloomError("the reference backend has no kernels to be profiled; unset HANDLOOM_BACKEND")
     plain: list[float] = []
@@ -180,13 +190,12 @@ def profile_step(engine: Engine, batch: Sequence[Feature], steps: int = 5, *, tr
             run()
         for row in collected.rows():
             times.setdefault(row.name, []).append(row.seconds)
-    lengths = [len(feature) for feature in batch]
-    sizes = {"tokens": sum(lengths), "sequences": len(batch), "rows": sum(lengths)}
+    sizes = {"tokens": sum(lengths), "sequences": len(lengths), "rows": sum(lengths)}
     calls = works(program, {name: sizes[name] for name in program.symbols}, lengths)
     kernels = _gathered(calls, {name: statistics.median(found) for name, found in times.items()})
-    flops = sum(call.flops for call in calls if call.kernel.split(".")[0] in ("dot", "attention", "attention_backward"))
+    flops = sum(call.flops for call in calls if call.kernel.split(".")[0] in PRODUCTS)
     return Profiled(
-        kernels, statistics.median(plain), sum(lengths), flops / 1e9, engine.precision, dict(measured()),
+        kernels, statistics.median(plain), sum(lengths), flops / 1e9, precision, dict(measured()),
         program.plan.bytes if program.plan else 0, program,
     )  # fmt: skip
 
