@@ -210,6 +210,10 @@ def joined(m: Builder, x: Node, i: int, j: int) -> Node | None:
     return b.concatenate(parts, axis)
 
 
+def turned(m: Builder, x: Node, i: int, j: int) -> Node | None:
+    return b.flip(x, i % len(x.shape)) if x.shape else None
+
+
 def padded(m: Builder, x: Node, i: int, j: int) -> Node | None:
     if not x.shape:
         return None
@@ -253,6 +257,7 @@ def dropout(m: Builder, x: Node, i: int, j: int) -> Node:
 
 OPERATIONS: tuple[Callable[[Builder, Node, int, int], Node | None], ...] = (
     unary, binary, total, views, normalised, product, linear, dropout, where, joined, taken, largest, scattered, padded,
+    turned,
 )  # fmt: skip
 
 

@@ -141,3 +141,28 @@ def test_gradients_by_arrays_of_a_function_that_closes_over_a_traced_value() -> 
     value, grads = run(x)
     np.testing.assert_allclose(grads["w"].numpy(), x)
     np.testing.assert_allclose(float(value), float((params["w"] * x).sum()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 17])
+def test_axes_from_their_end_to_their_beginning(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def turned(x: Any, w: Any, cube: Any) -> Any:
+        halves = cube * 2.0 + hl.flip(cube, 1) * cube[:, :1]
+        return (hl.flip(x) + x, hl.flip(x, 1) * 2.0, hl.matmul(hl.flip(x), hl.flip(w)), hl.flip(x, 1).sum(1),
+                hl.flip(hl.tanh(x)).sum(0), hl.concatenate([hl.flip(x), x], 1), hl.flip(x)[1:], halves)
+
+    arguments = normal(rows, 20), normal(20, 9), normal(rows, 2, 12)
+    same(monkeypatch, turned, *arguments, symbols={"x": ("rows", 20), "cube": ("rows", 2, 12)})
+    gradients = hl.grad(lambda p: sum((y * y).sum() for y in turned(*p)))
+    same(monkeypatch, gradients, arguments)
+
+
+def test_what_is_read_from_its_end_is_not_written_over_from_its_beginning() -> None:
+    state = normal(70, 20)
+    found = hl.compile(lambda state: state + hl.flip(state), donate=("state",))(state.copy())
+    np.testing.assert_array_equal(found.numpy(), state + state[::-1])
+
+
+def test_rows_turned_and_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.array([2, 0, 2], np.int32)
+    same(monkeypatch, lambda x, q: (hl.take(hl.flip(x), ids), hl.attention(
+        hl.flip(q), q, hl.flip(q, 1), np.array([0, 2, 5], np.int32), heads=2)), normal(4, 6), normal(5, 8))
