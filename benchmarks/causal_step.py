@@ -62,9 +62,9 @@ class Workload:
     @property
     def flops(self) -> int:
         """Every product once forward and twice backward; attention's over the half of the keys that are visible."""
-        hidden, layers = VALUES["n_embd"], VALUES["n_layer"]
+        hidden, layers, words = (int(VALUES[name]) for name in ("n_embd", "n_layer", "vocab_size"))
         layer = 12 * hidden**2 + (self.length + 1) * hidden
-        return 6 * self.tokens * (layers * layer + VALUES["vocab_size"] * hidden)
+        return 6 * self.tokens * (layers * layer + words * hidden)
 
     def ids(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """i32[sequences, length], drawn evenly."""
@@ -120,7 +120,8 @@ def torch_step(workload: Workload, threads: int, precision: str, compiled: bool 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     values = {name: value for name, value in VALUES.items() if name != "model_type"}
-    config = GPT2Config(**values, attn_implementation="sdpa", use_cache=False)
+    values |= {"attn_implementation": "sdpa", "use_cache": False}
+    config = GPT2Config(**values)
     model = GPT2LMHeadModel(config).train()
     named = list(model.named_parameters())
     groups = [

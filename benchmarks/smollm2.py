@@ -64,8 +64,8 @@ def transformers_(path: Path, threads: int) -> Scores:
     import transformers
 
     torch.set_num_threads(threads)
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-    model: Any = loaded.eval()
+    auto: Any = transformers.AutoModelForCausalLM
+    model = auto.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
 
     def logits(ids: Ids) -> Any:
         with torch.no_grad():

@@ -11,11 +11,11 @@ from handloom.models.config import Fields
 from handloom.models.registry import FAMILIES, new_model
 
 VOCABULARY, LAYERS, LONGEST = 80, 2, 16  # a sequence of the batches is longer than the training's texts were
-LENGTHS = (7, 2, 21, 5, 1)
+LENGTHS = (5, 18, 1)
 
 GPT2 = {"vocab_size": VOCABULARY, "n_embd": 24, "n_layer": LAYERS, "n_head": 3, "n_positions": 40, "bos_token_id": 1,
         "eos_token_id": 2}
-LLAMA = {"vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": LAYERS, "num_attention_heads": 6,
+LLAMA = {"vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
          "num_key_value_heads": 2, "intermediate_size": 40, "max_position_embeddings": LONGEST, "bos_token_id": 1,
          "eos_token_id": 2}
 
@@ -31,7 +31,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", LLAMA),
     "llama-biased": ("llama", {**LLAMA, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
     "llama-linear": ("llama", {**LLAMA, **rope("linear")}),
-    "llama-dynamic": ("llama", {**LLAMA, **rope("dynamic"), "num_key_value_heads": 6}),
+    "llama-dynamic": ("llama", {**LLAMA, **rope("dynamic"), "num_key_value_heads": 4}),
     "llama-yarn": ("llama", {**LLAMA, **rope("yarn", original_max_position_embeddings=8)}),
     "llama-llama3": ("llama", {**LLAMA, "head_dim": 16, "num_key_value_heads": 1, **rope(
         "llama3", original_max_position_embeddings=8, low_freq_factor=1.0, high_freq_factor=4.0)}),

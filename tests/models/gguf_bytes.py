@@ -13,8 +13,8 @@ U32, F32, BOOL, STRING, ARRAY, I32 = 4, 6, 7, 8, 9, 5
 
 LLAMA: dict[str, Any] = {
     "general.architecture": "llama", "llama.block_count": 2, "llama.context_length": 16, "llama.embedding_length": 24,
-    "llama.feed_forward_length": 40, "llama.attention.head_count": 6, "llama.attention.head_count_kv": 2,
-    "llama.attention.layer_norm_rms_epsilon": 1e-6, "llama.rope.freq_base": 10_000.0, "llama.rope.dimension_count": 4,
+    "llama.feed_forward_length": 40, "llama.attention.head_count": 4, "llama.attention.head_count_kv": 2,
+    "llama.attention.layer_norm_rms_epsilon": 1e-6, "llama.rope.freq_base": 10_000.0, "llama.rope.dimension_count": 6,
 }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def test_llama_3_divisors_become_its_settings(tmp_path: Path) -> None:
     ({"general.architecture": 3}, "the architecture 3 is not supported"),
     ({"llama.block_count": None}, r"the metadata lacks llama\.block_count"),
     ({"llama.attention.head_count_kv": np.array([2, 1], np.int32)}, "head_count_kv differs between layers"),
-    ({"llama.attention.head_count": 5}, "24 is not divisible by 5"),
+    ({"llama.attention.head_count": 5, "llama.rope.dimension_count": 4}, "24 is not divisible by 5"),
     ({"llama.rope.scaling.type": "longrope"}, "the rotary scaling 'longrope' is not supported"),
     ({"llama.attention.value_length": 8}, "values have another head size than keys"),
     ({"llama.rope.dimension_count": 2}, "a part of a head only"),
