@@ -197,7 +197,11 @@ class SplitProgram:
         if len(self._of) != len(given) or not all(map(operator.is_, self._of, given)):
             self._of = []
             self.rest.fix([])
-            self.rest.fix([*(arrays[i] for i in self.kept), *self.first(given, {})])
+            made = self.first(given, {})
+            self.rest.fix([*(arrays[i] for i in self.kept), *made])
+            plan = self.first.plan
+            if plan is not None and plan.bytes > sum(array.nbytes for array in made):
+                self.first.plan = None  # its arena is given up; it would be planned again
             self._of = given
         return self.rest([arrays[i] for i in self.varying], env)
 
@@ -255,7 +259,8 @@ class CompiledProgram:
 
     def fix(self, arrays: Sequence[Array]) -> None:
         """Takes the arrays of what is fixed; none at all gives up those that there were."""
-        self._constants = [np.ascontiguousarray(x).reshape(x.shape) for x in arrays or [np.empty(0)] * len(self.fixed)]
+        given = arrays or [np.empty(0)] * len(self.fixed)
+        self._constants = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in given]
         if self.plan is not None:
             self.plan.program.rebind(self._constants)
 

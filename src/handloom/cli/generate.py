@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from handloom.cli import options
-from handloom.cli.options import DATA, opt
+from handloom.cli.options import DATA, OUTPUT, opt
 from handloom.errors import UsageError
 
 CHOICE, BEAMS = "Choice of words", "Beam search"
@@ -50,7 +50,9 @@ def generate(
     length_penalty: Annotated[
         float | None, opt("X", "Above 0: longer texts; scores are divided by length^X.", BEAMS, default="1")
     ] = None,
-    precision: options.Precision = None,
+    weights: Annotated[
+        str | None, opt("f32|bf16|int8", "Store matrices in less: faster words, a little worse.", OUTPUT, default="f32")
+    ] = None,
     threads: options.Threads = None,
     offline: options.Offline = False,
     json: options.Json = False,
@@ -85,7 +87,7 @@ def generate(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, no_repeat_ngram=no_repeat_ngram, seed=seed,
     )  # fmt: skip
-    generator = TextGenerator.from_pretrained(model, threads=threads, precision=precision or "f32", offline=offline)
+    generator = TextGenerator.from_pretrained(model, threads=threads, weights=weights or "f32", offline=offline)
     if beams is not None:
         found = generator.beams(given, beams=beams, **options.given(length_penalty=length_penalty), **how)[0]
     elif json:

@@ -81,12 +81,11 @@ class CachedDecoder:
         self.model, self.config = model, config
         self.width = config.key_value_heads * config.head_size
         self.params = model.parameters()
-        cell = ("slots", self.width)
         batch = {"ids": ("tokens",), "positions": ("tokens",), "slots": ("tokens",), "starts": ("sequences+1",),
                  "key_starts": ("sequences",), "key_ends": ("sequences",), "rows": ("rows",)}  # fmt: skip
         self._run = ht.compile(
             self._forward,
-            symbols={"cache": [(cell, cell)] * config.layers, "batch": batch},
+            symbols={"cache": dict.fromkeys(self.cells(), ("slots", self.width)), "batch": batch},
             capacity={"tokens": CHUNK, "sequences": CHUNK, "rows": CHUNK, "slots": MOST_SLOTS},
             donate=("cache",),
             constant=("params",),
@@ -116,15 +115,24 @@ class CachedDecoder:
             yield state.run([(0, part)], np.arange(len(part), dtype=np.int32))
 
     def _forward(self, params: Any, cache: Any, batch: Any) -> Any:
-        everything = {**batch, "cache": list(cache), "longest": self.context}
+        layers = [(cache[f"{i}.keys"], cache[f"{i}.values"]) for i in range(self.config.layers)]
+        everything = {**batch, "cache": layers, "longest": self.context}
         with self.model.bound(params):
             logits = self.model.score(self.model.encode(everything), everything)
-        return everything["cache"], logits
+        return dict(zip(self.cells(), (x for layer in layers for x in layer), strict=True)), logits
 
-    def run(self, cache: list[Any], batch: dict[str, Ids]) -> tuple[list[Any], Floats]:
-        """(the cache afterwards, logits f32[R, vocabulary] of batch["rows"])"""
-        cache, logits = self._run(self.params, cache, batch)
-        return cache, logits.numpy()
+    def cells(self) -> list[str]:
+        """The names of a cache's arrays [slots, width]."""
+        return [f"{i}.{what}" for i in range(self.config.layers) for what in ("keys", "values")]
+
+    def run(self, cache: dict[str, Floats], batch: dict[str, Ids]) -> Floats:
+        """Logits f32[R, vocabulary] of batch["rows"]; the cache is written to."""
+        after, logits = self._run(self.params, cache, batch)
+        for name, array in after.items():
+            if array.numpy() is not cache[name]:  # the reference backend makes new ones
+                cache[name] = array.numpy()
+        found: Floats = logits.numpy()
+        return found
 
 
 @dataclass
@@ -139,10 +147,8 @@ class Cache:
     def __post_init__(self) -> None:
         self.room = _room(self.longest + 1)
         self.lengths = np.zeros(self.sequences, np.int32)
-        self._layers: list[Any] = [
-            tuple(np.zeros((self.sequences * self.room, self.decoder.width), np.float32) for _ in range(2))
-            for _ in range(self.decoder.config.layers)
-        ]
+        shape = (self.sequences * self.room, self.decoder.width)
+        self._cells = {name: np.zeros(shape, np.float32) for name in self.decoder.cells()}
 
     def read(self, prompts: Sequence[Ids]) -> Iterator[Floats]:
         """Reads prompts packed, CHUNK tokens a run; the logits of those that end in a run."""
@@ -186,7 +192,7 @@ class Cache:
             "key_ends": first + before + counts,
             "rows": rows,
         }
-        self._layers, logits = self.decoder.run(self._layers, batch)
+        logits = self.decoder.run(self._cells, batch)
         self.lengths[numbers] += counts
         return logits
 
@@ -200,11 +206,11 @@ class Cache:
 
     def _move(self, sequences: npt.NDArray[np.intp], room: int) -> None:
         used = int(self.lengths.max(initial=0))
-        self._layers = [tuple(self._moved(x, sequences, used, room) for x in layer) for layer in self._layers]
+        self._cells = {name: self._moved(x, sequences, used, room) for name, x in self._cells.items()}
         self.lengths, self.room = self.lengths[sequences], room
 
-    def _moved(self, x: Any, sequences: npt.NDArray[np.intp], used: int, room: int) -> Floats:
-        old = (x if isinstance(x, np.ndarray) else x.numpy()).reshape(len(self.lengths), self.room, -1)
+    def _moved(self, x: Floats, sequences: npt.NDArray[np.intp], used: int, room: int) -> Floats:
+        old = x.reshape(len(self.lengths), self.room, -1)
         new = np.zeros((len(sequences), room, old.shape[2]), np.float32)
         new[:, :used] = old[sequences, :used]
         return new.reshape(len(sequences) * room, -1)

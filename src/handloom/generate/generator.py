@@ -65,10 +65,12 @@ class TextGenerator:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | os.PathLike[str], *, threads: int | None = None, precision: str = "f32", **where: Any
-    ) -> TextGenerator:
+        cls, name: str | os.PathLike[str], *, threads: int | None = None, precision: str = "f32", weights: str = "f32",
+        **where: Any,
+    ) -> TextGenerator:  # fmt: skip
         """From a folder, a name of the catalogue, or `owner/name` on the hub. precision: of matrix products, "f32",
-        "bf16", or "auto" for what is faster on this machine."""
+        "bf16", or "auto" for what is faster on this machine. weights: what matrices are stored in for products of f32,
+        "f32", "bf16" or "int8": a new word takes as long as reading them (docs/performance.md has what it costs)."""
         folder = model_folder(os.fspath(name), **where)
         model, config, _ = load_model(folder, "text-generation", dropout=0.0)
         assert isinstance(model, LanguageModel)
@@ -78,7 +80,7 @@ class TextGenerator:
         beside = folder / "generation_config.json"
         settings = read_json(beside) if beside.is_file() else {}
         ends = _ends(settings, config, tokenizer)
-        return cls(CachedDecoder(model, threads, precision), tokenizer, ends, tokenizer.chat_template)
+        return cls(CachedDecoder(model, threads, precision, weights), tokenizer, ends, tokenizer.chat_template)
 
     # --- generating
 

@@ -49,7 +49,7 @@ class CompiledFunction:
         self.program: Executable | None = None
         self.precision = choose(precision)
         self._traced: dict[Any, _Traced] = {}
-        self._kept: dict[str, _Given] = {}  # constant arguments, as they were the last time
+        self._kept: dict[str, _Given] = {}  # arguments that are likely to come again, as they were the last time
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         traced, arrays, env = self._ready(*arguments, **named)
@@ -69,8 +69,9 @@ class CompiledFunction:
         arrays = [array for one in given for array in one.arrays]
         env: dict[str, int] = {}
         for one in given:
-            for array, shape in one.symbolic:
-                _match(array, shape, env)
+            if any(env.setdefault(name, size) != size for name, size in one.sizes.items()):
+                for array, shape in one.symbolic:  # one of them tells what is wrong
+                    _match(array, shape, env)
         for name, size in env.items():
             if size > self.capacity.get(name, size):
                 raise HandloomError(f"{size} {name} are more than this program's capacity of {self.capacity[name]}")
@@ -91,7 +92,8 @@ class CompiledFunction:
         return self.program.show(topic)
 
     def _given(self, name: str, value: Any) -> _Given:
-        """An argument looked at; a constant one of the same values as last time need not be looked at again."""
+        """An argument looked at; one of the same values as last time, as constants and state that is donated often
+        are, need not be looked at again."""
         kept = self._kept.get(name)
         if kept is not None and kept.holds(value):
             return kept
@@ -103,8 +105,12 @@ class CompiledFunction:
         symbolic = [(x, shape) for x, shape in pairs if shape is not None]
         flat = type(value) is dict and not any(isinstance(x, (dict, list)) for x in value.values())
         values = dict(value) if flat else None
-        made = _Given(leaves, [x for x, _ in pairs], symbolic, _Form(tree.structure(value), tuple(forms)), values)
-        if name in self.constant:
+        sizes: dict[str, int] = {}
+        for array, shape in symbolic:
+            _match(array, shape, sizes)
+        form = _Form(tree.structure(value), tuple(forms))
+        made = _Given(leaves, [x for x, _ in pairs], symbolic, sizes, form, values)
+        if name in self.constant or name in self.donate:
             self._kept[name] = made
         return made
 
@@ -153,12 +159,13 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Given:
-    """An argument's leaves, the arrays among them, those with a declared shape, and its form. values: of a dict
-    without others inside."""
+    """An argument's leaves, the arrays among them, those with a declared shape, the sizes found there, and its form.
+    values: of a dict without others inside."""
 
     leaves: list[Any]
     arrays: list[Array]
     symbolic: list[tuple[Array, tuple[Dimension, ...]]]
+    sizes: dict[str, int]
     form: _Form
     values: dict[Any, Any] | None
 
