@@ -15,9 +15,10 @@ TALK = [
     {"role": "user", "content": "And?"},
 ]
 
-CHATML = (
+SMOLLM2 = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are helpful<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
+    "{% endif %}"
     "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
@@ -33,6 +34,18 @@ LLAMA2 = (
     "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
     "{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
+LLAMA3 = (
+    "{% set loop_messages = messages %}{% for message in loop_messages %}"
+    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim "
+    "+ '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+ZEPHYR = (
+    "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + "
+    "eos_token }}\n{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token }}\n"
+    "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n"
+    "{% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
+)
 FANCY = """{%- set ns = namespace(count=0) -%}
 {%- macro say(m) -%}[{{ m.role|upper }}] {{ m.content|trim|tojson }}{%- endmacro -%}
 {% for m in messages %}
@@ -43,16 +56,17 @@ FANCY = """{%- set ns = namespace(count=0) -%}
 {% endfor %}
 {{ ns.count }}{{ {"a": [1, "é"]} | tojson(indent=2) }}"""
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
-REAL = {"chatml": CHATML, "llama 2": LLAMA2, "fancy": FANCY}
+REAL = {"smollm2": SMOLLM2, "llama 2": LLAMA2, "llama 3": LLAMA3, "zephyr": ZEPHYR, "fancy": FANCY}
 
 
 def test_a_conversation_as_text() -> None:
-    text = render(CHATML, TALK[1:2])
+    text = render(SMOLLM2, TALK[1:2])
     assert text == (
-        "<|im_start|>system\nYou are helpful<|im_end|>\n<|im_start|>user\nGrüße, 你好 <b><|im_end|>\n"
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nGrüße, 你好 <b><|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-    assert render(CHATML, TALK, reply=False).endswith("And?<|im_end|>\n")
+    assert render(SMOLLM2, TALK, reply=False).endswith("And?<|im_end|>\n")
 
 
 @pytest.mark.parametrize(
@@ -81,9 +95,9 @@ def test_a_bad_template_is_an_error_within_bounds(
 
 def test_messages_are_checked() -> None:
     with pytest.raises(HandloomError, match="at least one message"):
-        render(CHATML, [])
+        render(SMOLLM2, [])
     with pytest.raises(HandloomError, match='message 2 must have a "role"'):
-        render(CHATML, [TALK[0], {"content": "?"}])
+        render(SMOLLM2, [TALK[0], {"content": "?"}])
     with pytest.raises(HandloomError, match="at most 1,048,576"):
         render("x" * (1 << 21), TALK)
 
