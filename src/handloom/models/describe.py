@@ -62,7 +62,10 @@ NAMES: Mapping[str, _Names] = {
     "xlm-roberta": _Names(_USUAL, _BERT_RATES, {"type_vocab_size": 1}, first=2),
     "mpnet": _Names(_USUAL, _BERT_RATES, first=2),
     "modernbert": _Names(_USUAL, ("attention_dropout", "mlp_dropout", "embedding_dropout")),
-    "deberta-v2": _Names(_USUAL, _BERT_RATES, {"type_vocab_size": 0}),
+    "deberta-v2": _Names(_USUAL, _BERT_RATES, {
+        "type_vocab_size": 0, "relative_attention": True, "position_buckets": 256, "norm_rel_ebd": "layer_norm",
+        "share_att_key": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False,
+        "max_relative_positions": -1, "layer_norm_eps": 1e-7}),
     "distilbert": _Names({"layers": "n_layers", "hidden": "dim", "heads": "n_heads", "intermediate": "hidden_dim",
                           "context": "max_position_embeddings"}, ("dropout", "attention_dropout")),
     "t5": _Names(_T5, ("dropout_rate",), start="pad"),
@@ -74,7 +77,7 @@ NAMES: Mapping[str, _Names] = {
 
 def config_values(model_type: str, shape: Shape, vocab_size: int, special: Mapping[str, int | None],
                   dropout: float = 0.0) -> dict[str, Any]:
-    """The config.json of a model of this family and shape. special: ids by role (bos, eos, pad).
+    """The config.json of a model of this family and shape. special: ids by role (bos, eos, pad, cls, sep).
 
     Raises UsageError for a family that is unknown and for a width that the heads do not divide.
     """

@@ -466,7 +466,7 @@ def _style(objective: str, kind: str) -> str:
 def _special(tokenizer: Tokenizer) -> dict[str, int | None]:
     """Ids as a config.json names them."""
     begin = tokenizer.sep if tokenizer.cls is None else tokenizer.cls
-    return {"bos": begin, "eos": tokenizer.sep, "pad": tokenizer.pad}
+    return {"bos": begin, "eos": tokenizer.sep, "pad": tokenizer.pad, "cls": tokenizer.cls, "sep": tokenizer.sep}
 
 
 def _end(config: Config, tokenizer: Tokenizer) -> int | None:
