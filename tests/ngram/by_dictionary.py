@@ -20,10 +20,8 @@ class KneserNey:
         self.counts: list[dict[Gram, int]] = [{}, *({} for _ in range(order))]
         self.counts[order] = dict(raw[order])
         for n in range(1, order):
-            before: dict[Gram, set[str]] = defaultdict(set)
-            for gram in raw[n + 1]:
-                before[gram[1:]].add(gram[0])
-            self.counts[n] = {gram: raw[n][gram] if gram[0] == "<s>" else len(before[gram]) for gram in raw[n]}
+            before = Counter(gram[1:] for gram in raw[n + 1])  # each longer n-gram once: words that come before
+            self.counts[n] = {gram: raw[n][gram] if gram[0] == "<s>" else before[gram] for gram in raw[n]}
         self.counts[1].pop(("<s>",), None)
         self.vocabulary = sorted({word for (word,) in self.counts[1]} | {"<unk>"})
         self.discounts = [(0.0,) * 4, *(self.estimate(list(self.counts[n].values())) for n in range(1, order + 1))]
