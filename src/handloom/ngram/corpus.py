@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count, repeat
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -114,24 +114,33 @@ def _decoded(decoder: codecs.IncrementalDecoder, block: bytes, path: Path, line:
 # --- tokens as numbers ---------------------------------------------------------------------------------------------
 
 
-def index_of(vocabulary: Iterable[str]) -> dict[str, int]:
-    return {token: number for number, token in enumerate(vocabulary)}
+class Numbers(dict[str, int]):
+    """The numbers of tokens; UNKNOWN for all others."""
+
+    def __missing__(self, token: str) -> int:
+        return UNKNOWN
 
 
-def encode(block: str, index: Mapping[str, int], unit: str) -> Array:
-    """Numbers of the tokens of whole lines, END after each line; what the index lacks is UNKNOWN."""
-    tokens = UNITS[unit](block)
+def numbers_of(vocabulary: Iterable[str], unit: str) -> Numbers:
+    """The numbers of a vocabulary's tokens, and of the mark that a text of this unit has at a line's end."""
+    numbers = Numbers((token, number) for number, token in enumerate(vocabulary))
     if unit == "characters":
-        index = {**index, "\n": END}
-    elif "<s>" in block or "</s>" in block:
-        return _marked_lines(block, index)
-    return np.append(np.fromiter(map(index.get, tokens, repeat(UNKNOWN)), np.int64, len(tokens)), END)
+        numbers["\n"] = END
+    return numbers
 
 
-def _marked_lines(block: str, index: Mapping[str, int]) -> Array:
+def encode(block: str, numbers: Numbers, unit: str) -> Array:
+    """Numbers of the tokens of whole lines, END after each line."""
+    if unit == "words" and ("<s>" in block or "</s>" in block):
+        return _marked_lines(block, numbers)
+    tokens = UNITS[unit](block)
+    return np.append(np.fromiter(map(numbers.__getitem__, tokens), np.int64, len(tokens)), END)
+
+
+def _marked_lines(block: str, numbers: Numbers) -> Array:
     """Words of a text in which <s> or </s> may stand as words: they are no words, and UNKNOWN."""
-    inner = {word: number for word, number in index.items() if number not in (START, END)}
-    return np.array([n for line in block.split("\n") for n in (*(inner.get(w, UNKNOWN) for w in line.split()), END)])
+    inner = Numbers((word, number) for word, number in numbers.items() if number not in (START, END))
+    return np.array([n for line in block.split("\n") for n in (*map(inner.__getitem__, line.split()), END)])
 
 
 def filled(ids: Array) -> Array:
@@ -146,9 +155,7 @@ def learn(source: str | os.PathLike[str] | Iterable[str], unit: str, encoding: s
     HandloomError for a corpus without a token, and for one that holds <s>, </s> or <unk> as a word.
     """
     named = f"{source}:" if isinstance(source, (str, os.PathLike)) else "the corpus, sentence "
-    index: defaultdict[str, int] = defaultdict(count(len(SPECIAL)).__next__, index_of(SPECIAL))
-    if unit == "characters":
-        index["\n"] = END
+    index: defaultdict[str, int] = defaultdict(count(len(SPECIAL)).__next__, numbers_of(SPECIAL, unit))
     parts, line = [np.empty(0, np.int32)], 1
     for block in blocks(source, encoding):
         if unit == "words" and any(mark in block for mark in SPECIAL):

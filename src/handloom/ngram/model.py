@@ -98,7 +98,7 @@ class NgramModel:
         self.levels, self.vocabulary, self.unit, self.method, self.constant = levels, vocabulary, unit, method, constant
         self.unseen = unseen or Unseen()
         self.discounts = list(discounts)
-        self._index = corpus.index_of(vocabulary)
+        self._numbers = corpus.numbers_of(vocabulary, unit)
 
     @property
     def order(self) -> int:
@@ -179,7 +179,7 @@ class NgramModel:
 
     def encode(self, text: str) -> Array:
         """The ids of one sentence, with END at last: i64[T]. Line ends in it count as blanks."""
-        return corpus.encode(text.replace("\n", " "), self._index, self.unit)
+        return corpus.encode(text.replace("\n", " "), self._numbers, self.unit)
 
     def tokens(self, ids: Array) -> list[str]:
         """The tokens of some ids."""
@@ -190,7 +190,7 @@ class NgramModel:
         block = "\n".join(text.replace("\n", " ") for text in (*texts, ""))
         if not block:
             raise UsageError("there is no text to score.")
-        return scoring.score(self.levels, self.unseen, corpus.encode(block[:-1], self._index, self.unit))
+        return scoring.score(self.levels, self.unseen, corpus.encode(block[:-1], self._numbers, self.unit))
 
     def log10(self, text: str) -> float:
         """log10 of the probability of a sentence and its end."""
@@ -210,7 +210,7 @@ class NgramModel:
         sentences, tokens, unknown = 0, 0, 0
         total, total_known = 0.0, 0.0
         for block in corpus.blocks(source, encoding):
-            ids = corpus.filled(corpus.encode(block, self._index, self.unit))
+            ids = corpus.filled(corpus.encode(block, self._numbers, self.unit))
             if len(ids):
                 found = scoring.score(self.levels, self.unseen, ids)
                 sentences += len(found.starts) - 1

@@ -42,24 +42,23 @@ def score(levels: list[Level], unseen: Unseen, ids: Array) -> Scores:
     """
     size = len(levels[0])
     tokens, place = framed(ids)
-    number = tokens.astype(np.int64)
     log10 = levels[0].log10[tokens].astype(np.float64)
     order = np.ones(len(tokens), np.int64)
+    at, number = np.arange(len(tokens)), tokens  # where an n-gram of the order below ends, and its number
     for length, (below, level) in enumerate(pairwise(levels), 2):
-        ends = np.flatnonzero(place >= length - 1)
-        context = number[ends - 1]
-        seen = context >= 0
-        at, context = ends[seen], context[seen]
-        found = level.find(context * size + tokens[at])
-        number = np.full(len(tokens), -1)
-        number[at] = found
-        if not unseen.adds:
-            log10[ends] = 0
-        log10[ends[~seen]] += unseen.missing
+        inner = tokens[at] != END
+        at, context = at[inner] + 1, number[inner]  # the token after it
+        if unseen != Unseen():
+            reached = place >= length - 1
+            log10[reached] *= unseen.adds
+            reached[at] = False
+            log10[reached] += unseen.missing
         log10[at] += below.backoff[context]
+        found = level.find(context * size + tokens[at])
         there = found >= 0
-        log10[at[there]] = level.log10[found[there]]
-        order[at[there]] = length
+        at, number = at[there], found[there]
+        log10[at] = level.log10[number]
+        order[at] = length
     predicted = place > 0
     starts = np.append(0, np.flatnonzero(tokens[predicted] == END) + 1)
     return Scores(tokens[predicted], log10[predicted], order[predicted], starts)
