@@ -19,6 +19,9 @@ class Markov:
     def row(self, text: Sequence[int]) -> Floats:
         return self.table[text[-2] if len(text) > 1 else 0, text[-1]]
 
+    def beginning(self, prompt: Ids) -> Ids:
+        return prompt
+
     def start(self, prompts: Sequence[Ids]) -> tuple[MarkovState, Floats]:
         check_prompts(prompts, self.context)
         state = MarkovState(self, [list(map(int, prompt)) for prompt in prompts])

@@ -117,3 +117,23 @@ def test_settings_of_beams_are_checked() -> None:
         Beams(0)
     with pytest.raises(UsageError, match="True, False or"):
         Beams(2, early="always")  # type: ignore[arg-type]
+
+
+class Translator(Markov):
+    """Reads a source and writes a text of its own, which begins with token 2."""
+
+    def beginning(self, prompt: np.ndarray) -> np.ndarray:
+        return ids(2)
+
+    def start(self, prompts: list[np.ndarray]):  # type: ignore[no-untyped-def, override]
+        return super().start([ids(int(prompt.sum()) % self.vocabulary, 2) for prompt in prompts])
+
+
+def test_a_text_may_begin_otherwise_than_with_the_prompt() -> None:
+    """An encoder–decoder's does: the source takes no room of the text's, and is not repeated by repeating it."""
+    model = Translator(context=6)
+    source = ids(*range(11), 0)
+    [text] = texts(list(generate(model, [source], Sampling(no_repeat_ngram=1), 99)), 1)
+    assert len(text) == 5 and 2 not in text and set(text) & set(source.tolist())
+    [found, *_] = beam_search(model, source, Sampling(no_repeat_ngram=1), Beams(2), 99)
+    assert len(found.ids) == 5 and 2 not in found.ids

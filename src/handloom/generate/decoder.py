@@ -48,6 +48,10 @@ class Decoder(Protocol):
     def context(self) -> int | None:
         """The most tokens that a sequence can have; None: there is no limit."""
 
+    def beginning(self, prompt: Ids, /) -> Ids:
+        """What a text consists of before its first new token, which penalties and the context count: the prompt itself,
+        or what an encoder–decoder writes first."""
+
     def start(self, prompts: Sequence[Ids], /) -> tuple[State, Floats]:
         """Reads prompts of one token or more each; logits f32[S, vocabulary] of what comes after them."""
 
@@ -101,6 +105,9 @@ class CachedDecoder:
     @property
     def context(self) -> int | None:
         return self.config.max_length
+
+    def beginning(self, prompt: Ids) -> Ids:
+        return prompt
 
     def start(self, prompts: Sequence[Ids]) -> tuple[Cache, Floats]:
         check_prompts(prompts, self.context)

@@ -101,7 +101,7 @@ class TextGenerator:
             raise UsageError(f"samples must be at least 1, and are {samples}")
         given, single = _listed(prompts)
         ids = [self.encode(prompt) for prompt in given for _ in range(samples)]
-        streams = [TextStream(self.tokenizer, list(prompt), _strings(stop)) for prompt in ids]
+        streams = [self._text(prompt, stop) for prompt in ids]
         tokens: list[list[int]] = [[] for _ in ids]
         ways: list[Finish] = ["length" for _ in ids]
 
@@ -124,7 +124,7 @@ class TextGenerator:
     ) -> Iterator[str]:
         """The text that `generate` would give, piece by piece as it becomes certain."""
         ids, how = self.encode(prompt), _sampling(sampling)
-        text = TextStream(self.tokenizer, list(ids), _strings(stop))
+        text = self._text(ids, stop)
         pieces: list[str] = []
 
         def stopped(_: int, token: int) -> bool:
@@ -148,7 +148,7 @@ class TextGenerator:
         settings = Beams(beams, length_penalty, early_stopping)
         result = []
         for found in beam_search(self.decoder, ids, how, settings, max_new_tokens, self.ends):
-            text = TextStream(self.tokenizer, list(ids))
+            text = self._text(ids)
             for token in found.ids:
                 text.push(token)
             text.finish()
@@ -173,6 +173,10 @@ class TextGenerator:
         chances = probabilities(logits[0].astype(np.float64))
         order = np.argsort(-chances, kind="stable")[:top].tolist()
         return [Likely(self._spelt(i), i, float(chances[i])) for i in order]
+
+    def _text(self, prompt: Ids, stop: str | Sequence[str] = ()) -> TextStream:
+        strings = [stop] if isinstance(stop, str) else list(stop)
+        return TextStream(self.tokenizer, list(self.decoder.beginning(prompt)), strings)
 
     def _spelt(self, token: int) -> str:
         """A table of words may be longer than the tokenizer's vocabulary."""
@@ -215,10 +219,6 @@ def _sampling(options: Mapping[str, Any]) -> Sampling:
         if name not in known:
             raise UsageError(f"unknown setting {name!r}; there are {', '.join(known)}")
     return Sampling(**options)
-
-
-def _strings(stop: str | Sequence[str]) -> list[str]:
-    return [stop] if isinstance(stop, str) else list(stop)
 
 
 def _listed(prompts: Prompt | Sequence[Prompt]) -> tuple[list[Prompt], bool]:

@@ -34,9 +34,9 @@ class Watcher(Protocol):
     def __call__(self, sequence: int, token: int, /) -> bool: ...
 
 
-def room(prompt: Ids, most: int, context: int | None) -> int:
-    """How many tokens may be generated after a prompt."""
-    return most if context is None else min(most, context - len(prompt))
+def room(text: Ids, most: int, context: int | None) -> int:
+    """How many tokens may be generated after a beginning."""
+    return most if context is None else min(most, context - len(text))
 
 
 def generate(
@@ -56,8 +56,9 @@ def generate(
     if most < 1:
         raise UsageError(f"at least one new token must be asked for, not {most}")
     state, logits = decoder.start(prompts)
-    texts = [list(map(int, prompt)) for prompt in prompts]
-    free = [room(prompt, most, decoder.context) for prompt in prompts]
+    begun = [decoder.beginning(prompt) for prompt in prompts]
+    texts = [list(map(int, text)) for text in begun]
+    free = [room(text, most, decoder.context) for text in begun]
     running, place = list(range(len(prompts))), 0
     while running:
         going: list[int] = []  # places in `running`
@@ -129,8 +130,9 @@ def beam_search(
     if most < 1:
         raise UsageError(f"at least one new token must be asked for, not {most}")
     state, logits = decoder.start([prompt])
-    most = room(prompt, most, decoder.context)
-    before = list(map(int, prompt))
+    begun = decoder.beginning(prompt)
+    most = room(begun, most, decoder.context)
+    before = list(map(int, begun))
     running, finished = [_Running()], [Found([], OUT, "length")] * beams.count
     candidates = max(2, 1 + len(ends)) * beams.count
     improvable = True
