@@ -8,7 +8,7 @@ iterations, so that whatever else the machine does falls on all of them; the fir
 does not count. Each is validated on the last tenth of the text, all of it. At the end `handloom pretrain` is run as a
 user would.
 
-    python -m benchmarks.character_model [--iterations 2000] [--no-torch] [--no-command]
+    python -m benchmarks.character_model [--iterations 2000] [--peers torch] [--no-command]
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def command(iterations: int, threads: int, precision: str) -> dict[str, Any]:
 def main() -> None:
     parser = options(__doc__ or "")
     parser.add_argument("--iterations", type=int, default=ITERATIONS, help=f"a multiple of {CHUNK}")
-    parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="these of PyTorch's ways")
     parser.add_argument("--no-command", action="store_true")
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--side", choices=("ours", *PEERS), help="be one of the processes")
@@ -218,7 +218,7 @@ def main() -> None:
     iterations = 2 * CHUNK if given.quick else given.iterations
     title = f"A character model, {iterations:,} iterations of {BATCH} × {CONTEXT} characters, {given.precision}"
     figures = begin(title, given.threads)
-    figures |= measure(iterations, given.threads, () if given.no_torch else tuple(PEERS), given.precision)
+    figures |= measure(iterations, given.threads, tuple(given.peers), given.precision)
     for name in ("ours", *PEERS):
         if name in figures:
             one = figures[name]

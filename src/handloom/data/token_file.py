@@ -24,7 +24,7 @@ from handloom.text.tokenizer import Tokenizer
 Array = NDArray[Any]
 
 FORMAT = 1
-_CHARACTERS, _PIECES = 1 << 21, 1 << 13  # that are tokenised together
+_CHARACTERS, _PIECES = 1 << 19, 1 << 13  # that are tokenised together: some 100 MB in the library
 _BUFFER = 1 << 20
 
 

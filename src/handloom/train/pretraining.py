@@ -153,7 +153,9 @@ def _run_of(
     if (model is None) == (asked.recipe.model_type is None and asked.recipe.config is None):
         raise UsageError("give either model, to go on with a checkpoint, or model_type or config, for a new one")
     folder = None if model is None else model_folder(os.fspath(model))
-    return _Run(asked, folder, train, valid, out or Path(), listener)
+    run = _Run(asked, folder, train, valid, out or Path(), listener)
+    run.foresee()
+    return run
 
 
 class _Run:
@@ -167,6 +169,21 @@ class _Run:
         self.folder, self.out, self.listener = folder, out, listener
         self.paths = {"train": _listed(train), "valid": None if valid is None else _listed(valid)}
         self.predicted = 0
+
+    def foresee(self) -> None:
+        """Refuses what can be refused before the text is read, which may take long."""
+        recipe = self.recipe
+        if self.folder is not None:
+            self._objective(load_config(self.folder).model_type)
+        elif recipe.config is not None:
+            self._objective(str(read_json(Path(recipe.config)).get("model_type")))
+        else:
+            config_values(str(recipe.model_type), self.asked.shape, 2**16, {})
+            self._objective(str(recipe.model_type))
+        if recipe.tokenizer not in KINDS and not Path(recipe.tokenizer).is_dir():
+            raise UsageError(
+                f"tokenizer is {recipe.tokenizer!r}; it must be {', '.join(KINDS)}, or a folder with a tokenizer"
+            )
 
     def run(self, overwrite: bool, resume: bool) -> Pretrained:
         if self.folder is not None and self.out.resolve() == self.folder.resolve():
@@ -234,8 +251,6 @@ class _Run:
         if recipe.config is not None:
             values = read_json(Path(recipe.config))
         model_type = str(recipe.model_type if values is None else values.get("model_type"))
-        if values is None:  # whether the shape makes sense is known before the text is read
-            config_values(model_type, self.asked.shape, 2**16, {})
         objective = self._objective(model_type)
         tokenizer = self._tokenizer(objective, texts)
         if values is None:
@@ -246,8 +261,6 @@ class _Run:
         kind = self.recipe.tokenizer
         if kind in KINDS:
             return texts.tokenizer(kind, self.recipe.vocab_size, _style(objective, kind), self._note)
-        if not Path(kind).is_dir():
-            raise UsageError(f"tokenizer is {kind!r}; it must be {', '.join(KINDS)}, or a folder with a tokenizer")
         return Tokenizer.load(kind)
 
     def _objective(self, model_type: str) -> str:
