@@ -15,6 +15,7 @@ import pytest
 from handloom.data.corpus import Piece
 from handloom.data.token_file import TokenFile, write
 from handloom.errors import HandloomError, UsageError
+from handloom.models.registry import FAMILIES
 from handloom.tasks.pretraining import OBJECTIVES, Choices, Windows
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.vocabularies import learn
@@ -224,6 +225,29 @@ def test_finished_runs_and_changed_data(whole: Path, tmp_path: Path, monkeypatch
     copy.unlink()
     with pytest.raises(HandloomError, match=r"train data .*a\.txt, which is not there any more.*--train PLACE"):
         resuming.resume(tmp_path / "run", listener=silent)
+
+
+KINDS_OF_MODELS = [  # as many as there are
+    (family, objective, tokenizer)
+    for family, objective, tokenizer in (
+        ("llama", "causal", "bpe"), ("bert", "masked", "wordpiece"), ("t5", "span-corruption", "bpe"),
+        ("bart", "denoising", "bpe"),
+    )
+    if OBJECTIVES[objective].head_task in (FAMILIES[family].classes if family in FAMILIES else ())
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "objective", "tokenizer"), KINDS_OF_MODELS)
+def test_every_objective_teaches_its_kind_of_model(
+    text: Path, tmp_path: Path, family: str, objective: str, tokenizer: str
+) -> None:
+    options = {"model_type": family, "tokenizer": tokenizer, "vocab_size": 420, "whole_words": True, **TINY, "steps": 8}
+    found = pretrain(text, out=tmp_path / "run", validate_every=1, **options)
+    history = [entry for entry in read_log(tmp_path / "run" / "log.jsonl") if entry["event"] == "validation"]
+    assert history[-1]["metrics"]["loss"] < history[0]["metrics"]["loss"]
+    assert found.task == OBJECTIVES[objective].head_task
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["model_type"] == family and config["vocab_size"] == Tokenizer.load(tmp_path / "run").size
 
 
 @pytest.mark.parametrize(("content", "options", "message"), [

@@ -69,7 +69,8 @@ NAMES: Mapping[str, _Names] = {
     "distilbert": _Names({"layers": "n_layers", "hidden": "dim", "heads": "n_heads", "intermediate": "hidden_dim",
                           "context": "max_position_embeddings"}, ("dropout", "attention_dropout")),
     "t5": _Names(_T5, ("dropout_rate",), start="pad"),
-    "mt5": _Names(_T5, ("dropout_rate",), start="pad"),
+    "mt5": _Names(_T5, ("dropout_rate",), {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+                  start="pad"),
     "bart": _Names(_SEQUENCES, ("dropout", "attention_dropout", "activation_dropout"), start="eos"),
     "marian": _Names(_SEQUENCES, ("dropout", "attention_dropout", "activation_dropout"), start="pad"),
 }  # fmt: skip
