@@ -12,7 +12,7 @@ On AMX, products of bf16 have another micro-kernel and another order of sums (`a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from handloom.codegen import amx, pack
@@ -51,7 +51,8 @@ class Product:
     panels: bool = False
     """B lies in memory as panels (PanelsAttrs), and nothing of it is packed."""
     stored: str = "f32"
-    """Of panels for a product in f32: f32, bf16 or i8, widened where they are multiplied."""
+    """Of panels for a product in f32: f32, bf16 or i8. One row widens them as it reads them; for more rows they are
+    widened into scratch."""
 
 
 class Epilogue(Protocol):
@@ -185,13 +186,16 @@ class _Writer:
         self.group = group = 2 if product.dtype == "bf16" else 1
         groups = None if product.k is None else ceil_div(product.k, group)
         depth = table.depth if groups is None else min(table.depth, ceil_div(groups, 16) * 16)
-        form = (product.transpose_a, product.dtype, product.wide_b, product.stored)
-        self.layout = layout = pack.Layout(target, depth, *form)
+        self.layout = layout = pack.Layout(target, depth, product.transpose_a, product.dtype, product.wide_b)
+        self.in_memory = replace(layout, stored=product.stored)
+        self.widened = product.panels and product.stored != "f32"
+        # tiles of AMX add in another order
+        self.strips = product.panels and not product.transpose_a and not target.amx
         self.a_size, self.b_size = SIZES[layout.a_element], SIZES[layout.b_element]
         self.module = module
         # scratch, in groups: panels of B, tiles of A, accumulators, sums of rows
         self.cell = target.rows * target.columns
-        packed = 0 if product.panels else table.most_panels * layout.panel
+        packed = 0 if product.panels and not self.widened else table.most_panels * layout.panel
         sizes = [packed, layout.tile, table.most_tiles * table.most_panels * self.cell]
         sizes.append(table.most_tiles * SUMS if product.row_sums else 0)
         self.offsets = [sum(sizes[:i]) for i in range(4)]
@@ -263,7 +267,15 @@ class _Writer:
         self.first = f.compare("icmp eq", k, integer(0))
         self.last = f.compare("icmp sge", f.add(k, depth), self.k)
         self.left = f.sub(self.all_k, f.mul(k, self.group))
-        if not self.product.panels:
+        if self.widened:
+            widen = pack.widen_panel(self.module, self.in_memory)
+
+            def one(j: Value, _: list[Value]) -> None:
+                to = f.at(self.to_panels, f.mul(j, layout.panel), "float")
+                pack.call(f, widen, self.memory_at(j), self.depth, to)
+
+            f.loop(self.across(self.m), self.width, 1, one, unroll=False)
+        elif not self.product.panels:
             column = f.mul(self.panels[0], self.target.columns)
             pack_b = pack.pack_panels_transposed if self.product.transpose_b else pack.pack_panels
             packer, corner = pack_b(self.module, layout), self.b_at(k, column)
@@ -299,10 +311,8 @@ class _Writer:
         waiting = f.select(self.more, f.mul(f.mul(number, self.width), self.cell), integer(0))
         cells = f.at(self.to_sums, waiting, "float")
 
-        done = integer(0)
-        if self.product.panels and not self.product.transpose_a and not target.amx:  # tiles add in another order
-            one = f.compare("icmp eq", rows, integer(1))
-            done = f.select(one, f.mul(f.udiv(self.width, ACROSS), ACROSS), done)
+        done = self.across(self.m if self.widened else rows)
+        if self.strips:
             f.loop(0, done, ACROSS, lambda j, _: self.strip(a, m, j, cells), unroll=False)
         after, wanted_after = self.tile_ahead(tile)
 
@@ -324,13 +334,21 @@ class _Writer:
 
         f.loop(done, self.width, 1, panel, nonempty=not self.product.panels, unroll=False)
 
+    def across(self, rows: Value) -> Value:
+        """How many of the task's panels are taken several at once: where there is a single row, all but a rest."""
+        f = self.f
+        if not self.strips:
+            return integer(0)
+        one = f.compare("icmp eq", rows, integer(1))
+        return f.select(one, f.mul(f.udiv(self.width, ACROSS), ACROSS), integer(0))
+
     def strip(self, a: Value, m: Value, j: Value, cells: Value) -> None:
         """One row times ACROSS panels at once, from number j on."""
         f = self.f
         cell = f.at(cells, f.select(self.more, f.mul(j, self.cell), integer(0)), "float")
         step = f.mul(self.panel_rows(), self.target.columns)
-        given = (a, self.panel_at(j), step, self.depth, cell, integer(self.cell), f.cast("zext", self.first, "i64"))
-        pack.call(f, row_kernel(self.module, self.layout), *given)
+        given = (a, self.memory_at(j), step, self.depth, cell, integer(self.cell), f.cast("zext", self.first, "i64"))
+        pack.call(f, row_kernel(self.module, self.in_memory), *given)
 
         def finish(i: Value, _: list[Value]) -> None:
             place = f.at(cell, f.mul(i, self.cell), "float")
@@ -344,11 +362,16 @@ class _Writer:
 
     def panel_at(self, j: Value) -> Value:
         """Where this block of the task's panel number j lies: in scratch, or in B itself."""
-        f, columns = self.f, self.target.columns
-        if not self.product.panels:
+        if not self.product.panels or self.widened:
+            f = self.f
             return f.at(self.to_panels, f.mul(j, self.layout.panel), "float")
+        return self.memory_at(j)
+
+    def memory_at(self, j: Value) -> Value:
+        """Where this block of the task's panel number j lies in B, which has been laid out."""
+        f = self.f
         first = f.add(f.mul(f.add(self.panels[0], j), self.panel_rows()), self.start)
-        return f.at(self.b, f.mul(first, columns), self.layout.panel_element)
+        return f.at(self.b, f.mul(first, self.target.columns), self.in_memory.panel_element)
 
     def unless_empty(self, work: Callable[[], object], instead: Callable[[], object] = lambda: None) -> None:
         """What is done for a block, where K may be 0."""

@@ -5,7 +5,7 @@ While it multiplies it asks for cache lines that are needed soon; that is what b
 
 from __future__ import annotations
 
-from handloom.codegen import pack, scalars
+from handloom.codegen import pack
 from handloom.codegen.blocking import ceil_div
 from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, zero
 from handloom.codegen.target import TILE, Target
@@ -47,14 +47,6 @@ def multiply_add_groups(f: Function, layout: pack.Layout, x: Value, y: Value, z:
     return z
 
 
-def _groups(f: Function, layout: pack.Layout, address: Value) -> Value:
-    """A vector of groups of a panel, as they are multiplied."""
-    lanes = layout.target.lanes
-    if layout.stored == "f32":
-        return f.load(vector(layout.packed, lanes), address, 4 * lanes)
-    return scalars.convert(f, scalars.load(f, layout.stored, lanes, address), layout.stored, "f32")
-
-
 ACROSS = 4
 """Panels that one row is multiplied with at once: a single panel's few chains of sums would wait for each other, while
 one row, new words one at a time, should take no longer than memory takes to give the panels."""
@@ -83,7 +75,7 @@ def row_kernel(module: Module, layout: pack.Layout) -> str:
             x = f.splat(f.load(layout.packed, f.at(a, k, "float"), SIZES[layout.a_element]), lanes)
             at = f.mul(k, target.columns)
             rows = [f.at(panel, at, element) for panel in panels]
-            right = [_groups(f, layout, f.at(row, j * lanes, element)) for row in rows for j in vectors]
+            right = [pack.stored_groups(f, layout, f.at(row, j * lanes, element)) for row in rows for j in vectors]
             return [multiply_add_groups(f, layout, x, y, z) for y, z in zip(right, sums, strict=True)]
 
         def several(k: Value, sums: list[Value]) -> list[Value]:
@@ -130,7 +122,7 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
     order of k."""
     target = layout.target
     lanes, vectors = target.lanes, range(target.vectors)
-    type, element = vector("float", lanes), layout.panel_element
+    type, groups = vector("float", lanes), vector(layout.packed, lanes)
 
     def body(f: Function) -> None:
         a, stride, b, depth, cell, first, ahead, *_, out, _ = f.parameters
@@ -150,8 +142,8 @@ def micro_kernel(module: Module, layout: pack.Layout, rows: int) -> str:
             return f.splat(f.load(layout.packed, address, SIZES[layout.a_element]), lanes)
 
         def step(k: Value, sums: list[Value]) -> list[Value]:
-            panel = f.at(b, f.mul(k, target.columns), element)
-            right = [_groups(f, layout, f.at(panel, j * lanes, element)) for j in vectors]
+            panel = f.at(b, f.mul(k, target.columns), "float")
+            right = [f.load(groups, f.at(panel, j * lanes, "float"), 4 * lanes) for j in vectors]
             out: list[Value] = []
             for i in range(rows):
                 x = left(k, i)

@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from handloom.codegen import mathfuns
+from handloom.codegen import mathfuns, scalars
 from handloom.codegen.blocking import ceil_div
 from handloom.codegen.emit import SIZES, Function, Module, Value, integer, vector, whole, zero
-from handloom.codegen.scalars import MEMORY
 from handloom.codegen.target import TILE, Target
 
 SCALAR = "float"
@@ -28,7 +27,7 @@ class Layout:
 
     Panels of B: [panel][group][column]. A as rows: [row][group]; A transposed: [group][row], or for AMX as rows, too.
     dtype: of what is multiplied. wide_b: B lies in memory as f32 all the same, and is rounded on its way. stored: the
-    dtype of panels that were laid out before; bf16 and i8 are widened where they are multiplied in f32.
+    dtype of panels that were laid out before; bf16 and i8 are widened to be multiplied in f32.
     """
 
     target: Target
@@ -60,7 +59,7 @@ class Layout:
     @property
     def panel_element(self) -> str:
         """A group of a panel in memory."""
-        return SCALAR if self.stored == "f32" else MEMORY[self.stored]
+        return SCALAR if self.stored == "f32" else scalars.MEMORY[self.stored]
 
     def name(self, stem: str) -> str:
         """A function's name that tells layouts apart."""
@@ -203,6 +202,32 @@ def pack_panels_transposed(module: Module, layout: Layout) -> str:
     names = ["stride", "depth", "left", "columns", "panels"]
     parameters = [("ptr noalias", "b"), *(("i64", name) for name in names), ("ptr noalias align 64", "to")]
     return shared(module, layout.name("pack.panels.transposed"), parameters, body)
+
+
+def stored_groups(f: Function, layout: Layout, address: Value) -> Value:
+    """A vector of groups of a panel that was laid out before, as they are multiplied."""
+    lanes = layout.target.lanes
+    if layout.stored == "f32":
+        return f.load(vector(layout.packed, lanes), address, 4 * lanes)
+    return scalars.convert(f, scalars.load(f, layout.stored, lanes, address), layout.stored, "f32")
+
+
+def widen_panel(module: Module, layout: Layout) -> str:
+    """void (panel, depth, to): a panel that is stored in less, as f32."""
+    target, element = layout.target, layout.panel_element
+
+    def body(f: Function) -> None:
+        panel, depth, to = f.parameters
+
+        def vectors(i: Value, _: list[Value]) -> None:
+            for j in range(0, target.columns, target.lanes):
+                at = f.add(f.mul(i, target.columns), j)
+                f.store(stored_groups(f, layout, f.at(panel, at, element)), f.at(to, at, SCALAR))
+
+        f.loop(0, depth, 1, vectors, nonempty=True, unroll=False)
+
+    parameters = [("ptr noalias", "panel"), ("i64", "depth"), ("ptr noalias align 64", "to")]
+    return shared(module, layout.name("pack.widen"), parameters, body)
 
 
 def pack_rows(module: Module, layout: Layout) -> str:
