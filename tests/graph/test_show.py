@@ -130,7 +130,10 @@ def test_the_reference_backend_shows_its_graph(monkeypatch: pytest.MonkeyPatch) 
         ("", []),
         ("verify", []),
         ("graph", ["graph"]),
-        ("passes", [f"{name}: what it changed" for name in ("prune", "expand", "sink", "prepack", "legalise")]),
+        (
+            "passes",
+            [f"{name}: what it changed" for name in ("prune", "expand", "join", "sink", "prepack", "legalise")],
+        ),
         ("kernels", ["units", "kernels"]),
         ("graph, ir", ["graph", "ir"]),
         ("assembly", ["assembly"]),

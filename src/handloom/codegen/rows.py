@@ -19,7 +19,7 @@ from handloom.graph.access import VIEWS, access_of, dense_strides
 from handloom.graph.build import scalar_value
 from handloom.graph.node import FLOATS, Dimension, Node, size_value, volume
 from handloom.graph.ops import OPS
-from handloom.graph.unit import Unit
+from handloom.graph.unit import Unit, side_by_side
 
 TASK_ELEMENTS = 1 << 15
 FLAT_CHUNK = 1 << 14
@@ -49,6 +49,16 @@ class LoopKernel:
 
 def _padded(columns: int) -> int:
     return -(-columns // 16) * 16 + 64
+
+
+def _of_parts(node: Node) -> bool:
+    """Whether a loop goes over the places of a node's operands instead of its own."""
+    return OPS[node.op].kind == "reduce" or side_by_side(node)
+
+
+def _stored(node: Node) -> tuple[Node, ...]:
+    """What is stored for a root, one beside the other."""
+    return node.inputs if side_by_side(node) else (node,)
 
 
 def over_rows(node: Node) -> bool:
@@ -201,7 +211,7 @@ class _Writer:
         for level, targets in enumerate(self.targets):
             needed: list[Node] = []
             seen: set[Node] = set()
-            stack = [x for t in targets for x in (t.inputs if OPS[t.op].kind == "reduce" else (t,))]
+            stack = [x for t in targets for x in (t.inputs if _of_parts(t) else (t,))]
             while stack:
                 x = stack.pop()
                 while x.op == "broadcast":
@@ -287,7 +297,7 @@ class _Writer:
         reductions = [t for t in targets if OPS[t.op].kind == "reduce" and not over_rows(t)]
         stores = [t for t in targets if OPS[t.op].kind != "reduce"]
         sums = [t for t in targets if over_rows(t)]
-        operands = [*work, *(t for t in targets if OPS[t.op].kind == "reduce")]
+        operands = [*work, *filter(_of_parts, targets)]
         e.prepare(operands)
         for root in stores:
             e.goal(root)
@@ -312,8 +322,11 @@ class _Writer:
                 old = scalars.load(f, t.dtype, lanes, address, mask)
                 scalars.store(f, t.dtype, _combine(f, t, old, e.vector(t.inputs[0], place)), address, mask)
             # all values before the first store: a result may take the memory of what another one reads (donated state)
-            for t, value in [(t, e.vector(t, place)) for t in stores]:
-                scalars.store(f, t.dtype, value, f.at(e.goal(t), column, scalars.MEMORY[t.dtype]), mask)
+            for t, values in [(t, [e.vector(x, place) for x in _stored(t)]) for t in stores]:
+                at = column
+                for value in values:
+                    scalars.store(f, t.dtype, value, f.at(e.goal(t), at, scalars.MEMORY[t.dtype]), mask)
+                    at = f.add(at, self.width)
             for x in keep:
                 value = e.vector(x, place)
                 if x.dtype == "bool":

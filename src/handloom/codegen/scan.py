@@ -1,8 +1,11 @@
 """A scan, laid out as the steps of its body, one round after another, over stacks of what is carried.
 
-Round s reads the carried values at place s of their stacks and writes them at place s + 1; scanned and stacked values
-are read and written at their place along the first axis. The rounds share all else, so a round's memory is used again
-by the next. A length known only at run time takes the rounds of the capacity, of which the surplus has no tasks.
+A stack has one place more than there are steps: step t of a scan reads the carried values at place t and writes them at
+place t + 1; step t of a reverse scan, which comes in round length − 1 − t, reads at place t + 1 and writes at place t.
+Scanned and stacked values are read and written at their place along the first axis; what is stacked of the carried
+values themselves, as they come or as they go, is the stack and is not written again. The rounds share all else, so a
+round's memory is used again by the next. A length known only at run time takes the rounds of the capacity, of which the
+surplus has no tasks.
 """
 
 from __future__ import annotations
@@ -28,7 +31,15 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
     attrs: ScanAttrs = node.attrs
     n, s = attrs.carried, attrs.scanned
     rounds = size_value(attrs.length, capacity)
-    outputs, parts = units(attrs.body.outputs)
+    body_outputs = attrs.body.outputs
+    # stacked values that are carried values: their place in the stacks, counted from the first step
+    shifts = {
+        **{x: (i, 0 if attrs.reverse else 1) for i, x in enumerate(body_outputs[:n]) if x not in body_outputs[:i]},
+        **{x: (i, 1 if attrs.reverse else 0) for i, x in enumerate(attrs.body.inputs[:n])},
+    }
+    same = {i: shifts[x] for i, x in enumerate(body_outputs) if i >= n and x in shifts}
+    stored = [i for i in range(len(body_outputs)) if i not in same]
+    outputs, parts = units([body_outputs[i] for i in stored])
     roots = {root for part in parts for root in part.roots} | {
         project(p.anchor, i)
         for p in parts
@@ -57,13 +68,8 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
         low.sizes[pointer] = lambda env, shape=stack.shape, dtype=spec.dtype: volume(shape, env) * DTYPES[dtype]  # type: ignore[misc]
         source = access_of(node.inputs[i])
         assert source is not None
-        steps.append(copy_step(low, source, pointer, source.strides, spec.dtype))
-
-    def elements(shape: Sequence[Dimension]) -> Dimension:
-        total: Dimension = 1
-        for size in shape:
-            total = product_of(size, total)
-        return total
+        begin = product_of(attrs.length, elements(spec.shape)) if attrs.reverse else 0
+        steps.append(copy_step(low, source, replace(pointer, offset=begin), source.strides, spec.dtype))
 
     places: dict[Node, Callable[[int], tuple[Node, Dimension, str]]] = {}
 
@@ -73,18 +79,20 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
         return lambda r: (buffer, offset + product_of(index(r), step), role)
 
     along: Callable[[int], Dimension] = (lambda r: attrs.length - 1 - r) if attrs.reverse else (lambda r: r)
+    before: Callable[[int], Dimension] = (lambda r: attrs.length - r) if attrs.reverse else (lambda r: r)
+    after: Callable[[int], Dimension] = lambda r: along(r) if attrs.reverse else r + 1  # noqa: E731
     for i, x in enumerate(attrs.body.inputs):
         if i < n:
-            places[x] = place(stacks[i], "stack", elements(x.shape), lambda r: r)
+            places[x] = place(stacks[i], "stack", elements(x.shape), before)
         else:
             access = access_of(node.inputs[i])
             assert access is not None
             stride = elements(x.shape) if i < n + s else 0
             places[x] = place(access.base, "value", stride, along, access.offset)
-    for i, output in enumerate(outputs):
+    for i, output in zip(stored, outputs, strict=True):
         base = base_of(output)
         if i < n:
-            places[base] = place(stacks[i], "stack", elements(output.shape), lambda r: r + 1)
+            places[base] = place(stacks[i], "stack", elements(output.shape), after)
         else:
             places[base] = place(project(node, i), "value", elements(output.shape), along)
 
@@ -92,8 +100,18 @@ def lower_scan(low: Lowering, unit: Unit, units: Units, capacity: Env) -> list[S
         for step in body:
             steps.append(_at_round(step, r, places, attrs.length))
     for i in range(n):
-        low.aliases[project(node, i)] = (stacks[i], product_of(attrs.length, elements(node.spec[i].shape)))
+        end = 0 if attrs.reverse else product_of(attrs.length, elements(node.spec[i].shape))
+        low.aliases[project(node, i)] = (stacks[i], end)
+    for i, (which, shift) in same.items():
+        low.aliases[project(node, i)] = (stacks[which], product_of(elements(node.spec[which].shape), shift))
     return steps
+
+
+def elements(shape: Sequence[Dimension]) -> Dimension:
+    total: Dimension = 1
+    for size in shape:
+        total = product_of(size, total)
+    return total
 
 
 def _at_round(

@@ -14,7 +14,7 @@ from typing import Any
 from handloom.graph import build as b
 from handloom.graph import composites as c
 from handloom.graph.node import FLOATS, Dimension, Node
-from handloom.graph.ops import OPS, AttentionAttrs, Body, InputAttrs, ScanAttrs
+from handloom.graph.ops import OPS, AttentionAttrs
 
 Cotangents = Sequence[Node | None]
 Rule = Callable[[Node, Any], Cotangents]
@@ -196,63 +196,9 @@ def _linear_cross_entropy(node: Node, g: Sequence[Node | None]) -> Cotangents:
 
 
 def _scan(node: Node, g: Sequence[Node | None]) -> Cotangents:
-    """The reverse scan: carries the cotangents of what was carried and of the constants.
+    from handloom.graph.scan_gradient import scan_gradient  # which differentiates the body
 
-    tensor.scan stacks what every step was given among the outputs, last, so that the steps can be run again.
-    """
-    from handloom.graph.autodiff import vjp
-
-    attrs: ScanAttrs = node.attrs
-    body, n, s = attrs.body, attrs.carried, attrs.scanned
-    kept = len(body.outputs) - n  # number of stacked outputs; the last n of them are the carried inputs
-    saved = [b.project(node, n + kept - n + i) for i in range(n)]
-    differentiable = [i for i, x in enumerate(body.inputs) if x.dtype in FLOATS]
-    carried_in = [i for i in differentiable if i < n]
-    scanned_in = [i for i in differentiable if n <= i < n + s]
-    constant_in = [i for i in differentiable if i >= n + s]
-    stacked_out = [i for i in range(n, n + kept) if g[i] is not None]
-
-    number = 0
-
-    def fresh(shape: Sequence[Dimension], dtype: str) -> Node:
-        nonlocal number
-        number += 1
-        return b.make("input", attrs=InputAttrs(-number, f"scan_gradient_{id(body)}", tuple(shape), dtype))
-
-    d_carried = {i: fresh(body.inputs[i].shape, body.inputs[i].dtype) for i in carried_in}
-    d_constant = {i: fresh(body.inputs[i].shape, body.inputs[i].dtype) for i in constant_in}
-    d_stacked = {i: fresh(body.outputs[i].shape, body.outputs[i].dtype) for i in stacked_out}
-    cotangents = [d_carried.get(i) if i < n else d_stacked.get(i) for i in range(len(body.outputs))]
-    found = vjp(body.outputs, cotangents, [body.inputs[i] for i in differentiable])
-    gradient = {
-        i: f if f is not None else b.zeros_like(body.inputs[i]) for i, f in zip(differentiable, found, strict=True)
-    }
-    outputs = [
-        *(gradient[i] for i in carried_in),
-        *(b.add(d_constant[i], gradient[i]) for i in constant_in),
-        *(gradient[i] for i in scanned_in),
-    ]
-    inputs = [
-        *d_carried.values(), *d_constant.values(), *d_stacked.values(),
-        *body.inputs[:n], *body.inputs[n : n + s], *body.inputs[n + s :],
-    ]  # fmt: skip
-    operands = [
-        *(g[i] if g[i] is not None else b.zeros_like(node.inputs[i]) for i in carried_in),
-        *(b.zeros_like(node.inputs[i]) for i in constant_in),
-        *(g[i] for i in stacked_out),
-        *saved,
-        *node.inputs[n:],
-    ]
-    reverse = ScanAttrs(
-        Body(tuple(inputs), tuple(outputs)),
-        len(d_carried) + len(d_constant),
-        len(d_stacked) + n + s,
-        attrs.length,
-        not attrs.reverse,
-    )
-    result = b.make("scan", *[x for x in operands if x is not None], attrs=reverse)
-    at = {i: b.project(result, place) for place, i in enumerate([*carried_in, *constant_in, *scanned_in])}
-    return [at.get(i) for i in range(len(node.inputs))]
+    return scan_gradient(node, g)
 
 
 NONE: Rule = lambda node, g: (None,) * len(node.inputs)  # noqa: E731

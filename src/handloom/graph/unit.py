@@ -28,6 +28,14 @@ class Unit:
         return self.anchor.op if self.anchor is not None else "loop"
 
 
+def side_by_side(node: Node) -> bool:
+    """Whether a node puts parts of one width beside each other: a loop over the parts' shape stores them all."""
+    if node.op != "concatenate" or len(node.shape) < 2 or node.attrs.axis != len(node.shape) - 1:
+        return False
+    width = node.inputs[0].shape[-1]
+    return isinstance(width, int) and width > 1 and all(x.shape[-1] == width for x in node.inputs)
+
+
 def vectorised(node: Node, space: tuple[Dimension, ...]) -> bool:
     """Whether a value varies along the columns of a space; otherwise it is one number a row."""
     return bool(space) and bool(node.shape) and node.shape[-1] != 1
@@ -55,4 +63,4 @@ def operands(node: Node, materialised: Callable[[Node], bool]) -> Iterator[tuple
             stack.extend(x.inputs)
 
 
-__all__ = ["Unit", "base_of", "operands", "vectorised"]
+__all__ = ["Unit", "base_of", "operands", "side_by_side", "vectorised"]

@@ -17,14 +17,14 @@ from collections.abc import Iterable, Sequence
 from handloom.graph.access import VIEWS, base_of
 from handloom.graph.node import Dimension, Node, walk
 from handloom.graph.ops import OPS
-from handloom.graph.unit import LOOP_OPS_EXTRA, Unit
+from handloom.graph.unit import LOOP_OPS_EXTRA, Unit, side_by_side
 
 MOST_OPERANDS = 24
 """Tensors that a loop may read before it is not merged with others any more."""
 
 
 def is_loop(node: Node) -> bool:
-    return OPS[node.op].kind in ("elementwise", "reduce") or node.op in LOOP_OPS_EXTRA
+    return OPS[node.op].kind in ("elementwise", "reduce") or node.op in LOOP_OPS_EXTRA or side_by_side(node)
 
 
 def _under_cast(node: Node) -> Node:
@@ -38,6 +38,17 @@ def over_rows(node: Node) -> bool:
     return node.op == "sum" and node.attrs.axes != (len(node.shape) - 1,)
 
 
+def leaves(node: Node) -> bool:
+    """Whether a loop only makes the node and cannot read it itself."""
+    return over_rows(node) or side_by_side(node)
+
+
+def space_of(node: Node) -> tuple[Dimension, ...]:
+    """The places that a loop goes through to compute a node."""
+    parts = OPS[node.op].kind == "reduce" or side_by_side(node)
+    return node.inputs[0].shape if parts else node.shape
+
+
 def partition(outputs: Sequence[Node]) -> list[Unit]:
     return _Partition(outputs).run()
 
@@ -49,7 +60,7 @@ class _Partition:
         self.outputs = {base_of(output) for output in outputs}
         self.reads: dict[Node, list[tuple[Node, bool]]] = {node: list(self._direct(node)) for node in self.order}
         self.users: dict[Node, list[Node]] = {node: [] for node in self.order}
-        self.forced = self.outputs | {node for node in self.order if node.op == "after"}
+        self.forced = self.outputs | {node for node in self.order if node.op == "after" or side_by_side(node)}
         for node in self.order:
             for x, plain in self.reads[node]:
                 if x in self.users:
@@ -148,13 +159,7 @@ class _Partition:
                 self.unit[rider] = self.unit[dot]
 
     def _new(self, node: Node, anchor: bool) -> Unit:
-        space = (
-            node.inputs[0].shape
-            if OPS[node.op].kind == "reduce"
-            else ()
-            if isinstance(node.spec, tuple)
-            else node.shape
-        )
+        space = () if isinstance(node.spec, tuple) else space_of(node)
         unit = Unit(space, node if anchor else None, set() if anchor else {node})
         if anchor:
             unit.members = {node}
@@ -210,12 +215,11 @@ class _Partition:
         if node.op == "dot":
             return unit.anchor is None and self._can_be_epilogue(node, unit)
         kind = OPS[node.op].kind
-        if over_rows(node):
+        if leaves(node):
             return False
         if unit.anchor is not None:
             return kind == "elementwise" and node.shape == unit.space
-        space = node.inputs[0].shape if kind == "reduce" else node.shape
-        return joined_space(space, unit.space) is not None
+        return joined_space(space_of(node), unit.space) is not None
 
     def _can_be_epilogue(self, dot: Node, unit: Unit) -> bool:
         if unit.space != dot.shape or len(dot.shape) != 2:
@@ -233,7 +237,7 @@ class _Partition:
         return [x for x in found if x.op != "iota"]
 
     def _place(self, node: Node) -> None:
-        if over_rows(node):
+        if leaves(node):
             self._new(node, anchor=False)
             return
         readers = [u for u in dict.fromkeys(self.unit[r] for r in self._readers(node) if r in self.unit)]
@@ -253,8 +257,7 @@ class _Partition:
         if node.op == "dot":
             chosen.anchor = node
             return
-        space = node.inputs[0].shape if OPS[node.op].kind == "reduce" else node.shape
-        chosen.space = joined_space(space, chosen.space) or chosen.space
+        chosen.space = joined_space(space_of(node), chosen.space) or chosen.space
         for unit in hosts:
             if unit is not chosen and unit.anchor is None and chosen.anchor is None:
                 self._merge(chosen, unit)
@@ -298,7 +301,7 @@ class _Partition:
                 stack.extend(self.users[node])
             elif unit is not first:
                 between.append(node)
-        if direct and any(over_rows(m) or not self._plain(m, second) for m in first.members if self._leads(m, second)):
+        if direct and any(leaves(m) or not self._plain(m, second) for m in first.members if self._leads(m, second)):
             return False
         if second in (self.unit.get(node) for node in between):
             return False

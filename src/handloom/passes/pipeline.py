@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from handloom.graph.node import Node
 from handloom.passes.expand import expand
+from handloom.passes.join import join
 from handloom.passes.legalise import legalise
 from handloom.passes.narrow import narrow
 from handloom.passes.prepack import prepack
@@ -35,6 +36,7 @@ Pass = Callable[[Sequence[Node], Options], list[Node] | None]
 PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("prune", lambda outputs, _: prune(outputs)),
     ("expand", lambda outputs, _: expand(outputs)),
+    ("join", lambda outputs, _: join(outputs)),
     ("narrow", lambda outputs, options: narrow(outputs) if options.precision == "bf16" else None),
     ("sink", lambda outputs, _: sink(outputs)),
     ("prepack", lambda outputs, o: prepack(outputs, o.constants, o.columns, o.weights) if o.columns else None),

@@ -11,6 +11,7 @@ from handloom.graph.node import Node, walk
 from handloom.graph.ops import OPS
 from handloom.graph.verify import Complaint, Promise, symbols_of, verify
 from handloom.passes.expand import expand
+from handloom.passes.join import joined
 from handloom.passes.legalise import DENSE_OPERANDS, NOT_OUTPUTS, same_size
 from handloom.passes.sink import stays
 
@@ -61,6 +62,13 @@ def expanded(outputs: Sequence[Node]) -> Iterator[Complaint]:
     for node in walk(outputs):
         if node.op in EXPANSIONS and expand([node]) != [node]:
             yield node, "a composite that no kernel claims: it should have been expanded"
+
+
+def complete(outputs: Sequence[Node]) -> Iterator[Complaint]:
+    """No sum consists of the parts of a whole."""
+    for node in walk(outputs):
+        if joined(node) is not None:
+            yield node, "a sum of paddings that could be a concatenation"
 
 
 def narrowed(outputs: Sequence[Node]) -> Iterator[Complaint]:
@@ -140,6 +148,7 @@ def _form(i: int, x: Node, access: Access | None, dense: bool, any_stride: bool 
 PROMISES: Mapping[str, Promise] = {
     "prune": pruned,
     "expand": expanded,
+    "join": complete,
     "narrow": narrowed,
     "sink": sunk,
     "prepack": prepacked,

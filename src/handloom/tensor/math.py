@@ -184,7 +184,10 @@ def iota(*shape: Dimension, axis: int = -1) -> Tensor:
     return Tensor(b.iota(shape, axis % len(shape)))
 
 
-def zeros(*shape: int, dtype: str = "f32") -> Tensor:
+def zeros(*shape: Dimension, dtype: str = "f32") -> Tensor:
+    """An array, or the nodes of one where the shape holds symbols."""
+    if not all(isinstance(size, int) for size in shape):
+        return Tensor(b.full(0, shape, dtype))
     return tensor(np.zeros(shape), dtype)
 
 
