@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 CONFIG_LIMIT = 4 * 2**20  # bytes
-TASKS = ("text-classification", "token-classification", "text-generation")
+TASKS = ("text-classification", "token-classification", "text-generation", "text2text-generation")
 LABELLED = ("text-classification", "token-classification")  # tasks whose head has an output for each label
 # How the head's name in `architectures` ends, by task.
 HEADS = {
     "text-classification": ("ForSequenceClassification",),
     "token-classification": ("ForTokenClassification",),
     "text-generation": ("ForCausalLM", "LMHeadModel"),
+    "text2text-generation": ("ForConditionalGeneration",),
 }
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu", "swish", "tanh")
 

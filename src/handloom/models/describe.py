@@ -68,6 +68,7 @@ NAMES: Mapping[str, _Names] = {
         "max_relative_positions": -1, "layer_norm_eps": 1e-7}),
     "distilbert": _Names({"layers": "n_layers", "hidden": "dim", "heads": "n_heads", "intermediate": "hidden_dim",
                           "context": "max_position_embeddings"}, ("dropout", "attention_dropout")),
+    "handloom-rnn": _Names({"layers": "num_layers", "hidden": "hidden_size"}, ("dropout",)),
     "t5": _Names(_T5, ("dropout_rate",), start="pad"),
     "mt5": _Names(_T5, ("dropout_rate",), {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
                   start="pad"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import handloom.tensor as ht
@@ -34,6 +35,19 @@ class Encoder(Module):
     dispensable: ClassVar[tuple[str, ...]] = ("pooler.",)  # parts that a checkpoint may lack: they are drawn afresh
     config: Config
 
+    def arrange(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What the layers want to know of a packed batch beside it, found on the host: nothing, unless a family
+        differs."""
+        return {}
+
+    def arranged(self) -> dict[str, tuple[str, ...]]:
+        """The symbolic shapes of what `arrange` adds."""
+        return {}
+
+    def in_layer(self, name: str, layer: int) -> bool:
+        """Whether a parameter, named as in the encoder, belongs to a layer."""
+        return name.startswith(f"{self.layers_prefix}{layer}.")
+
     def pooled(self, hidden: Tensor, batch: Batch) -> Tensor:
         """[S, hidden]: one row a sequence, from its first token's."""
         return first_rows(hidden, batch)
@@ -61,6 +75,12 @@ class Headed(Module):
     def copies(self) -> tuple[str, ...]:
         """Tensors that checkpoints may hold although they are others of their own once more."""
         return ()
+
+    def arrange(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        return self.encoder_part.arrange(batch)
+
+    def arranged(self) -> dict[str, tuple[str, ...]]:
+        return self.encoder_part.arranged()
 
     def encode(self, batch: Batch) -> Tensor:
         """[T, hidden]."""
@@ -122,6 +142,7 @@ def freezable(model: Module, what: str) -> list[str]:
         depth = encoder.config.layers
         if not 1 <= int(number) <= depth:
             raise HandloomError(f"cannot freeze {what!r}: the model has {depth} layers")
-        frozen = tuple(f"{prefix}{encoder.layers_prefix}{layer}." for layer in range(int(number)))
-        return [name for name in names if name.startswith((*below, *frozen))]
+        layers = range(int(number))
+        own = {prefix + name for name in encoder.parameters() if any(encoder.in_layer(name, i) for i in layers)}
+        return [name for name in names if name in own or name.startswith(below)]
     raise HandloomError(f"cannot freeze {what!r}: known are 'embeddings', 'layers:N' and 'encoder' (all but the head)")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from handloom import gguf_file
 from handloom.errors import HandloomError, UsageError
-from handloom.models import bert, distilbert, gpt2, llama, mistral, qwen2, qwen3, roberta
+from handloom.models import bert, distilbert, gpt2, llama, mistral, qwen2, qwen3, rnn, roberta
 from handloom.models.config import LABELLED, TASKS, Config, Fields, read_json
 from handloom.models.encoder import Classifier, Encoder, Headed
 from handloom.models.gguf_checkpoint import GgufCheckpoint
@@ -39,6 +39,7 @@ FAMILIES: dict[str, Family] = {
     "mistral": Family(mistral.read_config, mistral.CLASSES),
     "qwen2": Family(qwen2.read_config, qwen2.CLASSES),
     "qwen3": Family(qwen3.read_config, qwen3.CLASSES),
+    rnn.MODEL_TYPE: Family(rnn.read_config, rnn.CLASSES),
 }
 
 

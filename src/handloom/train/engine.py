@@ -143,7 +143,7 @@ class Engine:
         in such a step, in bytes."""
         assert self.rule is not None
         given = {key: np.float32(value) for key, value in self.rule.scalars(0.0, 1).items()}
-        batch, state = self.task.pack(parts[0]), self._random(0, 0)
+        batch, state = self._pack(parts[0]), self._random(0, 0)
         if len(parts) == 1 and not self._accumulates:
             run = self._program("step", self._step, ("params", "moments", "seen"))
             seen, past = self._backlog.seen, self._backlog.past()
@@ -162,7 +162,7 @@ class Engine:
     def step(self, parts: Sequence[Any], number: int, rate: float) -> StepResult:
         """Step `number` (from 0) on a batch given as micro-batches, each as the task packs it (lists of features)."""
         assert self.rule is not None
-        packed = [self.task.pack(part) for part in parts]
+        packed = [self._pack(part) for part in parts]
         given = {key: np.float32(value) for key, value in self.rule.scalars(rate, number + 1).items()}
         single = len(parts) == 1 and not self._accumulates
         if single:
@@ -211,11 +211,21 @@ class Engine:
         for name, value in self.weights().items():
             if not np.isfinite(value).all():
                 return f"the parameter {name}"
-        _, _, grads = self._gradients([self.task.pack(part) for part in parts], number)
+        _, _, grads = self._gradients([self._pack(part) for part in parts], number)
         for name, grad in grads.items():
             if not np.isfinite(grad.numpy()).all():
                 return f"the gradient of {name}"
         return "the loss"
+
+    def _pack(self, part: Any) -> dict[str, Array]:
+        """A packed batch, with what the model's family adds to one."""
+        batch = self.task.pack(part)
+        arrange = getattr(self.model, "arrange", None)
+        return batch if arrange is None else {**batch, **arrange(batch)}
+
+    def _shapes(self) -> dict[str, tuple[Any, ...]]:
+        arranged = getattr(self.model, "arranged", dict)
+        return {**self.task.symbols(), **arranged()}
 
     def _random(self, step: int, micro_batch: int) -> Array:
         return random.state(self.seed, step, micro_batch).numpy()
@@ -263,7 +273,7 @@ class Engine:
     def _program(self, name: str, function: Callable[..., Any], donate: tuple[str, ...]) -> Any:
         if name not in self._programs:
             alone = name in ("apply", "catch_up")  # of state alone, without a batch
-            shapes = {} if alone else {"batch": self.task.symbols()}
+            shapes = {} if alone else {"batch": self._shapes()}
             room = {} if alone else self._capacity
             self._programs[name] = ht.compile(function, symbols=shapes, capacity=room, donate=donate, **self._how)
         return self._programs[name]
@@ -282,7 +292,7 @@ class Engine:
         run = self._forward(features)
         for indices in self._groups(features):
             group = [features[i] for i in indices]
-            out, loss, counted = run(self.params, self.frozen, self.task.pack(group))
+            out, loss, counted = run(self.params, self.frozen, self._pack(group))
             total, weight = total + float(loss), weight + float(counted)
             for index, rows in zip(indices, _rows_of(out.numpy(), group, self.task), strict=True):
                 found[index] = rows
@@ -294,7 +304,7 @@ class Engine:
         self._catch_up()
         for part in parts:
             run = self._program("total", self._total, ())
-            more, counted = run(self.params, self.frozen, self.task.pack(part))
+            more, counted = run(self.params, self.frozen, self._pack(part))
             loss, weight = loss + float(more), weight + float(counted)
         return loss, weight
 
@@ -307,7 +317,7 @@ class Engine:
     def ask(self, features: Sequence[Feature]) -> Array:
         """The logits of a batch as it is."""
         self._catch_up()
-        out, _, _ = self._forward(features)(self.params, self.frozen, self.task.pack(features))
+        out, _, _ = self._forward(features)(self.params, self.frozen, self._pack(features))
         return np.asarray(out.numpy())
 
     def program(self, name: str = "step") -> Executable:
@@ -325,7 +335,7 @@ class Engine:
         if self._evaluate is None or any(self._evaluate[0][key] < size for key, size in needed.items()):
             room = {key: max(size, (self._evaluate or ({}, None))[0].get(key, 0)) for key, size in needed.items()}
             constant = ("frozen",) if self.rule is None else ()
-            shapes = {"batch": self.task.symbols()}
+            shapes = {"batch": self._shapes()}
             program = ht.compile(self._ask, symbols=shapes, capacity=room, constant=constant, **self._how)
             self._evaluate = room, program
         return self._evaluate[1]

@@ -39,6 +39,12 @@ class WithHead(Module):
         assert isinstance(found, Encoder)
         return found
 
+    def arrange(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        return self.encoder_part.arrange(batch)
+
+    def arranged(self) -> dict[str, tuple[str, ...]]:
+        return self.encoder_part.arranged()
+
     def forward(self, batch: Batch) -> Tensor:
         return self.head(self.encoder_part(batch), batch)
 
