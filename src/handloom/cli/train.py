@@ -61,11 +61,13 @@ def train(
         str | None,
         opt("linear|cosine|constant", "How the learning rate goes down.", TRAINING, default="linear"),
     ] = None,
+    final_lr: Annotated[float | None, opt("X", "What it goes down to.", TRAINING, default="0.0")] = None,
     warmup: Annotated[
         float | None,
         opt("X", "Steps of warm-up, or their share if below 1.", TRAINING, default="0.1"),
     ] = None,
     weight_decay: Annotated[float | None, opt("X", "Not on biases and norms.", TRAINING, default="0.01")] = None,
+    beta2: Annotated[float | None, opt("X", "AdamW's memory of squares.", TRAINING, default="0.999")] = None,
     dropout: Annotated[float | None, opt("X", "Instead of the model's own rate.", TRAINING)] = None,
     clip: Annotated[
         float | None, opt("X", "Greatest norm of the gradient; 0 for none.", TRAINING, default="1.0")
@@ -137,8 +139,10 @@ def train(
         lr=lr,
         optimizer=optimizer,
         schedule=schedule,
+        final_lr=final_lr,
         warmup=warmup,
         weight_decay=weight_decay,
+        beta2=beta2,
         dropout=dropout,
         clip=clip,
         label_smoothing=label_smoothing,
