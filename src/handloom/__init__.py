@@ -40,6 +40,7 @@ _MATH = [
     "rms_norm",
     "rsqrt",
     "sigmoid",
+    "scatter_add",
     "silu",
     "sin",
     "softmax",
@@ -73,6 +74,8 @@ _HOMES = {
     "TextGenerator": "handloom.generate.generator",
     "pretrain": "handloom.train.pretraining",
     "NgramModel": "handloom.ngram.model",
+    "FillMask": "handloom.pipelines.fill_mask",
+    "SentenceEncoder": "handloom.pipelines.sentence_encoder",
     "HandloomError": "handloom.errors",
     "UsageError": "handloom.errors",
 }

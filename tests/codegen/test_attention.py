@@ -24,7 +24,7 @@ LENGTHS = (1, 2, 15, 16, 17, 0, 40, 130)
 STATE = np.array([11, 22, 33, 44], np.uint32)
 GUARD = np.float32(123456.0)
 PAD = 37
-EXACT = ("log_sum", "bias", "dbias")
+EXACT = ("log_sum", "bias", "dbias", "q_terms", "k_terms", "dq_terms", "dk_terms")
 """What lies in memory as f32 in any case."""
 
 
@@ -50,6 +50,9 @@ CASES = {
     "bias for all": options(3, 1, 7, causal=True, reach=0),
     "far bias": options(1, 1, 7, window=20, reach=200),
     "soft cap": options(2, 1, 32, soft_cap=1.5),
+    "terms": options(2, 2, 32, buckets=9, far=20),
+    "terms for all": options(3, 1, 7, causal=True, buckets=1, far=0),
+    "terms and all": options(4, 2, 64, window=40, dropout=0.2, site=3, reach=4, soft_cap=2.0, buckets=40, far=33),
 }
 
 
@@ -111,6 +114,9 @@ def run(
     for name in kernel.slots:
         if name == "site":
             slots.append(kernel.options.site)
+        elif name.endswith("_heads"):
+            terms = held[name.removesuffix("_heads")]
+            slots.append(len(terms.view) // kernel.options.heads * terms.stride)
         elif name.endswith("_stride"):
             slots.append(held[name.removesuffix("_stride")].stride)
         else:
@@ -155,24 +161,37 @@ def problem(
     if case.reach is not None:
         arrays["bias"] = random.normal(size=(case.heads, 2 * case.reach + 1)).astype(np.float32)
         arrays["dbias"] = np.full((len(lengths), arrays["bias"].size), 9, np.float32)
+    if case.buckets is not None:
+        for side, rows in (("q", tokens), ("k", keys)):
+            arrays[f"{side}_terms"] = random.normal(size=(case.heads * rows, case.buckets)).astype(np.float32)
+            arrays[f"d{side}_terms"] = np.full_like(arrays[f"{side}_terms"], 9)
+        arrays["buckets"] = random.integers(0, case.buckets, 2 * case.far + 1).astype(np.int32)
     return arrays | {"starts": starts, "key_starts": edges[:-1], "key_ends": edges[1:], "state": STATE}
 
 
-BACKWARD = ("dq", "dk", "dv", "dbias")
+def backward_names(case: AttentionAttrs) -> list[str]:
+    """What the gradient makes, in its order."""
+    terms = ["dq_terms", "dk_terms"] if case.buckets is not None else []
+    return ["dq", "dk", "dv", *(["dbias"] if case.reach is not None else []), *terms]
 
 
 def both(case: AttentionAttrs, arrays: dict[str, np.ndarray], level: str | None = None, dtype: str = "f32") -> None:
     code = compiled(case, level, dtype=dtype)
     run(code.forward, code.library, arrays, ("out", "log_sum"), dtype=dtype)
-    run(code.backward, code.library, arrays, BACKWARD, dtype=dtype)
+    run(code.backward, code.library, arrays, backward_names(case), dtype=dtype)
 
 
 def truth(case: AttentionAttrs, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     q, k, v, dout = (arrays[n].astype(np.float64) for n in ("q", "k", "v", "dout"))
-    places = (arrays["starts"], arrays["key_starts"], arrays["key_ends"], case, arrays.get("bias"), STATE)
+    terms = None
+    if case.buckets is not None:
+        sides = (arrays[f"{side}_terms"].reshape(case.heads, -1, case.buckets) for side in ("q", "k"))
+        terms = (*sides, arrays["buckets"])
+    places = (arrays["starts"], arrays["key_starts"], arrays["key_ends"], case, arrays.get("bias"), STATE, terms)
     out, log_sum = attention(q, k, v, *places)
     gradients = attention_backward(q, k, v, out, log_sum, dout, *places)
-    return {"out": out, "log_sum": log_sum, **dict(zip(BACKWARD, gradients, strict=False))}
+    found = {"out": out, "log_sum": log_sum, **dict(zip(backward_names(case), gradients, strict=True))}
+    return {name: value.reshape(arrays[name].shape) for name, value in found.items()}
 
 
 def close(arrays: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> None:
@@ -207,12 +226,13 @@ def test_operands_and_results_in_bf16(name: str, level: str | None) -> None:
     for result, want in truth(CASES[name], arrays).items():
         rough = 2.0**-8 if result != "log_sum" else 2e-5
         atol = 6e-6 if result in ("out", "log_sum") else 2.0**-7 * float(np.abs(want).max()) + 6e-6
-        if result == "dbias":  # slopes of all queries added up, which may cancel: the rounding of `out` is left
+        if result in ("dbias", "dq_terms", "dk_terms"):
+            # slopes of many queries or keys added up, which may cancel: the rounding of `out` is left
             atol += 0.03
         np.testing.assert_allclose(arrays[result], want, rtol=rough, atol=atol, err_msg=result)
 
 
-@pytest.mark.parametrize("name", ["32", "causal", "causal window", "dropout", "bias", "bias for all"])
+@pytest.mark.parametrize("name", ["32", "causal", "causal window", "dropout", "bias", "bias for all", "terms"])
 def test_cross_attention(name: str) -> None:
     """Other numbers of keys than of queries, none of either included: those rows become zero."""
     arrays = problem(CASES[name], (5, 20, 0, 7, 1, 33), (17, 3, 4, 0, 129, 33))
@@ -222,7 +242,7 @@ def test_cross_attention(name: str) -> None:
     assert np.all(arrays["dk"][20:24] == 0) and np.all(arrays["dv"][20:24] == 0)
 
 
-@pytest.mark.parametrize("name", ["7", "32", "causal", "window", "grouped", "bias", "soft cap"])
+@pytest.mark.parametrize("name", ["7", "32", "causal", "window", "grouped", "bias", "soft cap", "terms"])
 def test_a_sequence_alone_gives_the_same_bits(name: str) -> None:
     case = CASES[name]
     packed = problem(case, LENGTHS)
@@ -231,17 +251,28 @@ def test_a_sequence_alone_gives_the_same_bits(name: str) -> None:
         if begin == end:
             continue
         own = {n: packed[n] for n in ("bias", "dbias") if n in packed}
-        alone = {n: a[begin:end].copy() for n, a in packed.items() if a.dtype == np.float32 and n not in own}
+        alone = {n: rows_of(case, n, a, begin, end).copy() for n, a in packed.items()
+                 if a.dtype == np.float32 and n not in own}  # fmt: skip
         alone |= {n: a.copy() if n == "bias" else a[index : index + 1].copy() for n, a in own.items()}
-        for result in ("out", "log_sum", "dq", "dk", "dv"):
+        results = ["out", "log_sum", *(name for name in backward_names(case) if name != "dbias")]
+        for result in results:
             alone[result][:] = 5
         bounds = np.array([0, end - begin], np.int32)
         alone |= {"starts": bounds, "key_starts": bounds[:1], "key_ends": bounds[1:], "state": STATE}
+        alone |= {"buckets": packed["buckets"]} if "buckets" in packed else {}
         both(case, alone)
-        for result in ("out", "log_sum", "dq", "dk", "dv"):
-            np.testing.assert_array_equal(alone[result], packed[result][begin:end], err_msg=result)
+        for result in results:
+            here = rows_of(case, result, packed[result], begin, end)
+            np.testing.assert_array_equal(alone[result], here, err_msg=result)
         if own:
             np.testing.assert_array_equal(alone["dbias"][0], packed["dbias"][index])
+
+
+def rows_of(case: AttentionAttrs, name: str, array: np.ndarray, begin: int, end: int) -> np.ndarray:
+    """A sequence's rows, of every head where those lie one behind the other."""
+    if not name.endswith("_terms"):
+        return array[begin:end]
+    return array.reshape(case.heads, -1, array.shape[1])[:, begin:end].reshape(-1, array.shape[1])
 
 
 def test_extreme_scores() -> None:
@@ -262,11 +293,19 @@ def test_extreme_scores() -> None:
 BENT = options(2, 1, 3, reach=2, soft_cap=0.7)
 
 
-@pytest.mark.parametrize("case", [options(2, 1, 3, causal=True, window=4), options(2, 2, 3, dropout=0.4, site=1), BENT])
+@pytest.mark.parametrize("case", [options(2, 1, 3, causal=True, window=4), options(2, 2, 3, dropout=0.4, site=1), BENT,
+                                  options(2, 1, 3, buckets=3, far=2, soft_cap=0.9)])  # fmt: skip
 def test_reference_gradient_is_the_finite_difference(case: AttentionAttrs) -> None:
     arrays = problem(case, (5, 1, 8), (6, 2, 7))
-    wide = {n: arrays[n].astype(np.float64) for n in ("q", "k", "v", "dout", "bias") if n in arrays}
-    places = (arrays["starts"], arrays["key_starts"], arrays["key_ends"], case, wide.get("bias"), STATE)
+    names = ["q", "k", "v", *(["bias"] if case.reach is not None else [])]
+    names += ["q_terms", "k_terms"] if case.buckets is not None else []
+    wide = {n: arrays[n].astype(np.float64) for n in ("dout", *names)}
+    terms = None
+    if case.buckets is not None:
+        for name in ("q_terms", "k_terms"):
+            wide[name] = wide[name].reshape(case.heads, -1, case.buckets)
+        terms = (wide["q_terms"], wide["k_terms"], arrays["buckets"])
+    places = (arrays["starts"], arrays["key_starts"], arrays["key_ends"], case, wide.get("bias"), STATE, terms)
 
     def loss() -> float:
         return float((attention(wide["q"], wide["k"], wide["v"], *places)[0] * wide["dout"]).sum())
@@ -275,7 +314,7 @@ def test_reference_gradient_is_the_finite_difference(case: AttentionAttrs) -> No
     gradients = list(attention_backward(wide["q"], wide["k"], wide["v"], out, log_sum, wide["dout"], *places))
     if "bias" in wide:
         gradients[3] = gradients[3].sum(0).reshape(wide["bias"].shape)
-    for name, gradient in zip(("q", "k", "v", "bias"), gradients, strict=False):
+    for name, gradient in zip(names, gradients, strict=True):
         for place in np.ndindex(wide[name].shape):
             kept, step = wide[name][place], 1e-5
             wide[name][place] = kept + step
@@ -307,6 +346,7 @@ def test_scratch_grows_with_the_length_only() -> None:
         options(1, 1, 8, dropout=1.0),
         options(1, 1, 8, reach=-1),
         options(1, 1, 8, soft_cap=0.0),
+        options(1, 1, 8, buckets=0),
     ],
 )
 def test_refuses(bad: AttentionAttrs) -> None:

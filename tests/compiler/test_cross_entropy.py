@@ -22,17 +22,19 @@ rng = np.random.default_rng(2)
 SHAPES: dict[str, Any] = {"x": ("rows", H), "labels": ("rows",)}
 
 
-def given(rows: int, classes: int = V) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def given(rows: int, classes: int = V, bias: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     labels = rng.integers(0, classes, rows).astype(np.int32)
     labels[::3] = -100
     weights = {"w": rng.standard_normal((classes, H)).astype(np.float32)}
+    if bias:
+        weights["bias"] = rng.standard_normal(classes).astype(np.float32)
     return weights, rng.standard_normal((rows, H)).astype(np.float32), labels
 
 
 def step(loss: Any) -> Any:
     def run(p: Any, x: Any, labels: Any) -> Any:
         def mean(q: Any) -> Any:
-            total, weight = loss(q["x"] * 1.5, q["w"], labels)
+            total, weight = loss(q["x"] * 1.5, q["w"], labels, bias=q.get("bias"))
             return total * 0.25, weight
 
         return hl.value_and_grad(mean, has_aux=True)({**p, "x": x})
@@ -40,8 +42,8 @@ def step(loss: Any) -> Any:
     return run
 
 
-def written_out(x: Any, w: Any, labels: Any) -> Any:
-    return hl.cross_entropy(hl.linear(x, w), labels)
+def written_out(x: Any, w: Any, labels: Any, bias: Any = None) -> Any:
+    return hl.cross_entropy(hl.linear(x, w, bias), labels)
 
 
 @pytest.fixture
@@ -50,15 +52,16 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cross_entropy.chunk_rows(V) == CHUNK
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
-def test_around_a_chunk(precision: str, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_around_a_chunk(precision: str, bias: bool, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"symbols": SHAPES, "capacity": {"rows": 3 * CHUNK}, "precision": precision}
     run = hl.compile(step(hl.linear_cross_entropy), **options)
     plain = hl.compile(step(written_out), **options)
     monkeypatch.setenv("HANDLOOM_BACKEND", "reference")
     truth = hl.compile(step(hl.linear_cross_entropy), symbols=SHAPES, precision=precision)
     for rows in (1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3, 3 * CHUNK):
-        p, x, labels = given(rows)
+        p, x, labels = given(rows, bias=bias)
         found, expected, other = (tree.flatten(f(p, x, labels)) for f in (run, truth, plain))
         for ours, right, near in zip(found, expected, other, strict=True):
             scale = max(float(np.abs(right.numpy()).max()), 1e-6)
@@ -69,11 +72,12 @@ def test_around_a_chunk(precision: str, small_chunks: None, monkeypatch: pytest.
 
 def test_no_rows_and_rows_without_labels(small_chunks: None) -> None:
     run = hl.compile(step(hl.linear_cross_entropy), symbols=SHAPES, capacity={"rows": 40})
-    p, x, _ = given(40)
+    p, x, _ = given(40, bias=True)
     for rows in (0, 40):
         (loss, weight), slopes = run(p, x[:rows], np.full(rows, -100, np.int32))
         assert loss.item() == 0 and weight.item() == 0
-        assert not slopes["w"].numpy().any() and not slopes["x"].numpy().any() and slopes["x"].shape == (rows, H)
+        assert not slopes["w"].numpy().any() and not slopes["bias"].numpy().any()
+        assert not slopes["x"].numpy().any() and slopes["x"].shape == (rows, H)
 
 
 def test_extreme_logits_and_labels_out_of_range(small_chunks: None) -> None:
@@ -87,7 +91,7 @@ def test_extreme_logits_and_labels_out_of_range(small_chunks: None) -> None:
 
 
 def test_the_same_bits_for_any_number_of_threads(small_chunks: None) -> None:
-    p, x, labels = given(45)
+    p, x, labels = given(45, bias=True)
     found = [
         [t.numpy().tobytes() for t in tree.flatten(hl.compile(step(hl.linear_cross_entropy), threads=n)(p, x, labels))]
         for n in (1, 2, 3)

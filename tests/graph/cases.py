@@ -106,8 +106,8 @@ def _dot(transpose_a: bool = False, transpose_b: bool = False) -> Function:
     return lambda x, y: b.dot(x, y, transpose_a, transpose_b)
 
 
-def _linear_cross_entropy(x: Node, w: Node, labels: Node) -> Node:
-    return b.reduce("sum", b.project(b.make("linear_cross_entropy", x, w, labels, attrs=CrossEntropyAttrs()), 0), (0,))
+def _linear_cross_entropy(*operands: Node) -> Node:
+    return b.reduce("sum", b.project(b.make("linear_cross_entropy", *operands, attrs=CrossEntropyAttrs()), 0), (0,))
 
 
 def _panels(transposed: bool, narrow: bool = False) -> Function:
@@ -363,6 +363,7 @@ CASES: tuple[Case, ...] = (
     Case("layer_norm", "no rows", _make("layer_norm", NormAttrs(1e-5)), (normal(0, 21), normal(21), normal(21))),
     Case("rms_norm", "", _make("rms_norm", NormAttrs(1e-5)), (normal(5, 21), normal(21)), tolerance=1e-5),
     Case("linear_cross_entropy", "", _linear_cross_entropy, (normal(7, 6), normal(9, 6), np.array([0, 8, -100, 3, 3, 5, 1], np.int32))),
+    Case("linear_cross_entropy", "bias", _linear_cross_entropy, (normal(7, 6), normal(9, 6), np.array([0, 8, -100, 3, 3, 5, 1], np.int32), normal(9))),
     Case("attention", "", _attention(), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),
     Case("attention", "causal", _attention(causal=True), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),
     Case("attention", "window", _attention(window=2), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),
@@ -374,6 +375,8 @@ CASES: tuple[Case, ...] = (
     Case("attention", "bias", _attention(reach=2), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS, normal(2, 5)), tolerance=1e-5),
     Case("attention", "bias and soft cap", _attention(reach=3, soft_cap=1.5, causal=True), (normal(11, 16), normal(13, 16), normal(13, 16), STARTS, KEY_STARTS, normal(2, 7)), tolerance=1e-5),
     Case("attention", "bias and dropout", _attention(reach=1, dropout=0.3, site=2), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS, normal(2, 3), STATE), tolerance=1e-5),
+    Case("attention", "terms", _attention(buckets=3, far=2), (normal(11, 16), normal(13, 16), normal(13, 16), STARTS, KEY_STARTS, normal(2, 11, 3), normal(2, 13, 3), np.array([2, 1, 0, 0, 1], np.int32)), tolerance=1e-5),
+    Case("attention", "bias, terms and dropout", _attention(reach=1, buckets=2, far=1, dropout=0.3, site=2), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS, normal(2, 3), normal(2, 11, 2), normal(2, 11, 2), np.array([1, 0, 1], np.int32), STATE), tolerance=1e-5),
     Case("attention_backward", "", _attention_backward, (normal(11, 16), normal(11, 16), normal(11, 16), normal(11, 16), STARTS), False, 1e-5),
     Case("scan", "", _scan(False), (normal(3, 4), normal(5, 3, 4), normal(4, 4)), tolerance=1e-5),
     Case("scan", "reverse", _scan(True), (normal(3, 4), normal(5, 3, 4), normal(4, 4)), tolerance=1e-5),

@@ -29,7 +29,7 @@ def copy(case: str, to: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"model_type": "bret"}, r"'bret' is unknown \(the nearest is 'bert'\); known are bert, distilbert, roberta"),
-    ({"model_type": "mamba9000"}, "known are bert, distilbert, roberta"),
+    ({"model_type": "mamba9000"}, "known are bert, distilbert, roberta, xlm-roberta, electra, mpnet"),
     ({"model_type": ["bert"]}, "is unknown"),
     ({"model_type": "absent"}, "has no model_type"),
     ({"num_attention_heads": 5}, "24 is not divisible by 5"),

@@ -174,9 +174,43 @@ def test_a_vocabulary_with_capitals_is_cased_unless_said_otherwise(tmp_path: Pat
     assert Tokenizer.load(tmp_path).encode("The the").ids.tolist() == [2, 5, 1, 3]
 
 
+MPNET = ["<s>", "<pad>", "</s>", "<unk>", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "我", "<mask>"]
+
+
+@pytest.fixture
+def mpnet_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "mpnet"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(MPNET) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_mpnet_has_bert_words_between_robertas_marks(mpnet_folder: Path) -> None:
+    tokenizer = Tokenizer.load(mpnet_folder)
+    assert tokenizer.special_tokens == {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "[UNK]", "mask": "<mask>"}
+    encoding = tokenizer.encode("The cat我 zz <mask>", "the")
+    assert encoding.ids.tolist() == [0, 9, 10, 11, 5, 12, 2, 2, 9, 2] and not encoding.types.any()
+
+
+def test_a_chinese_vocabulary_of_single_characters(tmp_path: Path) -> None:
+    """As bert-base-chinese has: one character a token, whatever stands between them; Latin letters in pieces."""
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"我爱北京天安门，。！", "cat", "##s", "2", "##0", "##2"]
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    tokenizer = Tokenizer.load(tmp_path)
+    text = "我爱北京，天安门 CATS 2020[MASK]。　吗"
+    encoding = tokenizer.encode(text)
+    own = [*"我爱北京，天安门", "cat", "##s", "2", "##0", "##2", "##0", "[MASK]", "。", "[UNK]"]
+    assert spelled(tokenizer, encoding) == ["[CLS]", *own, "[SEP]"]
+    pieces = [*"我爱北京，天安门", "CAT", "S", *"2020", "。", "吗"]
+    places = encoding.offsets[(encoding.sequence == 0) & (encoding.ids != tokenizer.mask)]
+    assert [text[start:end] for start, end in places.tolist()] == pieces
+    words = split_words("我爱北京")
+    assert spelled(tokenizer, words_of(tokenizer, "我爱北京", words)) == ["[CLS]", *"我爱北京", "[SEP]"]
+
+
 broken = [
     ({}, "holds no tokenizer.*There: nothing"),
-    ({"spiece.model": "x"}, "SentencePiece model is not read"),
+    ({"spiece.model": "x"}, "SentencePiece model of another name than .* is not read"),
     ({"tokenizer.json": "{}"}, "tokenizer.json cannot be read as a tokenizer"),
     ({"tokenizer.json": "{"}, "tokenizer.json cannot be read as a tokenizer"),
     ({"vocab.txt": "a\nb\n"}, r"vocab.txt lacks \[CLS\], \[SEP\], \[UNK\]"),
@@ -236,20 +270,20 @@ AWKWARD = [
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("kind", ["bert", "roberta", "minilm"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "minilm", "mpnet"])
 def test_ids_and_offsets_are_those_of_transformers(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     folder = request.getfixturevalue("minilm" if kind == "minilm" else f"{kind}_folder")
     ours = Tokenizer.load(folder)
     ours.save(tmp_path)
-    family = "roberta" if kind == "roberta" else "bert"
+    family = {"minilm": "bert"}.get(kind, kind)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     for text in AWKWARD:
         mine = ours.encode(text, "a pair")
         their = theirs(text, "a pair", return_offsets_mapping=True, return_token_type_ids=True)
         assert mine.ids.tolist() == their["input_ids"]
-        assert mine.types.tolist() == their["token_type_ids"] or kind == "roberta"
+        assert mine.types.tolist() == their["token_type_ids"] or kind in ("roberta", "mpnet")
         if kind != "roberta":  # ours leave the space before a word to no token, theirs do so at some places only
             assert [tuple(pair) for pair in mine.offsets.tolist()] == their["offset_mapping"]
     spaced = transformers.AutoTokenizer.from_pretrained(tmp_path, add_prefix_space=True)

@@ -9,7 +9,21 @@ from typing import Annotated
 
 import typer
 
-from handloom.cli import data, demo, doctor, evaluate, generate, ngram, predict, pretrain, profile, resume, train
+from handloom.cli import (
+    data,
+    demo,
+    doctor,
+    evaluate,
+    fill_mask,
+    generate,
+    ngram,
+    predict,
+    pretrain,
+    profile,
+    resume,
+    sentences,
+    train,
+)
 from handloom.cli.problems import ClickError, explain, hide_tracebacks, plain_warnings
 from handloom.errors import HandloomError
 
@@ -48,7 +62,10 @@ def root(
     """
 
 
-for group in (demo, train, pretrain, evaluate, predict, generate, resume, data, ngram, profile, doctor):
+GROUPS = (
+    demo, train, pretrain, evaluate, predict, generate, fill_mask, sentences, resume, data, ngram, profile, doctor,
+)  # fmt: skip
+for group in GROUPS:
     group.add_to(app)
 
 

@@ -61,6 +61,12 @@ BatchTokens = Annotated[
     int | None,
     opt("N", "Tokens in a batch (instead of --batch-size).", TRAINING, min=1),
 ]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A folder, a name of the catalogue, or owner/name on the hub.", show_default=False
+    ),
+]
 ModelFolder = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A run folder or a saved model.", show_default=False)
 ]

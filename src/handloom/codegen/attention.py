@@ -27,6 +27,7 @@ from handloom.codegen.attention_parts import (
     tile_range,
     whole_vectors,
 )
+from handloom.codegen.attention_terms import TERM_SLOTS, Terms, term_floats
 from handloom.codegen.attention_tiles import (
     ROWS,
     Shape,
@@ -65,7 +66,7 @@ def emit_attention(
     transpose, wide = emit_transpose(module, shape), emit_wide(module, shape)
     narrow = emit_narrow(module, shape, "values", scaled=True)
     names = FORWARD_SLOTS + ("state", "site") * bool(options.dropout)
-    names += ("bias", "bias_stride") * (options.reach is not None)
+    names += ("bias", "bias_stride") * (options.reach is not None) + TERM_SLOTS * (options.buckets is not None)
     f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
     args, task, scratch = f.parameters
     slots = Slots(f, args, names)
@@ -77,7 +78,8 @@ def emit_attention(
     k, v = (head_rows(f, slots, n, extent.first_key, key_head, size, dtype) for n in ("k", "v"))
     source = random_source(f, slots) if options.dropout else None
 
-    # scratch: random words[64], factors[16], tops[n], totals[n], scores[ROWS][stride], panels, bias, staged rows
+    # scratch: random words[64], factors[16], tops[n], totals[n], scores[ROWS][stride], panels, bias, buckets,
+    # staged rows
     line = round_up(f, extent.n, 16)
     factors = f.at(scratch, random.BLOCK, "i32")
     tops = f.at(factors, 16, "float")
@@ -90,6 +92,11 @@ def emit_attention(
     if options.reach is not None:
         bias = Distances(f, extent, options.reach, rest)
         bias.spread(f.at(slots.pointer("bias"), f.mul(head, slots.size("bias_stride")), "float"))
+        rest = f.at(rest, f.add(round_up(f, extent.m, 16), round_up(f, extent.n, 16)), "float")
+    terms = None
+    if options.buckets is not None:
+        terms = Terms(f, slots, options, extent, rest)
+        terms.head(head)
         rest = f.at(rest, f.add(round_up(f, extent.m, 16), round_up(f, extent.n, 16)), "float")
     stage = Stage(f, shape, dtype, rest)
     k, v, q = (stage.rows(x, count) for x, count in ((k, extent.m), (v, extent.m), (q, extent.n)))
@@ -104,7 +111,10 @@ def emit_attention(
         def softmax(index: Value, _: list[Value]) -> None:
             query = f.add(start, index)
             row = Row(f, shape, options, extent, head, query, bias, source, scratch)
-            top, total = _softmax(f, row, f.at(scores, f.mul(index, extent.stride), "float"), first, last)
+            line = f.at(scores, f.mul(index, extent.stride), "float")
+            if terms:
+                terms.add(row, query, line)
+            top, total = _softmax(f, row, line, first, last)
             quotient = f.binary("fdiv", number(random.keep_scale(options.dropout)), total)
             nothing = f.compare("fcmp oeq", total, number(0.0))
             f.store(f.select(nothing, number(0.0), quotient), f.at(factors, index, "float"))
@@ -124,7 +134,7 @@ def emit_attention(
     def scratch_bytes(queries: int, keys: int) -> int:
         panel_floats = whole_vectors(keys, shape.lanes) * options.head_size
         own = random.BLOCK + 16 + 2 * whole_vectors(queries) + ROWS * row_stride(keys) + panel_floats
-        own += distance_floats(options, queries, keys)
+        own += distance_floats(options, queries, keys) + term_floats(options, queries, keys)
         return 4 * own + staged_bytes(dtype, shape, keys, keys, queries, queries)
 
     return AttentionKernel(name, names, options, options.heads, 2, scratch_bytes)

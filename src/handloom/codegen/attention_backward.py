@@ -27,6 +27,7 @@ from handloom.codegen.attention_parts import (
     tile_range,
     whole_vectors,
 )
+from handloom.codegen.attention_terms import TERM_SLOPE_SLOTS, TERM_SLOTS, Terms, term_floats
 from handloom.codegen.attention_tiles import (
     ROWS,
     Shape,
@@ -73,6 +74,7 @@ def emit_attention_backward(
     by_query = emit_narrow(module, shape, "queries", columns=True, accumulate=True)
     names = BACKWARD_SLOTS + ("state", "site") * bool(options.dropout)
     names += ("bias", "bias_stride", "dbias", "dbias_stride") * (options.reach is not None)
+    names += (*TERM_SLOTS, *TERM_SLOPE_SLOTS) * (options.buckets is not None)
     f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
     args, task, scratch = f.parameters
     slots = Slots(f, args, names)
@@ -84,7 +86,7 @@ def emit_attention_backward(
     source = random_source(f, slots) if options.dropout else None
 
     # scratch: random words[64], probabilities[QUERIES][stride], slopes[QUERIES][stride], panels of k, panels of v,
-    # bias, its gradient, staged rows
+    # bias, its gradient, buckets, staged rows
     probabilities = f.at(scratch, random.BLOCK, "i32")
     slopes = f.at(probabilities, f.mul(extent.stride, QUERIES), "float")
     key_panels = f.at(slopes, f.mul(extent.stride, QUERIES), "float")
@@ -96,6 +98,10 @@ def emit_attention_backward(
         floats = f.add(round_up(f, extent.m, 16), round_up(f, extent.n, 16))
         bias, bias_slopes = (Distances(f, extent, options.reach, f.at(rest, f.mul(floats, i), "float")) for i in (0, 1))
         rest = f.at(rest, f.mul(floats, 2), "float")
+    terms = None
+    if options.buckets is not None:
+        terms = Terms(f, slots, options, extent, rest)
+        rest = f.at(rest, f.add(round_up(f, extent.m, 16), round_up(f, extent.n, 16)), "float")
     stage = Stage(f, shape, dtype, rest)
     results = (dk, dv)
     k, v = (stage.rows(x, extent.m) for x in (k, v))
@@ -110,6 +116,9 @@ def emit_attention_backward(
         if bias and bias_slopes:
             bias.spread(f.at(slots.pointer("bias"), f.mul(head, slots.size("bias_stride")), "float"))
             bias_slopes.clear()
+        if terms:
+            terms.head(head)
+            terms.slopes_of(head, shape.lanes)
         names = ("q", "out", "dout", "dq")
         given = [head_rows(f, slots, n, extent.first_query, head, size, dtype) for n in names]
         prefetch(f, shape, extent.n, given[:3], given[3:])
@@ -140,7 +149,11 @@ def emit_attention_backward(
                     delta = _dot(f, shape, out.at(query), dout.at(query))
                     line = f.mul(i, extent.stride)
                     lines = (f.at(scores, line, "float"), f.at(slope, line, "float"))
+                    if terms:
+                        terms.add(row, query, lines[0])
                     _slopes(f, row, *lines, first, last, kept_sum, delta, bias_slopes)
+                    if terms:
+                        terms.scatter(row, query, lines[1])
 
                 f.loop(0, rows, 1, softmax, unroll=False)
                 left, count = f.at(slope, first, "float"), f.sub(high, first)
@@ -175,7 +188,7 @@ def emit_attention_backward(
 
     def scratch_bytes(queries: int, keys: int) -> int:
         own = random.BLOCK + 2 * QUERIES * row_stride(keys) + 2 * whole_vectors(keys, shape.lanes) * size
-        own += 2 * distance_floats(options, queries, keys)
+        own += 2 * distance_floats(options, queries, keys) + term_floats(options, queries, keys)
         return 4 * own + staged_bytes(dtype, shape, *[keys] * 4, *[queries] * 4)
 
     return AttentionKernel(name, names, options, options.key_value_heads, 5, scratch_bytes)

@@ -23,7 +23,8 @@ class AttentionKernel:
 
     slots: the names of the 64-bit arguments in their order: addresses of f32 or bf16 (log_sum: f32; starts, key_starts,
     key_ends: i32; state: u32[4]) and row strides counted in elements. "state" and "site" are there only with dropout:
-    the options' own site does not count, so that layers share a kernel. Those of the bias are there only with `reach`.
+    the options' own site does not count, so that layers share a kernel. Those of the bias are there only with `reach`,
+    those of terms only with `buckets`.
     log_sum is [tokens, heads] without gaps.
     """
 
@@ -55,6 +56,8 @@ def check(options: AttentionLike) -> None:
         raise ValueError(f"an attention window is at least 1, and is {options.window}")
     if options.reach is not None and options.reach < 0:
         raise ValueError(f"an attention bias reaches 0 places or more, and not {options.reach}")
+    if options.buckets is not None and (options.buckets < 1 or options.far < 0):
+        raise ValueError(f"attention's terms have 1 bucket or more, and reach 0 places or more: {options}")
     if options.soft_cap is not None and not options.soft_cap > 0:
         raise ValueError(f"a soft cap is greater than 0, and is {options.soft_cap}")
     random.threshold(options.dropout)

@@ -1,8 +1,9 @@
 """A linear layer and the cross-entropy of its logits, some rows at a time, so that the logits are never all there.
 
-For each chunk of rows: logits = x·wᵀ into a buffer that all chunks share; a kernel that makes of every row its loss
-and, in place, the gradient of its logits (softmax − one-hot; zeros where there is no label); dx = gradient·w;
-dw += gradientᵀ·x. The loss's own cotangent is one number, by which dx and dw are multiplied outside.
+For each chunk of rows: logits = x·wᵀ into a buffer that all chunks share; a kernel that adds the bias, if there is one,
+and makes of every row its loss and, in place, the gradient of its logits (softmax − one-hot; zeros where there is no
+label); dx = gradient·w; dw += gradientᵀ·x; dbias += the gradient's columns. The loss's own cotangent is one number, by
+which all gradients are multiplied outside.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from handloom.codegen.evaluate import Argument, Computed, Pointer
 from handloom.codegen.lower import Env, Lowering, Step
 from handloom.codegen.matmul import Product, ProductKernel, StoreEpilogue, emit_product
 from handloom.codegen.target import Target
-from handloom.graph.access import access_of
+from handloom.graph.access import Access, access_of
 from handloom.graph.build import project
 from handloom.graph.node import Node, size_value
 from handloom.graph.unit import Unit
@@ -32,8 +33,8 @@ def chunk_rows(classes: int) -> int:
 def lower_cross_entropy(low: Lowering, unit: Unit, capacity: Env) -> list[Step]:
     node = unit.anchor
     assert node is not None
-    x, w, labels = (access_of(operand) for operand in node.inputs)
-    assert x is not None and w is not None and labels is not None
+    x, w, labels, *rest = map(_access, node.inputs)
+    bias = Pointer(rest[0].base, rest[0].offset) if rest else None
     rows, hidden = node.inputs[0].shape
     classes = node.inputs[1].shape[0]
     assert isinstance(hidden, int) and isinstance(classes, int)
@@ -51,8 +52,8 @@ def lower_cross_entropy(low: Lowering, unit: Unit, capacity: Env) -> list[Step]:
     gradients = node.attrs.gradients
     forward = product("dot", Product(False, True, None, classes, hidden, dtype=dtype, wide_b=wide))
     softmax, _ = low.named(
-        ("cross_entropy", dtype, gradients), "cross_entropy",
-        lambda name: emit_softmax(low.module, name, low.target, dtype, gradients),
+        ("cross_entropy", dtype, gradients, bias is not None), "cross_entropy",
+        lambda name: emit_softmax(low.module, name, low.target, dtype, gradients, bias is not None),
     )  # fmt: skip
     steps: list[Step] = []
     losses = Pointer(project(node, 0))
@@ -74,8 +75,9 @@ def lower_cross_entropy(low: Lowering, unit: Unit, capacity: Env) -> list[Step]:
         )  # fmt: skip
         steps.append(_product(name, kernel, arguments, times(kernel, 0, classes, hidden), (0, 1), (11,), operations))
         place = Pointer(labels.base, labels.offset + start)
-        given = (buffer, place, Pointer(losses.node, start), classes, node.attrs.ignore)
-        steps.append(Step(softmax, given, count, (buffer, place), (buffer, losses), kind="cross_entropy"))
+        given = (buffer, place, Pointer(losses.node, start), classes, node.attrs.ignore, bias or 0)
+        reads = (buffer, place, bias) if bias else (buffer, place)
+        steps.append(Step(softmax, given, count, reads, (buffer, losses), kind="cross_entropy"))
         if not gradients:
             continue
         dx, dw = (Pointer(project(node, i)) for i in (1, 2))
@@ -95,7 +97,27 @@ def lower_cross_entropy(low: Lowering, unit: Unit, capacity: Env) -> list[Step]:
         steps.append(_product(name, kernel, arguments, tasks, (0, 1), (11,), operations))
         if start > 0:
             steps[-1] = _reading(steps[-1], dw)
+        if bias:
+            steps.append(_column_sums(low, node, buffer, here, stride, dtype, more=start > 0))
     return steps
+
+
+def _access(operand: Node) -> Access:
+    found = access_of(operand)
+    assert found is not None
+    return found
+
+
+def _column_sums(low: Lowering, node: Node, buffer: Pointer, count: Computed, stride: int, dtype: str, *,
+                 more: bool) -> Step:  # fmt: skip
+    """dbias from a chunk's gradients: written from the first chunk, of no rows even, and added to from the others."""
+    sums, classes = Pointer(project(node, 3)), node.inputs[1].shape[0]
+    assert isinstance(classes, int)
+    name, _ = low.named(("column_sums", dtype, more), "column_sums",
+                        lambda name: emit_column_sums(low.module, name, low.target, dtype, more))  # fmt: skip
+    tasks = -(-classes // (COLUMNS * low.target.lanes))
+    given = (buffer, count, stride, sums, classes)
+    return Step(name, given, lambda env: tasks, (buffer, sums) if more else (buffer,), (sums,), kind="column_sums")
 
 
 def _product(
@@ -117,13 +139,14 @@ def _reading(step: Step, also: Pointer) -> Step:
     return replace(step, reads=(*step.reads, also))
 
 
-def emit_softmax(module: Module, name: str, target: Target, dtype: str, gradients: bool) -> None:
+def emit_softmax(module: Module, name: str, target: Target, dtype: str, gradients: bool, biased: bool) -> None:
     """Adds `void @name(ptr args, i64 task, ptr scratch)`, a row a task: slots are the addresses of logits, labels (i32)
-    and losses, the number of classes, and the label that counts nothing."""
+    and losses, the number of classes, the label that counts nothing, and the address of the bias."""
     f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
     args, row, _ = f.parameters
     logits, labels, losses = (f.load("ptr", f.at(args, i, "i64")) for i in range(3))
     classes, ignored = (f.load("i64", f.at(args, i, "i64")) for i in (3, 4))
+    bias = f.load("ptr", f.at(args, 5, "i64"))
     lanes, type = target.lanes, vector("float", target.lanes)
     line = f.at(logits, f.mul(row, classes), "float")
     given = f.cast("sext", f.load("i32", f.at(labels, row, "i32")), "i64")
@@ -153,7 +176,16 @@ def emit_softmax(module: Module, name: str, target: Target, dtype: str, gradient
         [value] = f.when(tail, lambda: [step(whole, rest, value)], lambda: [value])
         return value
 
-    top = f.tree(larger, walk(lambda c, mask, best: larger(load(c, mask), best), least))
+    def biggest(column: Value, mask: Value | None, best: Value) -> Value:
+        if not biased:
+            return larger(load(column, mask), best)
+        term = f.at(bias, column, "float")
+        value = plus(load(column, mask), f.masked_load(type, term, mask) if mask else f.load(type, term))
+        place = f.at(line, column, "float")
+        f.masked_store(value, place, mask) if mask else f.store(value, place)
+        return larger(value, best)
+
+    top = f.tree(larger, walk(biggest, least))
     tops = f.splat(top, lanes)
     own = f.load("float", f.at(line, label, "float"))
 
@@ -184,6 +216,36 @@ def emit_softmax(module: Module, name: str, target: Target, dtype: str, gradient
 
         walk(scaled, zero(type))
         scalars.store(f, dtype, hit, f.at(line, label, memory))
+    f.finish()
+
+
+COLUMNS = 8
+"""Vectors of columns that a task of `emit_column_sums` adds up: a row of them is a few lines of memory."""
+
+
+def emit_column_sums(module: Module, name: str, target: Target, dtype: str, more: bool) -> None:
+    """Adds `void @name(ptr args, i64 task, ptr scratch)`, COLUMNS vectors of columns a task: slots are the address of
+    the rows, their number and their stride in elements, the address of the sums (f32), and the number of columns.
+    more: what is there already is added to."""
+    f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
+    args, task, _ = f.parameters
+    rows, sums = (f.load("ptr", f.at(args, i, "i64")) for i in (0, 3))
+    count, stride, columns = (f.load("i64", f.at(args, i, "i64")) for i in (1, 2, 4))
+    lanes, type, memory = target.lanes, vector("float", target.lanes), scalars.MEMORY[dtype]
+    first = f.mul(task, COLUMNS * lanes)
+
+    def part(column: Value, _: list[Value]) -> None:
+        mask = f.below(f.sub(columns, column), lanes)
+        place = f.at(sums, column, "float")
+
+        def add(row: Value, carried: list[Value]) -> list[Value]:
+            values = scalars.load(f, dtype, lanes, f.at(rows, f.add(f.mul(row, stride), column), memory), mask)
+            return [f.binary("fadd", carried[0], values)]
+
+        [total] = f.loop(0, count, 1, add, [zero(type)], unroll=False)
+        f.masked_store(f.binary("fadd", f.masked_load(type, place, mask), total) if more else total, place, mask)
+
+    f.loop(first, f.smin(f.add(first, COLUMNS * lanes), columns), lanes, part, unroll=False)
     f.finish()
 
 

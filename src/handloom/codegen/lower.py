@@ -393,8 +393,8 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     assert isinstance(kernel, AttentionKernel)
     values: dict[str, Argument] = {"site": Site(node)}
     reads, writes = [], []
-    if options.reach is None:
-        given, made = (tuple(label for label in labels if "bias" not in label) for labels in (given, made))
+    absent = (OF_BIAS if options.reach is None else set()) | (OF_TERMS if options.buckets is None else set())
+    given, made = (tuple(label for label in labels if label not in absent) for labels in (given, made))
     for label, x in zip(given, node.inputs, strict=False):
         access = access_of(x)
         assert access is not None
@@ -402,11 +402,13 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
         reads.append(values[label])
         if len(access.shape) == 2:
             values[f"{label}_stride"] = access.strides[0] if access.shape[0] != 1 else access.shape[1]
+        elif len(access.shape) == 3:
+            values |= _by_heads(label, x)
     for i, label in enumerate(made):
         result = project(node, i)
         values[label] = Pointer(result)
         writes.append(values[label])
-        values[f"{label}_stride"] = result.shape[1]
+        values |= {f"{label}_stride": result.shape[1]} if len(result.shape) == 2 else _by_heads(label, result)
     queries = node.inputs[0].shape[0]
     keys = node.inputs[1].shape[0]
     sequences = node.inputs[given.index("starts")].shape[0] - 1
@@ -421,8 +423,14 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     arguments = tuple(values[label] for label in kernel.slots)
     cleared = []
     if backward and not _side_by_side(*(node.inputs[given.index(label)] for label in ("key_starts", "key_ends"))):
-        cleared = [zero_step(low, Pointer(x), x.shape, x.dtype) for x in (project(node, 1), project(node, 2))]
+        of_keys = [project(node, made.index(label)) for label in ("dk", "dv", "dk_terms") if label in made]
+        cleared = [zero_step(low, Pointer(x), x.shape, x.dtype) for x in of_keys]
     return [*cleared, Step(name, arguments, tasks, tuple(reads), tuple(writes), scratch, node.op)]  # type: ignore[arg-type]
+
+
+def _by_heads(label: str, x: Node) -> dict[str, Argument]:
+    """The strides of terms [heads, tokens, buckets], which lie side by side."""
+    return {f"{label}_stride": x.shape[2], f"{label}_heads": product_of(x.shape[1], x.shape[2])}
 
 
 def _side_by_side(first: Node, last: Node) -> bool:
@@ -431,11 +439,12 @@ def _side_by_side(first: Node, last: Node) -> bool:
     return begin is not None and end is not None and begin.base is end.base and end.offset == begin.offset + 1
 
 
-_REST = ("starts", "key_starts", "key_ends", "bias", "state")
+_REST = ("starts", "key_starts", "key_ends", "bias", "q_terms", "k_terms", "buckets", "state")
 FORWARD_READS: tuple[str, ...] = ("q", "k", "v", *_REST)
 FORWARD_WRITES: tuple[str, ...] = ("out", "log_sum")
 BACKWARD_READS: tuple[str, ...] = ("q", "k", "v", "out", "log_sum", "dout", *_REST)
-BACKWARD_WRITES: tuple[str, ...] = ("dq", "dk", "dv", "dbias")
+BACKWARD_WRITES: tuple[str, ...] = ("dq", "dk", "dv", "dbias", "dq_terms", "dk_terms")
+OF_BIAS, OF_TERMS = {"bias", "dbias"}, {"q_terms", "k_terms", "buckets", "dq_terms", "dk_terms"}
 
 LOWERINGS: dict[str, Callable[[Lowering, Unit], list[Step]]] = {
     "loop": _loop,

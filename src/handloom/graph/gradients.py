@@ -171,12 +171,12 @@ def _attention(node: Node, g: Sequence[Node | None]) -> Cotangents:
     assert g[0] is not None
     q, k, v, *rest = node.inputs
     backward = b.make("attention_backward", q, k, v, b.project(node, 0), b.project(node, 1), g[0], *rest, attrs=attrs)
-    own = [b.project(backward, i) for i in range(3)]
-    if attrs.reach is None:
-        return (*own, *(None for _ in rest))
-    by_sequence = b.project(backward, 3)
-    bias = b.reshape(b.reduce("sum", by_sequence, (0,)), rest[3].shape)
-    return (*own, None, None, None, bias, *(None for _ in rest[4:]))
+    found: list[Node | None] = [*(b.project(backward, i) for i in range(3)), None, None, None]
+    if attrs.reach is not None:
+        found.append(b.reshape(b.reduce("sum", b.project(backward, 3), (0,)), rest[3].shape))
+    if attrs.buckets is not None:
+        found += [b.project(backward, len(found) - 3 + i) for i in (0, 1)]
+    return (*found, *(None for _ in node.inputs[len(found) :]))
 
 
 def _linear_cross_entropy(node: Node, g: Sequence[Node | None]) -> Cotangents:
@@ -190,9 +190,9 @@ def _linear_cross_entropy(node: Node, g: Sequence[Node | None]) -> Cotangents:
         raise NotImplementedError("linear_cross_entropy: rows whose losses have different weights")
     both = b.make("linear_cross_entropy", *node.inputs, attrs=replace(node.attrs, gradients=True))
     scale = b.reshape(scale, (1, 1))
-    x, w, _ = node.inputs
-    slopes = (b.multiply(b.project(both, i), scale) for i in (1, 2))
-    return *(b.cast(slope, operand.dtype) for slope, operand in zip(slopes, (x, w), strict=True)), None
+    x, w, _, *bias = node.inputs
+    dx, dw = (b.cast(b.multiply(b.project(both, i + 1), scale), operand.dtype) for i, operand in enumerate((x, w)))
+    return dx, dw, None, *(b.multiply(b.project(both, 3), b.reshape(scale, (1,))) for _ in bias)
 
 
 def _scan(node: Node, g: Sequence[Node | None]) -> Cotangents:

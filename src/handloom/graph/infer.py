@@ -221,26 +221,35 @@ def _attention(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
         raise _fail("attention", specs, "the keys' starts and ends must be i32 [sequences]")
     if attrs.reach is not None and specs[6] != Spec((attrs.heads, 2 * attrs.reach + 1), "f32"):
         raise _fail("attention", specs, f"the bias must be f32 [{attrs.heads}, {2 * attrs.reach + 1}]")
+    if attrs.buckets is not None:
+        at = 6 + (attrs.reach is not None)
+        sides = (Spec((attrs.heads, side.shape[0], attrs.buckets), "f32") for side in (q, k))
+        wanted = (*sides, Spec((2 * attrs.far + 1,), "i32"))
+        if tuple(specs[at : at + 3]) != wanted:
+            raise _fail("attention", specs, f"the terms must be {wanted[0]} and {wanted[1]}, the buckets {wanted[2]}")
     return Spec(q.shape, q.dtype), Spec((q.shape[0], attrs.heads), "f32")
 
 
 def _attention_backward(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
-    if attrs.reach is None:
-        return specs[0], specs[1], specs[2]
-    distances = attrs.heads * (2 * attrs.reach + 1)
-    return specs[0], specs[1], specs[2], Spec((specs[6].shape[0] - 1, distances), "f32")
+    found, extras = [*specs[:3]], [*specs[9:]]
+    if attrs.reach is not None:
+        found.append(Spec((specs[6].shape[0] - 1, attrs.heads * (2 * attrs.reach + 1)), "f32"))
+        extras.pop(0)
+    return (*found, *(extras[:2] if attrs.buckets is not None else []))
 
 
 def _linear_cross_entropy(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:
-    x, w, labels = specs
+    x, w, labels, *bias = specs
     if len(x.shape) != 2 or len(w.shape) != 2 or x.shape[1] != w.shape[1]:
         raise _fail("linear_cross_entropy", specs, "needs x [rows, hidden] and w [classes, hidden]")
     if not isinstance(x.shape[1], int) or not isinstance(w.shape[0], int) or not w.shape[0]:
         raise _fail("linear_cross_entropy", specs, "hidden and classes must be known")
     if labels.dtype != "i32" or labels.shape != x.shape[:1]:
         raise _fail("linear_cross_entropy", specs, "the labels must be i32 [rows]")
+    if bias not in ([], [Spec(w.shape[:1], "f32")]):
+        raise _fail("linear_cross_entropy", specs, "the bias must be f32 [classes]")
     losses = Spec(labels.shape, "f32")
-    return (losses, Spec(x.shape, "f32"), Spec(w.shape, "f32")) if attrs.gradients else (losses,)
+    return (losses, Spec(x.shape, "f32"), Spec(w.shape, "f32"), *bias) if attrs.gradients else (losses,)
 
 
 def _scan(specs: Sequence[Spec], attrs: Any) -> tuple[Spec, ...]:

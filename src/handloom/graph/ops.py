@@ -156,7 +156,10 @@ class AttentionAttrs:
     random numbers of `site` (see graph.philox) at row = query token · heads + head, column = key within its sequence.
     reach: there is one more operand, f32 [heads, 2·reach + 1], added to the scaled scores: what stands at `reach` +
     (key − query) for distances up to `reach`, and at the ends for farther ones. soft_cap: scores s, bias included,
-    become cap · tanh(s / cap). longest: a sequence has at most so many keys, however many the cache
+    become cap · tanh(s / cap). buckets: there are three more operands, terms of queries f32 [heads, tokens, buckets],
+    of keys f32 [heads, key tokens, buckets], and the bucket i32 [2·far + 1] of each distance key − query from −far to
+    far (farther ones are as the ends): to the product of a query and a key their terms of that bucket are added, before
+    it is scaled. longest: a sequence has at most so many keys, however many the cache
     has that they lie in; None: perhaps all.
     """
 
@@ -171,12 +174,14 @@ class AttentionAttrs:
     reach: int | None = None
     soft_cap: float | None = None
     longest: int | None = None
+    buckets: int | None = None
+    far: int = 0
 
 
 @dataclass(frozen=True)
 class CrossEntropyAttrs:
-    """ignore: the label of rows that count nothing. gradients: whether dx and dw are results, too. narrow: as of a
-    product, for the logits and for both gradients."""
+    """Operands: x, w, labels and perhaps a bias. ignore: the label of rows that count nothing. gradients: whether dx,
+    dw and (with a bias) dbias are results, too. narrow: as of a product, for the logits and for both gradients."""
 
     ignore: int = -100
     gradients: bool = False
@@ -278,7 +283,7 @@ OPS: dict[str, Op] = {
         Op("silu", "composite", 1),
         Op("attention", "special", None, AttentionAttrs),
         Op("attention_backward", "special", None, AttentionAttrs, False),
-        Op("linear_cross_entropy", "special", 3, CrossEntropyAttrs),
+        Op("linear_cross_entropy", "special", None, CrossEntropyAttrs),
         Op("scan", "special", None, ScanAttrs),
         Op("project", "special", 1, ProjectAttrs),
     )

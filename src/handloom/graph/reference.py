@@ -157,12 +157,13 @@ def _dot(a: Array, b: Array, node: Node, double: bool) -> Array:
     return np.asarray(a @ b)
 
 
-def _linear_cross_entropy(x: Array, w: Array, labels: Array, node: Node, double: bool) -> tuple[Array, ...]:
-    """Losses [rows], and with gradients those of their sum by x and by w."""
+def _linear_cross_entropy(given: Sequence[Array], node: Node, double: bool) -> tuple[Array, ...]:
+    """Losses [rows], and with gradients those of their sum by x, by w and by the bias, if there is one."""
+    x, w, labels, *bias = given
     narrow = node.attrs.narrow and not double
     if narrow:
         x, w = round_bf16(x), round_bf16(w)
-    logits = x @ w.T
+    logits = x @ w.T + bias[0] if bias else x @ w.T
     counts = (labels != node.attrs.ignore)[:, None]
     rows, held = np.arange(len(labels)), np.clip(labels, 0, len(w) - 1)
     top = logits.max(1, keepdims=True)
@@ -176,7 +177,7 @@ def _linear_cross_entropy(x: Array, w: Array, labels: Array, node: Node, double:
     slopes[rows, held] -= 1
     slopes = np.where(counts, slopes, 0).astype(x.dtype)
     slopes = round_bf16(slopes) if narrow else slopes
-    return losses, slopes @ w, slopes.T @ x
+    return losses, slopes @ w, slopes.T @ x, *([slopes.sum(0)] if bias else [])
 
 
 def _random(state: Array, node: Node, env: Env) -> Array:
@@ -197,20 +198,22 @@ def _attention(x: Sequence[Array], node: Node, env: Env, double: bool) -> Any:
     from handloom.graph.attention_reference import attention
 
     q, k, v, starts, key_starts, key_ends, *rest = x
-    return attention(q, k, v, starts, key_starts, key_ends, node.attrs, *_bias_and_state(rest, node))
+    return attention(q, k, v, starts, key_starts, key_ends, node.attrs, *_extras(rest, node))
 
 
 def _attention_backward(x: Sequence[Array], node: Node, env: Env, double: bool) -> Any:
     from handloom.graph.attention_reference import attention_backward
 
     q, k, v, out, log_sum, g, starts, key_starts, key_ends, *rest = x
-    given = _bias_and_state(rest, node)
+    given = _extras(rest, node)
     return attention_backward(q, k, v, out, log_sum, g, starts, key_starts, key_ends, node.attrs, *given)
 
 
-def _bias_and_state(rest: list[Array], node: Node) -> tuple[Array | None, Array | None]:
+def _extras(rest: list[Array], node: Node) -> tuple[Array | None, Array | None, Any]:
+    """Bias, random state and terms."""
     bias = rest.pop(0) if node.attrs.reach is not None else None
-    return bias, rest[0] if rest else None
+    terms = tuple(rest.pop(0) for _ in range(3)) if node.attrs.buckets is not None else None
+    return bias, rest[0] if rest else None, terms
 
 
 # name → f(inputs, node, env, double)
@@ -255,7 +258,7 @@ REFERENCE: dict[str, Callable[[Sequence[Array], Node, Env, bool], Any]] = {
     "concatenate": lambda x, node, env, double: np.concatenate(x, node.attrs.axis),
     "sum": lambda x, node, env, double: x[0].sum(node.attrs.axes, keepdims=True, dtype=x[0].dtype),
     "max": lambda x, node, env, double: x[0].max(node.attrs.axes, keepdims=True),
-    "linear_cross_entropy": lambda x, node, env, double: _linear_cross_entropy(x[0], x[1], x[2], node, double),
+    "linear_cross_entropy": lambda x, node, env, double: _linear_cross_entropy(x, node, double),
     "after": lambda x, node, env, double: x[0],
     "dot": lambda x, node, env, double: _dot(x[0], x[1], node, double),
     "panels": lambda x, node, env, double: _panels(x[0], node),

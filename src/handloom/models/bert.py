@@ -5,11 +5,13 @@ Attributes are named as the tensors of a checkpoint. Batches are packed: T token
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import handloom.tensor as ht
 from handloom.models.config import ACTIVATIONS, EncoderConfig, Fields, head_of
-from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, first_rows, labelled_rows
+from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, TokenClassifier, first_rows
+from handloom.models.language_model import Bias, MaskedLanguageModel
 from handloom.nn.dropout import Dropout
 from handloom.nn.embedding import Embedding
 from handloom.nn.linear import Linear
@@ -50,13 +52,14 @@ def read_config(fields: Fields, model_type: str = "bert", first_position: int = 
 
 
 class Embeddings(Module):
-    """ids, positions, types i32[T] -> [T, hidden]."""
+    """ids, positions, types i32[T] -> [T, width] (hidden_size unless given)."""
 
-    def __init__(self, config: EncoderConfig) -> None:
-        self.word_embeddings = Embedding(config.vocab_size, config.hidden_size, None)
-        self.position_embeddings = Embedding(config.positions, config.hidden_size, None)
-        self.token_type_embeddings = Embedding(config.types, config.hidden_size, None)
-        self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+    def __init__(self, config: EncoderConfig, width: int | None = None) -> None:
+        width = width or config.hidden_size
+        self.word_embeddings = Embedding(config.vocab_size, width, None)
+        self.position_embeddings = Embedding(config.positions, width, None)
+        self.token_type_embeddings = Embedding(config.types, width, None)
+        self.LayerNorm = LayerNorm(width, config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout)
         self.config = config
 
@@ -183,24 +186,62 @@ class BertForSequenceClassification(Classifier):
         return self.classifier(self.dropout(self.bert.pooled(hidden, batch)))
 
 
-class BertForTokenClassification(Classifier):
-    """Logits [T, labels], or [R, labels] of the rows that the batch names."""
+class BertForTokenClassification(TokenClassifier):
+    encoder_name = "bert"
+    make_encoder = partial(BertModel, pooler=False)
 
-    task = "token-classification"
+
+class Transform(Module):
+    """[R, hidden] -> [R, width] (hidden unless given): dense, activation, norm."""
+
+    def __init__(self, config: EncoderConfig, width: int | None = None, activation: str | None = None) -> None:
+        width = width or config.hidden_size
+        self.dense = Linear(config.hidden_size, width, rng=None)
+        self.LayerNorm = LayerNorm(width, config.layer_norm_eps)
+        self.activation = activation or config.activation
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.LayerNorm(ACTIVATE[self.activation](self.dense(hidden)))
+
+
+class Predictions(Bias):
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config.vocab_size)
+        self.transform = Transform(config)
+
+
+class MaskHeads(Module):
+    def __init__(self, config: EncoderConfig) -> None:
+        self.predictions = Predictions(config)
+
+
+class BertForMaskedLM(MaskedLanguageModel):
     encoder_name = "bert"
 
-    def __init__(self, config: EncoderConfig, labels: int) -> None:
-        self.config = config
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
         self.bert = BertModel(config, pooler=False)
-        self.dropout = Dropout(config.classifier_dropout[self.task])
-        self.classifier = Linear(config.hidden_size, labels, rng=None)
+        self.cls = MaskHeads(config)
 
-    def score(self, hidden: Tensor, batch: Batch) -> Tensor:
-        return self.classifier(self.dropout(labelled_rows(hidden, batch)))
+    @property
+    def copies(self) -> tuple[str, ...]:
+        return "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
+
+    @property
+    def output_weight(self) -> Tensor:
+        return self.bert.embeddings.word_embeddings.weight
+
+    @property
+    def output_bias(self) -> Tensor:
+        return self.cls.predictions.bias
+
+    def transformed(self, hidden: Tensor) -> Tensor:
+        return self.cls.predictions.transform(hidden)
 
 
 CLASSES: dict[str | None, Any] = {
     None: BertModel,
     "text-classification": BertForSequenceClassification,
     "token-classification": BertForTokenClassification,
+    "fill-mask": BertForMaskedLM,
 }

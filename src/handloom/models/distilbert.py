@@ -6,7 +6,8 @@ from typing import Any
 
 import handloom.tensor as ht
 from handloom.models.config import ACTIVATIONS, EncoderConfig, Fields, head_of
-from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, first_rows, labelled_rows
+from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, TokenClassifier, first_rows
+from handloom.models.language_model import Bias, MaskedLanguageModel
 from handloom.nn.dropout import Dropout
 from handloom.nn.embedding import Embedding
 from handloom.nn.linear import Linear
@@ -144,24 +145,40 @@ class DistilBertForSequenceClassification(Classifier):
         return self.classifier(self.dropout(pooled))
 
 
-class DistilBertForTokenClassification(Classifier):
-    """Logits [T, labels], or [R, labels] of the rows that the batch names."""
+class DistilBertForTokenClassification(TokenClassifier):
+    encoder_name = "distilbert"
+    make_encoder = DistilBertModel
 
-    task = "token-classification"
+
+class DistilBertForMaskedLM(MaskedLanguageModel):
     encoder_name = "distilbert"
 
-    def __init__(self, config: EncoderConfig, labels: int) -> None:
-        self.config = config
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
         self.distilbert = DistilBertModel(config)
-        self.dropout = Dropout(config.classifier_dropout[self.task])
-        self.classifier = Linear(config.hidden_size, labels, rng=None)
+        self.vocab_transform = Linear(config.hidden_size, config.hidden_size, rng=None)
+        self.vocab_layer_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.vocab_projector = Bias(config.vocab_size)
 
-    def score(self, hidden: Tensor, batch: Batch) -> Tensor:
-        return self.classifier(self.dropout(labelled_rows(hidden, batch)))
+    @property
+    def copies(self) -> tuple[str, ...]:
+        return ("vocab_projector.weight",)
+
+    @property
+    def output_weight(self) -> Tensor:
+        return self.distilbert.embeddings.word_embeddings.weight
+
+    @property
+    def output_bias(self) -> Tensor:
+        return self.vocab_projector.bias
+
+    def transformed(self, hidden: Tensor) -> Tensor:
+        return self.vocab_layer_norm(ACTIVATE[self.config.activation](self.vocab_transform(hidden)))
 
 
 CLASSES: dict[str | None, Any] = {
     None: DistilBertModel,
     "text-classification": DistilBertForSequenceClassification,
     "token-classification": DistilBertForTokenClassification,
+    "fill-mask": DistilBertForMaskedLM,
 }

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 import handloom.tensor as ht
 from handloom.errors import HandloomError
-from handloom.models.config import Config
+from handloom.models.config import Config, EncoderConfig
+from handloom.nn.dropout import Dropout
+from handloom.nn.linear import Linear
 from handloom.nn.module import Module
 from handloom.tensor import Tensor
 
@@ -106,9 +108,65 @@ class Classifier(Headed):
     last_layer: ClassVar[str] = "classifier"  # the linear layer whose rows stand for labels
 
 
+class TokenClassifier(Classifier):
+    """A linear layer over the encoder's rows: logits [T, labels], or [R, labels] of the rows that the batch names."""
+
+    task = "token-classification"
+    make_encoder: ClassVar[Any]  # (config) -> Encoder: its class, without a pooler
+
+    def __init__(self, config: EncoderConfig, labels: int) -> None:
+        self.config = config
+        setattr(self, self.encoder_name, type(self).make_encoder(config))
+        self.dropout = Dropout(config.classifier_dropout[self.task])
+        self.classifier = Linear(config.hidden_size, labels, rng=None)
+
+    def score(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return self.classifier(self.dropout(labelled_rows(hidden, batch)))
+
+
+class ClassificationHead(Module):
+    """first [S, hidden] -> logits [S, labels]: dropout, dense, activation, dropout, projection."""
+
+    def __init__(self, config: EncoderConfig, labels: int, activation: str = "tanh") -> None:
+        rate = config.classifier_dropout["text-classification"]
+        self.dense = Linear(config.hidden_size, config.hidden_size, rng=None)
+        self.dropout = Dropout(rate)
+        self.out_proj = Linear(config.hidden_size, labels, rng=None)
+        self.activation = activation
+
+    def forward(self, first: Tensor) -> Tensor:
+        return self.out_proj(self.dropout(ACTIVATE[self.activation](self.dense(self.dropout(first)))))
+
+
+class FirstRowClassifier(Classifier):
+    """Logits [S, labels] by a `ClassificationHead` over each sequence's first row."""
+
+    task = "text-classification"
+    last_layer = "classifier.out_proj"
+    make_encoder: ClassVar[Any]  # (config) -> Encoder: its class, without a pooler
+    activation: ClassVar[str] = "tanh"
+
+    def __init__(self, config: EncoderConfig, labels: int) -> None:
+        self.config = config
+        setattr(self, self.encoder_name, type(self).make_encoder(config))
+        self.classifier = ClassificationHead(config, labels, self.activation)
+
+    def score(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return self.classifier(first_rows(hidden, batch))
+
+
 def first_rows(hidden: Tensor, batch: Batch) -> Tensor:
     """[S, hidden]: the row of each sequence's first token."""
     return ht.take(hidden, batch["starts"][:-1])
+
+
+def mean_rows(hidden: Tensor, batch: Batch) -> Tensor:
+    """[S, hidden]: the mean of each sequence's rows."""
+    starts, (tokens, _) = batch["starts"], hidden.shape
+    # the sequence that a token belongs to: how many of the others have begun before it
+    begun = starts[1:-1].reshape(1, -1) <= ht.iota(tokens).reshape(-1, 1)
+    sums = ht.scatter_add(begun.astype("i32").sum(1), hidden, starts.shape[0] - 1)
+    return sums / ht.maximum(starts[1:] - starts[:-1], 1).astype("f32").reshape(-1, 1)
 
 
 def last_rows(hidden: Tensor, batch: Batch) -> Tensor:
@@ -124,8 +182,8 @@ def labelled_rows(hidden: Tensor, batch: Batch) -> Tensor:
 def freezable(model: Module, what: str) -> list[str]:
     """Names of the parameters that a word freezes.
 
-    `embeddings`: the tables and their norm; `layers:N`: the first N layers and the embeddings below them; `encoder`:
-    all but the head.
+    `embeddings`: the tables, their norm and (ELECTRA's) projection; `layers:N`: the first N layers and the embeddings
+    below them; `encoder`: all but the head.
     """
     encoder = model.encoder_part if isinstance(model, Headed) else model
     if not isinstance(encoder, Encoder):

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 import handloom.tensor as ht
+from handloom.errors import HandloomError
+from handloom.models.config import Config, EncoderConfig
 from handloom.models.encoder import Batch, Headed, labelled_rows, last_rows
 from handloom.nn.linear import Linear
+from handloom.nn.module import Array, Module, zeros
+from handloom.nn.norm import LayerNorm
 from handloom.tensor import Tensor
 
 
@@ -27,15 +33,61 @@ class LanguageModel(Headed):
         """[vocab, hidden] of the output layer, perhaps the table of words itself."""
         raise NotImplementedError
 
+    @property
+    def output_bias(self) -> Tensor | None:
+        """[vocab] of the output layer, where it has one."""
+        return None
+
+    def transformed(self, hidden: Tensor) -> Tensor:
+        """[R, hidden]: what a family's head does to hidden states before its output layer."""
+        return hidden
+
     def score(self, hidden: Tensor, batch: Batch) -> Tensor:
-        return ht.linear(labelled_rows(hidden, batch), self.output_weight)
+        return ht.linear(self.transformed(labelled_rows(hidden, batch)), self.output_weight, self.output_bias)
 
     def loss(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(sum, weight) of the negative log-likelihood of labels i32[R] given hidden states f32[R, hidden].
 
         Rows labelled −100 count nothing; no logits are stored.
         """
-        return ht.linear_cross_entropy(hidden, self.output_weight, labels)
+        return ht.linear_cross_entropy(self.transformed(hidden), self.output_weight, labels, bias=self.output_bias)
+
+
+class MaskedLanguageModel(LanguageModel):
+    """An encoder that names the words behind masks. Its output layer is the table of words, with a bias of its own.
+
+    Raises HandloomError where config.json wants another table there.
+    """
+
+    task: ClassVar[str] = "fill-mask"
+
+    def __init__(self, config: Config) -> None:
+        if config.source.get("tie_word_embeddings", True) is not True:
+            raise HandloomError(f"{config.path}: tie_word_embeddings must be true for fill-mask: an output layer with "
+                                "a table of its own is not supported")
+        self.config = config
+
+
+class Bias(Module):
+    """[width], zeros at first: an output layer whose weight is the table of words."""
+
+    def __init__(self, width: int) -> None:
+        self.bias = zeros(width)
+
+    def initial(self, rng: np.random.Generator, std: float) -> dict[str, Array]:
+        return {"bias": np.zeros(self.bias.numpy().shape, np.float32)}
+
+
+class MaskHead(Bias):
+    """hidden [R, hidden] -> [R, hidden] before the output layer: dense, GELU, norm. RoBERTa's and MPNet's."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config.vocab_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size, rng=None)
+        self.layer_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.layer_norm(ht.gelu(self.dense(hidden)))
 
 
 class LastRow(Linear):

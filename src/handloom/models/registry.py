@@ -13,7 +13,22 @@ import numpy.typing as npt
 
 from handloom import gguf_file
 from handloom.errors import HandloomError, UsageError
-from handloom.models import bert, distilbert, gpt2, llama, mistral, qwen2, qwen3, rnn, roberta
+from handloom.models import (
+    bert,
+    deberta_v2,
+    distilbert,
+    electra,
+    gpt2,
+    llama,
+    mistral,
+    modernbert,
+    mpnet,
+    qwen2,
+    qwen3,
+    rnn,
+    roberta,
+    xlm_roberta,
+)
 from handloom.models.config import LABELLED, TASKS, Config, Fields, read_json
 from handloom.models.encoder import Classifier, Encoder, Headed
 from handloom.models.gguf_checkpoint import GgufCheckpoint
@@ -34,6 +49,11 @@ FAMILIES: dict[str, Family] = {
     "bert": Family(bert.read_config, bert.CLASSES),
     "distilbert": Family(distilbert.read_config, distilbert.CLASSES),
     "roberta": Family(roberta.read_config, roberta.CLASSES),
+    "xlm-roberta": Family(xlm_roberta.read_config, xlm_roberta.CLASSES),
+    "electra": Family(electra.read_config, electra.CLASSES),
+    "mpnet": Family(mpnet.read_config, mpnet.CLASSES),
+    "deberta-v2": Family(deberta_v2.read_config, deberta_v2.CLASSES),
+    "modernbert": Family(modernbert.read_config, modernbert.CLASSES),
     "gpt2": Family(gpt2.read_config, gpt2.CLASSES),
     "llama": Family(llama.read_config, llama.CLASSES),
     "mistral": Family(mistral.read_config, mistral.CLASSES),

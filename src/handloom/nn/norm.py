@@ -10,16 +10,17 @@ from handloom.tensor import Tensor, tensor
 
 
 class LayerNorm(Module):
-    """x[..., width], each row brought to mean 0 and variance 1, then weight · x + bias."""
+    """x[..., width], each row brought to mean 0 and variance 1, then weight · x + bias, if there is one."""
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    def __init__(self, width: int, eps: float = 1e-5, bias: bool = True) -> None:
         self.weight = tensor(np.ones(width, np.float32))
-        self.bias = zeros(width)
+        self.bias = zeros(width) if bias else None
         self.eps = eps
 
     def initial(self, rng: np.random.Generator, std: float) -> dict[str, Array]:
         (width,) = self.weight.numpy().shape
-        return {"weight": np.ones(width, np.float32), "bias": np.zeros(width, np.float32)}
+        fresh: dict[str, Array] = {"weight": np.ones(width, np.float32)}
+        return fresh if self.bias is None else {**fresh, "bias": np.zeros(width, np.float32)}
 
     def forward(self, x: Tensor) -> Tensor:
         return ht.layer_norm(x, self.weight, self.bias, self.eps)

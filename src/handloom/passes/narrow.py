@@ -71,19 +71,21 @@ def _narrow_attention(node: Node) -> Node | None:
         return b.cast(node, "f32")
     if node.op not in ATTENTION or node.inputs[0].dtype != "f32":
         return None
-    exact = {4, 9} if node.op == "attention_backward" else {6}  # the log-sum-exp, the bias
-    return rebuild(node, [x if i in exact else _rounded(x) for i, x in enumerate(node.inputs)])
+    backward = node.op == "attention_backward"
+    # the log-sum-exp, and what stands behind the places of the keys: bias and terms
+    exact = [i >= 9 or i == 4 if backward else i >= 6 for i in range(len(node.inputs))]
+    return rebuild(node, [x if stays else _rounded(x) for x, stays in zip(node.inputs, exact, strict=True)])
 
 
 def _narrow_cross_entropy(node: Node) -> Node | None:
     """The output layer: its three products read x [rows, hidden], w [classes, hidden] and slopes [rows, classes]."""
     if node.op != "linear_cross_entropy" or node.attrs.narrow:
         return None
-    x, w, labels = node.inputs
+    x, w, *exact = node.inputs  # labels, and perhaps a bias
     if any(isinstance(size, int) and size % 2 for size in w.shape) or x.dtype != "f32":
         return None
     rounded = w if base_of(w).op == "input" else _rounded(w)
-    return b.make(node.op, _rounded(x), rounded, labels, attrs=replace(node.attrs, narrow=True))
+    return b.make(node.op, _rounded(x), rounded, *exact, attrs=replace(node.attrs, narrow=True))
 
 
 # --- what is rounded ------------------------------------------------------------------------------------------------

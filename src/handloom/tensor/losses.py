@@ -49,19 +49,22 @@ def cross_entropy(
     return _pair(build, logits, labels, *([] if class_weights is None else [class_weights]))
 
 
-def linear_cross_entropy(x: Tensor, weight: Tensor, labels: Tensor, ignore: int = -100) -> tuple[Tensor, Tensor]:
-    """`cross_entropy(linear(x, weight), labels)` without the logits: x [rows, hidden], weight [classes, hidden].
+def linear_cross_entropy(
+    x: Tensor, weight: Tensor, labels: Tensor, ignore: int = -100, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`cross_entropy(linear(x, weight, bias), labels)` without the logits: x [rows, hidden], weight [classes, hidden],
+    bias [classes].
 
     Loss and gradients are computed some rows at a time; the logits of all rows are never in memory. The gradient goes
     through the sum that is returned, times any number.
     """
 
-    def build(x: Node, w: Node, y: Node) -> Any:
-        losses = b.project(b.make("linear_cross_entropy", x, w, y, attrs=CrossEntropyAttrs(ignore)), 0)
+    def build(x: Node, w: Node, y: Node, *bias: Node) -> Any:
+        losses = b.project(b.make("linear_cross_entropy", x, w, y, *bias, attrs=CrossEntropyAttrs(ignore)), 0)
         real = b.cast(b.unary("logical_not", b.binary("equal", y, b.full(ignore, y.shape, "i32"))), "f32")
         return _total(losses), _total(real)
 
-    return _pair(build, x, weight, labels)
+    return _pair(build, x, weight, labels, *([] if bias is None else [bias]))
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

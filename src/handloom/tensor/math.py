@@ -124,8 +124,10 @@ def log_softmax(x: Tensor) -> Tensor:
     return apply(lambda node: b.make("log_softmax", node), x)
 
 
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float = 1e-12) -> Tensor:
-    """x [..., n] normalised over the last axis, weight and bias [n]."""
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float = 1e-12) -> Tensor:
+    """x [..., n] normalised over the last axis, weight and (unless None) bias [n]."""
+    if bias is None:
+        return apply(lambda n, w: b.layer_norm(n, w, b.zeros_like(w), epsilon), x, weight)
     return apply(lambda n, w, c: b.layer_norm(n, w, c, epsilon), x, weight, bias)
 
 
@@ -157,6 +159,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def take(table: Tensor, ids: Tensor) -> Tensor:
     """Rows of `table` [rows, ...] numbered by ids i32 [n]."""
     return apply(b.take, table, ids)
+
+
+def scatter_add(ids: Tensor, updates: Tensor, rows: Dimension) -> Tensor:
+    """[rows, ...]: row i is the sum of the `updates` [n, ...] whose ids i32 [n] are i, in their order."""
+    return apply(lambda i, x: b.scatter_add(i, x, rows), ids, updates)
 
 
 def concatenate(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
@@ -238,6 +245,7 @@ def attention(
     bias: Tensor | None = None,
     soft_cap: float | None = None,
     longest: int | None = None,
+    terms: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Scaled dot-product attention within packed sequences (Vaswani et al. 2017): no padding and no mask.
 
@@ -249,7 +257,10 @@ def attention(
     `scale` is 1/√size unless given; `window` limits how far back a query looks.
     `bias` f32 [heads, 2·reach + 1] is added to the scaled scores by distance: bias[h, reach + d] for the key d places
     after the query, and the ends of a row for all that is farther (Raffel et al. 2020, with their buckets spread over
-    the distances). `soft_cap` bends scores s to soft_cap·tanh(s / soft_cap) (Gemma 2, 2024).
+    the distances). `terms` (q_terms f32 [heads, tokens, buckets], k_terms f32 [heads, key tokens, buckets], bucket i32
+    [2·far + 1]) are added to a product before it is scaled: those of the query and of the key that stand under
+    bucket[far + d], and the ends' for all that is farther (He et al. 2021).
+    `soft_cap` bends scores s to soft_cap·tanh(s / soft_cap) (Gemma 2, 2024).
     Returns [tokens, heads·size]. Raises ValueError where a bias has an even number of distances, a cap is not > 0,
     or key_ends stand alone.
     """
@@ -261,13 +272,20 @@ def attention(
         if len(bias.shape) != 2 or not isinstance(distances, int) or distances % 2 == 0:
             raise ValueError(f"an attention bias is [heads, 2·reach + 1], and this one is {list(bias.shape)}")
         reach = distances // 2
+    buckets, far = None, 0
+    if terms is not None:
+        width, distances = terms[0].shape[-1], terms[2].shape[-1]
+        if not isinstance(width, int) or not isinstance(distances, int) or distances % 2 == 0:
+            raise ValueError(f"terms end in a known number of buckets, the table of buckets is [2·far + 1]; these are "
+                             f"{list(terms[0].shape)} and {list(terms[2].shape)}")  # fmt: skip
+        buckets, far = width, distances // 2
     groups = key_value_heads or heads
     size = q.shape[1] // heads
     assert isinstance(size, int)
     source = random.current() if dropout else None
     attrs = AttentionAttrs(
         heads, groups, size, scale if scale is not None else 1 / math.sqrt(size), causal, window,
-        dropout if source else 0.0, source.site() if source else 0, reach, soft_cap, longest,
+        dropout if source else 0.0, source.site() if source else 0, reach, soft_cap, longest, buckets, far,
     )  # fmt: skip
     if key_ends is None:
         edges = starts if key_starts is None else key_starts
@@ -275,5 +293,5 @@ def attention(
     elif key_starts is None:
         raise ValueError("key_ends say where each sequence's keys end, and key_starts are needed beside them")
     operands = [q, k, v, starts, key_starts, key_ends]
-    operands += ([bias] if bias is not None else []) + ([source.state] if source else [])
+    operands += [*([] if bias is None else [bias]), *(terms or ()), *([source.state] if source else [])]
     return apply(lambda *nodes: b.project(b.make("attention", *nodes, attrs=attrs), 0), *operands)

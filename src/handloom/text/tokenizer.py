@@ -133,6 +133,11 @@ class Tokenizer:
         found = self._tokenizer.encode_batch_fast([_utf8(text) for text in texts], add_special_tokens=False)
         return [np.asarray(raw.ids, np.int32) for raw in found]
 
+    def word(self, index: int) -> str:
+        """An id as it reads in a text: without the marks of a space or of a word's inside."""
+        spelled = self.token(index)
+        return spelled[2:] if spelled.startswith("##") else self.decode([index], special=True).strip() or spelled
+
     def encode(self, text: str, pair: str | None = None) -> Encoding:
         """One text, or a text and its pair, with special tokens."""
         return self.encode_batch([text], None if pair is None else [pair])[0]

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from handloom import gguf_file
 from handloom.errors import HandloomError
-from handloom.text import gguf_tokenizer
+from handloom.text import gguf_tokenizer, sentencepiece_file
 
 ROLES = ("cls", "sep", "pad", "unk", "mask")
 
@@ -24,10 +24,15 @@ USUAL = {
     "mask": ("[MASK]", "<mask>"),
 }
 
+# Files with a SentencePiece model of the unigram kind, and the class that transformers opens our tokenizer.json with
+# (its own one for DeBERTa leaves out the model's normaliser).
+UNIGRAM = {"sentencepiece.bpe.model": "XLMRobertaTokenizer", "spm.model": "PreTrainedTokenizerFast"}
+
 # Carried along unchanged when a tokenizer is saved as it was loaded.
 ORIGINALS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "vocab.txt", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja",
+    "sentencepiece.bpe.model", "spm.model",
 )  # fmt: skip
 
 
@@ -56,6 +61,8 @@ def load(folder: Path, lowercase: bool | None) -> Source:
         tokenizer, config = _word_piece(folder, originals["vocab.txt"], config, named)
     elif "vocab.json" in originals and "merges.txt" in originals:
         tokenizer, config = _byte_level(folder, originals, config, named)
+    elif name := next((name for name in UNIGRAM if name in originals), None):
+        tokenizer, config = _unigram(folder / name, originals[name], config, named)
     else:
         raise HandloomError(_no_tokenizer(folder))
     special = _special(tokenizer, named)
@@ -79,13 +86,14 @@ def _no_tokenizer(folder: Path) -> str:
     there = sorted(path.name for path in folder.iterdir())[:12]
     hint = ""
     if any(name.endswith((".model", ".spm")) for name in there):
+        place = repr(str(folder))
         hint = (
-            " A SentencePiece model is not read as it is; with transformers, "
-            f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r}) writes tokenizer.json."
+            f" A SentencePiece model of another name than {' or '.join(UNIGRAM)} is not read as it is; with "
+            f"transformers, AutoTokenizer.from_pretrained({place}).save_pretrained({place}) writes tokenizer.json."
         )
     return (
-        f"{folder} holds no tokenizer: expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt. "
-        f"There: {', '.join(there) or 'nothing'}.{hint}"
+        f"{folder} holds no tokenizer: expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt, or "
+        f"{' or '.join(UNIGRAM)}. There: {', '.join(there) or 'nothing'}.{hint}"
     )
 
 
@@ -124,12 +132,19 @@ def _parse(path: Path, content: bytes) -> Tokenizer:
         ) from error
 
 
+def _usual(begins_with_s: bool) -> dict[str, list[str]]:
+    """The spellings to try. A vocabulary that begins with <s> is of RoBERTa's kin: MPNet's holds BERT's special tokens
+    as well, of which it uses the unknown one only."""
+    return {role: sorted(names, key=lambda name: begins_with_s and name[0] != "<") for role, names in USUAL.items()}
+
+
 def _special(tokenizer: Tokenizer, named: dict[str, str]) -> dict[str, str]:
     unknown = getattr(tokenizer.model, "unk_token", None)
     named = {**({"unk": unknown} if isinstance(unknown, str) else {}), **named}
+    usual = _usual(tokenizer.token_to_id("<s>") == 0)
     found = {}
     for role in ROLES:
-        for name in [named[role]] if role in named else USUAL[role]:
+        for name in [named[role]] if role in named else usual[role]:
             if tokenizer.token_to_id(name) is not None:
                 found[role] = name
                 break
@@ -145,7 +160,9 @@ def _word_piece(
     except UnicodeDecodeError as error:
         raise HandloomError(f"{folder / 'vocab.txt'} is not UTF-8 (byte {error.start}).") from error
     vocabulary = {line.rstrip("\r"): index for index, line in enumerate(lines)}
-    names = {role: named.get(role, USUAL[role][0]) for role in ROLES}
+    mpnet = vocabulary.get("<s>") == 0
+    usual = {role: names[0] for role, names in _usual(mpnet).items()}
+    names = {role: named.get(role, usual[role] if role != "unk" else "[UNK]") for role in ROLES}
     missing = [names[role] for role in ("cls", "sep", "unk") if names[role] not in vocabulary]
     if missing:
         raise HandloomError(
@@ -164,8 +181,14 @@ def _word_piece(
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
-    tokenizer.add_special_tokens([name for name in names.values() if name in vocabulary])
-    return tokenizer, {"tokenizer_class": "BertTokenizer", **config, "do_lower_case": bool(lower)}
+    tokenizer.add_special_tokens(_special_tokens({role: name for role, name in names.items() if name in vocabulary}))
+    kind = "MPNetTokenizer" if mpnet else "BertTokenizer"
+    return tokenizer, {"tokenizer_class": kind, **config, "do_lower_case": bool(lower)}
+
+
+def _special_tokens(names: dict[str, str]) -> list[AddedToken]:
+    """<mask> takes the space before it, as it stands for a word with its space."""
+    return [AddedToken(name, lstrip=name == "<mask>", normalized=False) for name in names.values()]
 
 
 def _byte_level(
@@ -193,20 +216,33 @@ def _byte_level(
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
     names = {role: named.get(role) or next((n for n in USUAL[role] if n in vocabulary), None) for role in ROLES}
-    # The mask takes the space before it, as it stands for a word with its space.
-    tokenizer.add_special_tokens(
-        [
-            AddedToken(name, lstrip=role == "mask", normalized=False)
-            for role, name in names.items()
-            if name is not None and name in vocabulary
-        ]
-    )
+    there = {role: name for role, name in names.items() if name is not None and name in vocabulary}
+    tokenizer.add_special_tokens(_special_tokens(there))
     roberta = names["cls"] == "<s>" and names["sep"] == "</s>"
     return tokenizer, {"tokenizer_class": "RobertaTokenizer" if roberta else "GPT2Tokenizer", **config}
 
 
+def _unigram(
+    path: Path, content: bytes, config: dict[str, Any], named: dict[str, str]
+) -> tuple[Tokenizer, dict[str, Any]]:
+    """XLM-RoBERTa's and DeBERTa's SentencePiece models."""
+    model = sentencepiece_file.parse(path, content)
+    pieces, unknown = list(model.pieces), model.ids_of(sentencepiece_file.UNKNOWN)[0]
+    if path.name == "sentencepiece.bpe.model":
+        # Its own ids are one lower: the training's dictionary began with <s> <pad> </s> <unk>, the file with three.
+        pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces[3:], ("<mask>", 0.0)]
+        unknown = 3
+    tokenizer = sentencepiece_file.unigram(path, model, pieces, unknown, lowercase=bool(config.get("do_lower_case")))
+    vocabulary = {piece for piece, _ in pieces}
+    # DeBERTa's mask is in no file: it stands behind the last piece, and becomes a token by being added.
+    names = {role: named.get(role) or next((n for n in USUAL[role] if n in vocabulary), None) for role in ROLES}
+    names["mask"] = names["mask"] or "[MASK]"
+    tokenizer.add_special_tokens(_special_tokens({role: name for role, name in names.items() if name is not None}))
+    return tokenizer, {"tokenizer_class": UNIGRAM[path.name], **config}
+
+
 def _frame(tokenizer: Tokenizer, special: dict[str, str]) -> None:
-    """Gives a tokenizer without its own frame the usual one: [CLS] a [SEP] b [SEP], or <s> a </s></s> b </s>."""
+    """Gives a tokenizer without its own frame the usual one: [CLS] a [SEP] b [SEP], or <s> a </s> </s> b </s>."""
     if tokenizer.num_special_tokens_to_add(False) or not {"cls", "sep"} <= special.keys():
         return
     if special["cls"] == special["sep"]:  # GPT-2's one token for everything frames nothing
@@ -217,8 +253,11 @@ def _frame(tokenizer: Tokenizer, special: dict[str, str]) -> None:
             sep, cls, trim_offsets=True, add_prefix_space=marks_every_word(tokenizer)
         )
         return
+    single, second = f"{cls[0]} $A {sep[0]}", f"$B:1 {sep[0]}:1"
+    if cls[0] == "<s>":  # RoBERTa's kin: one more separator, and no types
+        second = f"{sep[0]} $B:0 {sep[0]}"
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{cls[0]} $A {sep[0]}", pair=f"{cls[0]} $A {sep[0]} $B:1 {sep[0]}:1", special_tokens=[cls, sep]
+        single=single, pair=f"{single} {second}", special_tokens=[cls, sep]
     )
 
 

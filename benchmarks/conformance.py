@@ -1,0 +1,336 @@
+"""The conformance matrix: what every family of models is held to, against transformers and against itself.
+
+    python -m benchmarks.conformance                       (needs the extra `parity`; docs/families.md is its output)
+    python -m benchmarks.conformance --only mpnet,electra
+    python -m benchmarks.conformance --write docs/families.md
+
+Each check of CHECKS takes the cases of a family (benchmarks.families) and raises AssertionError; the tests walk the
+same table. The first case of a family is compiled; its other tasks and variants run on the reference, which takes a
+tenth of the time, and kernels have tests of their own. A cell that is neither ✓ nor – makes the command, and the
+tests, fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+import handloom.tensor as ht
+from benchmarks.families import AUTO, TINY, Array, Case, cases, run_transformers
+from handloom.generate.decoder import CachedDecoder
+from handloom.generate.sampling import Sampling
+from handloom.generate.search import Beams, beam_search, generate
+from handloom.models.registry import FAMILIES
+from handloom.models.safetensors_file import write_safetensors
+from handloom.tensor import Tensor, random
+from handloom.train import checkpoint
+from handloom.train.optimisers import adamw, apply
+
+Tree = dict[str, Tensor]
+GENERATING = frozenset({"text-generation", "text2text-generation"})
+STEPS = 4
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "families.md"
+
+
+def loss_of(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
+    """(sum, weight): a language model's own loss, a classifier's cross-entropy."""
+    if hasattr(model, "loss"):
+        return model.loss(model.encode(batch), batch["labels"])  # type: ignore[no-any-return]
+    return ht.cross_entropy(model(batch), batch["labels"])
+
+
+def shapes(batch: dict[str, Array]) -> dict[str, tuple[str, ...]]:
+    """The symbolic shapes of a packed batch."""
+    rows = "tokens" if len(batch["labels"]) == len(batch["ids"]) else "sequences"
+    known = {"starts": ("sequences+1",), "labels": (rows,)}
+    return {name: known.get(name, ("tokens",)) for name in batch}
+
+
+CAPACITY = {"tokens": 64, "sequences": 8}
+
+
+def gradients_of(model: Any, batch: dict[str, Array], threads: int | None = None,
+                 compiled: bool = True) -> tuple[float, dict[str, Array]]:  # fmt: skip
+    """The mean loss and every parameter's gradient."""
+
+    def step(parameters: Tree, batch: Tree) -> Any:
+        def loss(parameters: Tree) -> Tensor:
+            with model.bound(parameters):
+                total, weight = loss_of(model, batch)
+            return total / weight
+
+        return ht.value_and_grad(loss)(parameters)
+
+    if compiled:
+        step = ht.compile(step, symbols={"batch": shapes(batch)}, capacity=CAPACITY, threads=threads, precision="f32")
+    value, gradients = step(model.parameters(), _tensors(batch))
+    return float(value.numpy()), {name: gradient.numpy() for name, gradient in gradients.items()}
+
+
+def logits_program(model: Any, batch: dict[str, Array], compiled: bool = True) -> Callable[[dict[str, Array]], Array]:
+    """Batches to logits, compiled once for every size."""
+    inputs = {name: shape for name, shape in shapes(batch).items() if name != "labels"}
+    program = model
+    if compiled:
+        program = ht.compile(lambda batch: model(batch), symbols={"batch": inputs}, capacity=CAPACITY, precision="f32")
+    return lambda batch: program(_tensors({name: batch[name] for name in inputs})).numpy()
+
+
+# --- the checks -----------------------------------------------------------------------------------------------------
+
+
+@cache
+def ours(case: Case) -> Any:
+    return case.ours(dropout=0.0)
+
+
+def logits(family: Sequence[Case]) -> None:
+    """Those of transformers in f64, to 1e-4."""
+    for case in family:
+        found = logits_program(ours(case), case.batch, case is family[0])(case.batch)
+        np.testing.assert_allclose(found, case.theirs.logits, rtol=1e-4, atol=2e-5, err_msg=str(case))
+
+
+def every_gradient(family: Sequence[Case]) -> None:
+    """‖Δ‖ ≤ 1e-4 · max(‖g‖, 1e-3 · global norm), for every parameter."""
+    for case in family:
+        loss, gradients = gradients_of(ours(case), case.batch, compiled=case is family[0])
+        np.testing.assert_allclose(loss, case.theirs.loss, rtol=1e-5, err_msg=str(case))
+        agree(gradients, by_our_names(ours(case), case.theirs.gradients), str(case))
+
+
+def by_our_names(model: Any, gradients: dict[str, Array]) -> dict[str, Array]:
+    """transformers may name a table of words that is the output layer, too, by the latter."""
+    names = {id(value): name for name, value in model.parameters().items()}
+    tied = {copy: model.output_bias if copy.endswith("bias") else model.output_weight for copy in model.copies}
+    own = {copy: names[id(value)] for copy, value in tied.items() if value is not None}
+    return {own.get(name, name): gradient for name, gradient in gradients.items()}
+
+
+def agree(found: dict[str, Array], theirs: dict[str, Array], where: str) -> None:
+    total = np.sqrt(sum(float(np.sum(gradient**2)) for gradient in theirs.values()))
+    assert total > 0 and set(theirs) <= set(found), where
+    for name, gradient in found.items():
+        expected = theirs.get(name, np.zeros(gradient.shape))
+        allowed = 1e-4 * max(float(np.linalg.norm(expected)), 1e-3 * total)
+        assert np.linalg.norm(gradient - expected) <= allowed, f"{where}: {name}"
+
+
+def alone_as_packed(family: Sequence[Case]) -> None:
+    """The same bits where it is compiled; NumPy's products of few rows round otherwise than those of many."""
+    for case in family:
+        compiled, batch = case is family[0], case.batch
+        program = logits_program(ours(case), batch, compiled)
+        together = program(batch)
+        for number, (begin, end) in enumerate(pairwise(batch["starts"].tolist())):
+            alone = {name: values[begin:end] for name, values in batch.items() if name not in ("starts", "labels")}
+            alone["starts"] = np.array([0, end - begin], np.int32)
+            same = together[begin:end] if len(together) == len(batch["ids"]) else together[number : number + 1]
+            np.testing.assert_allclose(program(alone), same, rtol=0, atol=0 if compiled else 2e-5, err_msg=str(case))
+
+
+def threads_equal(family: Sequence[Case]) -> None:
+    """Loss and gradients of one to four threads, bit for bit."""
+    case = family[0]
+    first, gradients = gradients_of(ours(case), case.batch, 1)
+    for threads in (2, 3, 4):
+        loss, more = gradients_of(ours(case), case.batch, threads)
+        assert loss == first, case
+        for name, gradient in gradients.items():
+            np.testing.assert_array_equal(gradient, more[name], err_msg=f"{case}: {name}")
+
+
+def saved_and_opened(family: Sequence[Case]) -> None:
+    """transformers misses nothing in what we save, finds nothing that it does not know, and computes our logits."""
+    import transformers
+
+    for case in family:
+        model = ours(case)
+        with TemporaryDirectory() as name:
+            save(model, Path(name))
+            auto = getattr(transformers, AUTO[case.task])
+            theirs, said = auto.from_pretrained(name, attn_implementation="eager", output_loading_info=True)
+        assert not any(said[f"{kind}_keys"] for kind in ("missing", "unexpected", "mismatched")), f"{case}: {said}"
+        found = run_transformers(theirs.eval(), case.batch)
+        np.testing.assert_allclose(found.logits, case.theirs.logits, rtol=1e-4, atol=2e-5, err_msg=str(case))
+
+
+def save(model: Any, folder: Path) -> None:
+    """config.json and model.safetensors, without a tokenizer."""
+    write_safetensors(folder / "model.safetensors", {name: value.numpy() for name, value in model.parameters().items()})
+    config = model.config.to_json(model.architecture, model.config.labels or None)
+    (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
+
+
+NEW, BEAMS = 8, 3
+
+
+def generates(family: Sequence[Case]) -> None:
+    """Token for token as transformers: greedy, and by beams. A divergence counts only where the two words in question
+    differ by more than 1e-4 in transformers' own scores."""
+    import torch
+
+    for case in family:
+        if case.task not in GENERATING:
+            continue
+        decoder, theirs = CachedDecoder(ours(case)), case.model
+        for begin, end in pairwise(case.batch["starts"].tolist()):
+            prompt = case.batch["ids"][begin:end]
+            given = {"input_ids": torch.from_numpy(prompt.astype(np.int64))[None],
+                     "attention_mask": torch.ones(1, len(prompt), dtype=torch.long)}  # fmt: skip
+            how = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "bos_token_id": None}
+            greedy = [token.id for token in generate(decoder, [prompt], Sampling(), NEW)]
+            wanted = theirs.generate(**given, **how, pad_token_id=0)[0, len(prompt):].tolist()
+            assert same_words(theirs, prompt, greedy, wanted), f"{case}: {greedy}, not {wanted}"
+            found = beam_search(decoder, prompt, Sampling(), Beams(BEAMS), NEW)[0]
+            wanted = theirs.generate(**given, **how, pad_token_id=0, num_beams=BEAMS)[0, len(prompt):].tolist()
+            apart = abs(likelihood(theirs, prompt, found.ids) - likelihood(theirs, prompt, wanted))
+            assert found.ids == wanted or apart < 1e-4, f"{case}: beams find {found.ids}, not {wanted}"
+
+
+def same_words(theirs: Any, prompt: Array, found: list[int], wanted: list[int]) -> bool:
+    """Whether two continuations are equal, or part at two words that are all but equally likely."""
+    at = next((i for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b), None)
+    if at is None:
+        return True
+    scores = _scores(theirs, [*prompt.tolist(), *wanted[:at]])[-1]
+    return bool(abs(scores[found[at]] - scores[wanted[at]]) < 1e-4)
+
+
+def likelihood(theirs: Any, prompt: Array, new: list[int]) -> float:
+    """The log-probability of a continuation, over its length."""
+    rows = _scores(theirs, [*prompt.tolist(), *new[:-1]])[-len(new) :]
+    return float(sum(row[token] for row, token in zip(rows, new, strict=True)) / len(new))
+
+
+def _scores(theirs: Any, ids: list[int]) -> Array:
+    import torch
+
+    with torch.no_grad():
+        found: Array = theirs(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1).numpy()
+    return found
+
+
+def resumes(family: Sequence[Case]) -> None:
+    """A training with dropout, stopped half-way and gone on with from its files, ends with the bits of one that was
+    not."""
+    case = family[0]
+    rule = adamw()
+
+    def start() -> tuple[Any, Callable[..., Any], Tree, dict[str, Tree]]:
+        model = case.ours()
+
+        def step(params: Tree, moments: dict[str, Tree], batch: Tree, state: Tensor, given: Tree) -> Any:
+            def loss(params: Tree) -> Any:
+                with model.bound(params), random.using(state):
+                    return loss_of(model, batch)
+
+            (_, weight), grads = ht.value_and_grad(loss, has_aux=True)(params)
+            return apply(rule, 1.0, params, moments, grads, weight, given)
+
+        program = ht.compile(step, symbols={"batch": shapes(case.batch)}, capacity=CAPACITY,
+                             donate=("params", "moments"), precision="f32")  # fmt: skip
+        params = {name: ht.tensor(np.array(value.numpy())) for name, value in model.parameters().items()}
+        moments = rule.init({name: value.numpy() for name, value in params.items()})
+        return model, program, params, {key: _tensors(tree) for key, tree in moments.items()}
+
+    def walk(program: Any, params: Tree, moments: dict[str, Tree], steps: range) -> tuple[Tree, dict[str, Tree]]:
+        for number in steps:
+            given = {key: np.float32(value) for key, value in rule.scalars(1e-2, number + 1).items()}
+            params, moments, norm = program(params, moments, case.batch, random.state(3, number), given)
+            assert np.isfinite(norm.numpy()), case
+        return params, moments
+
+    _, program, params, moments = start()
+    whole, _ = walk(program, params, moments, range(STEPS))
+    whole_arrays = {name: np.array(value.numpy()) for name, value in whole.items()}
+    _, program, params, moments = start()
+    params, moments = walk(program, params, moments, range(STEPS // 2))
+    with TemporaryDirectory() as folder:
+        flat = {f"{key}/{name}": value.numpy() for key, tree in moments.items() for name, value in tree.items()}
+        weights = {name: value.numpy() for name, value in params.items()}
+        place = checkpoint.save_checkpoint(Path(folder), checkpoint.State(step=STEPS // 2), weights, flat)
+        kept = checkpoint.load_moments(place)
+        _, program, params, moments = start()
+        params = _tensors(checkpoint.load_weights(place))
+        moments = {key: {name: ht.tensor(kept[f"{key}/{name}"]) for name in tree} for key, tree in moments.items()}
+    params, _ = walk(program, params, moments, range(STEPS // 2, STEPS))
+    for name, value in params.items():
+        np.testing.assert_array_equal(value.numpy(), whole_arrays[name], err_msg=f"{case}: {name}")
+
+
+def _tensors(tree: Any) -> Tree:
+    return {name: ht.tensor(np.array(value)) for name, value in tree.items()}
+
+
+CHECKS: dict[str, Callable[[Sequence[Case]], None]] = {
+    "logits": logits,
+    "every gradient": every_gradient,
+    "a row alone = packed": alone_as_packed,
+    "1–4 threads equal": threads_equal,
+    "saved → opened by transformers": saved_and_opened,
+    "generates": generates,
+    "resumes": resumes,
+}
+
+
+# --- the matrix -----------------------------------------------------------------------------------------------------
+
+
+def applies(model_type: str, check: str) -> bool:
+    return check != "generates" or bool(GENERATING & set(FAMILIES[model_type].classes))
+
+
+def rows(model_types: Sequence[str], judged: Callable[[str, str], str]) -> list[list[str]]:
+    """The table's cells: the heads first, then a line a family."""
+    head = ["model_type", "tasks", "variants", *CHECKS]
+    lines = []
+    for model_type in model_types:
+        family = cases(model_type)
+        tasks = ", ".join(dict.fromkeys(case.task for case in family))
+        variants = "; ".join(dict.fromkeys(case.variant or "plain" for case in family))
+        cells = [judged(model_type, check) if applies(model_type, check) else "–" for check in CHECKS]
+        lines.append([f"`{model_type}`", tasks, variants, *cells])
+    return [head, *lines]
+
+
+def table(cells: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(line) + " |" for line in cells]
+    return "\n".join([lines[0], "|" + "---|" * len(cells[0]), *lines[1:]]) + "\n"
+
+
+def judge(model_type: str, check: str) -> str:
+    try:
+        CHECKS[check](cases(model_type))
+    except Exception as problem:  # whatever it is, the matrix shows it, and the others are judged all the same
+        print(f"{model_type}: {check}: {type(problem).__name__}: {problem}", file=sys.stderr)
+        return "✗"
+    return "✓"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="model types, separated by commas")
+    parser.add_argument("--write", type=Path, help="put the table into this page")
+    options = parser.parse_args()
+    found = table(rows(options.only.split(",") if options.only else list(TINY), judge))
+    print(found)
+    if options.write:
+        page = options.write.read_text(encoding="utf-8")
+        begin, end = page.index("| model_type"), page.rindex("|\n") + len("|\n")
+        lines = {line.split("|")[1]: line for line in (page[begin:end] + found).splitlines(keepends=True)}
+        options.write.write_text(page[:begin] + "".join(lines.values()) + page[end:], encoding="utf-8")
+    sys.exit("✗" in found)
+
+
+if __name__ == "__main__":
+    main()
