@@ -192,7 +192,7 @@ class Conv1d(Module):
 
 def _neighbour(x: Tensor, positions: Tensor, step: int) -> Tensor:
     """x [T, hidden] of the token before (−1) or after (1) each one; zeros where a sequence ends."""
-    edge, none = ht.zeros(1, x.shape[1]), ht.zeros(1, dtype="i32")  # type: ignore[arg-type]
+    edge, none = ht.zeros(1, x.shape[1]), ht.zeros(1, dtype="i32")
     parts = (x[1:], edge) if step == 1 else (edge, x[:-1])
     places = (positions[1:], none) if step == 1 else (none, positions[:-1])
     # the token beside it stands at the next position, unless another sequence has begun; before a first one, at 0
