@@ -29,6 +29,11 @@ SMALLEST_ROOM = 256
 MOST_SLOTS = 2**31 - 1
 """Rows of a cache: they are counted in i32, and no memory is planned by their number."""
 
+SYMBOLS = {"ids": ("tokens",), "positions": ("tokens",), "slots": ("tokens",), "starts": ("sequences+1",),
+           "key_starts": ("sequences",), "key_ends": ("sequences",), "rows": ("rows",)}  # fmt: skip
+"""The batch of one run over a cache."""
+CAPACITY = {"tokens": CHUNK, "sequences": CHUNK, "rows": CHUNK, "slots": MOST_SLOTS}
+
 
 class State(Protocol):
     """Some sequences, as far as they have been read."""
@@ -72,6 +77,19 @@ def check_prompts(prompts: Sequence[Ids], context: int | None) -> None:
             )
 
 
+class Reader(Protocol):
+    """What a cache asks of the model whose keys and values it holds."""
+
+    width: int
+
+    def cells(self) -> list[str]:
+        """The names of a cache's arrays [slots, width]."""
+
+    def run(self, cache: dict[str, Floats], batch: dict[str, Ids], prompts: Ids, /) -> Floats:
+        """Logits f32[R, vocabulary] of batch["rows"]; the cache is written to. prompts: the number of the prompt that
+        each sequence of the batch began with."""
+
+
 class CachedDecoder:
     """A model whose layers keep keys and values of what they have read."""
 
@@ -85,12 +103,10 @@ class CachedDecoder:
         self.model, self.config = model, config
         self.width = config.key_value_heads * config.head_size
         self.params = model.parameters()
-        batch = {"ids": ("tokens",), "positions": ("tokens",), "slots": ("tokens",), "starts": ("sequences+1",),
-                 "key_starts": ("sequences",), "key_ends": ("sequences",), "rows": ("rows",)}  # fmt: skip
         self._run = ht.compile(
             self._forward,
-            symbols={"cache": dict.fromkeys(self.cells(), ("slots", self.width)), "batch": batch},
-            capacity={"tokens": CHUNK, "sequences": CHUNK, "rows": CHUNK, "slots": MOST_SLOTS},
+            symbols={"cache": dict.fromkeys(self.cells(), ("slots", self.width)), "batch": SYMBOLS},
+            capacity=CAPACITY,
             donate=("cache",),
             constant=("params",),
             threads=threads,
@@ -116,10 +132,7 @@ class CachedDecoder:
 
     def logits(self, ids: Ids) -> Iterator[Floats]:
         check_prompts([ids[:-1] if len(ids) == self.context else ids], self.context)
-        state = Cache(self, 1, len(ids))
-        for begin in range(0, len(ids), SCORED):
-            part = ids[begin : begin + SCORED]
-            yield state.run([(0, part)], np.arange(len(part), dtype=np.int32))
+        return Cache(self, 1, len(ids)).score(ids)
 
     def _forward(self, params: Any, cache: Any, batch: Any) -> Any:
         layers = [(cache[f"{i}.keys"], cache[f"{i}.values"]) for i in range(self.config.layers)]
@@ -129,17 +142,25 @@ class CachedDecoder:
         return dict(zip(self.cells(), (x for layer in layers for x in layer), strict=True)), logits
 
     def cells(self) -> list[str]:
-        """The names of a cache's arrays [slots, width]."""
-        return [f"{i}.{what}" for i in range(self.config.layers) for what in ("keys", "values")]
+        return names(self.config.layers)
 
-    def run(self, cache: dict[str, Floats], batch: dict[str, Ids]) -> Floats:
-        """Logits f32[R, vocabulary] of batch["rows"]; the cache is written to."""
+    def run(self, cache: dict[str, Floats], batch: dict[str, Ids], prompts: Ids) -> Floats:
         after, logits = self._run(self.params, cache, batch)
-        for name, array in after.items():
-            if array.numpy() is not cache[name]:  # the reference backend makes new ones
-                cache[name] = array.numpy()
+        adopt(cache, after)
         found: Floats = logits.numpy()
         return found
+
+
+def names(layers: int) -> list[str]:
+    """Of the arrays that hold keys and values of so many layers."""
+    return [f"{i}.{what}" for i in range(layers) for what in ("keys", "values")]
+
+
+def adopt(cache: dict[str, Floats], after: dict[str, Any]) -> None:
+    """Takes over the arrays that a run has made of a cache."""
+    for name, array in after.items():
+        if array.numpy() is not cache[name]:  # the reference backend makes new ones
+            cache[name] = array.numpy()
 
 
 @dataclass
@@ -147,13 +168,14 @@ class Cache:
     """The keys and values of some sequences, each with `room` slots of its own: a power of two that all of them share,
     doubled when one is full."""
 
-    decoder: CachedDecoder
+    decoder: Reader
     sequences: int
     longest: int
 
     def __post_init__(self) -> None:
         self.room = _room(self.longest + 1)
         self.lengths = np.zeros(self.sequences, np.int32)
+        self.prompts = np.arange(self.sequences, dtype=np.int32)  # the number of the one that each began with
         shape = (self.sequences * self.room, self.decoder.width)
         self._cells = {name: np.zeros(shape, np.float32) for name in self.decoder.cells()}
 
@@ -172,6 +194,12 @@ class Cache:
                 if not free or (number == len(prompts) - 1 and begin == len(prompt)):
                     yield self.run(pieces, np.asarray(ended, np.int32))
                     pieces, free, ended = [], CHUNK, []
+
+    def score(self, ids: Ids) -> Iterator[Floats]:
+        """Reads a text as the only sequence; the logits of all its tokens, SCORED a piece."""
+        for begin in range(0, len(ids), SCORED):
+            part = ids[begin : begin + SCORED]
+            yield self.run([(0, part)], np.arange(len(part), dtype=np.int32))
 
     def step(self, tokens: Ids) -> Floats:
         found = []
@@ -199,7 +227,7 @@ class Cache:
             "key_ends": first + before + counts,
             "rows": rows,
         }
-        logits = self.decoder.run(self._cells, batch)
+        logits = self.decoder.run(self._cells, batch, self.prompts[numbers])
         self.lengths[numbers] += counts
         return logits
 
@@ -214,7 +242,7 @@ class Cache:
     def _move(self, sequences: npt.NDArray[np.intp], room: int) -> None:
         used = int(self.lengths.max(initial=0))
         self._cells = {name: self._moved(x, sequences, used, room) for name, x in self._cells.items()}
-        self.lengths, self.room = self.lengths[sequences], room
+        self.lengths, self.prompts, self.room = self.lengths[sequences], self.prompts[sequences], room
 
     def _moved(self, x: Floats, sequences: npt.NDArray[np.intp], used: int, room: int) -> Floats:
         old = x.reshape(len(self.lengths), self.room, -1)

@@ -11,14 +11,16 @@ import numpy as np
 
 from handloom.errors import HandloomError, UsageError
 from handloom.generate import chat
+from handloom.generate.conditional import CachedEncoderDecoder
 from handloom.generate.decoder import CachedDecoder, Decoder, Ids
 from handloom.generate.recurrent import RecurrentDecoder
 from handloom.generate.sampling import Sampling, log_probabilities, probabilities
 from handloom.generate.search import Beams, Finish, beam_search, generate
 from handloom.generate.text import TextStream
-from handloom.models.config import Config, DecoderConfig, read_json
+from handloom.models.config import Config, DecoderConfig, EncoderDecoderConfig, read_json
+from handloom.models.encoder_decoder import ConditionalLanguageModel
 from handloom.models.language_model import LanguageModel
-from handloom.models.registry import load_model
+from handloom.models.registry import load_config, load_model
 from handloom.models.resolve import model_folder
 from handloom.models.rnn import RNNForCausalLM
 from handloom.text.tokenizer import Tokenizer
@@ -74,10 +76,13 @@ class TextGenerator:
         "bf16", or "auto" for what is faster on this machine. weights: what matrices are stored in for products of f32,
         "f32", "bf16" or "int8": a new word takes as long as reading them (docs/performance.md has what it costs)."""
         folder = model_folder(os.fspath(name), **where)
-        model, config, _ = load_model(folder, "text-generation", dropout=0.0)
+        pairs = isinstance(load_config(folder), EncoderDecoderConfig)
+        model, config, _ = load_model(folder, "text2text-generation" if pairs else "text-generation", dropout=0.0)
         assert isinstance(model, LanguageModel)
         decoder: Decoder
-        if isinstance(model, RNNForCausalLM):
+        if isinstance(model, ConditionalLanguageModel):
+            decoder = CachedEncoderDecoder(model, threads, precision, weights)
+        elif isinstance(model, RNNForCausalLM):
             decoder = RecurrentDecoder(model, threads, precision, weights)
         elif isinstance(config, DecoderConfig):
             decoder = CachedDecoder(model, threads, precision, weights)
@@ -192,8 +197,10 @@ class TextGenerator:
     # --- prompts
 
     def encode(self, prompt: Prompt) -> Ids:
-        """The tokens of a text with what its tokenizer puts before it (not after it: it is to go on), or those of a
-        conversation."""
+        """The tokens of a text with what its tokenizer puts before it (not after it, unless an encoder–decoder reads it
+        as a whole: it is to go on), or those of a conversation."""
+        if isinstance(prompt, str) and isinstance(self.decoder, CachedEncoderDecoder):
+            return self.tokenizer.ids(prompt)
         if isinstance(prompt, str):
             framed, plain = self.tokenizer.ids(prompt), self.tokenizer.ids(prompt, frame=False)
             places = range(len(framed) - len(plain) + 1)

@@ -23,8 +23,8 @@ HEADS = {
     "text-classification": ("ForSequenceClassification",),
     "token-classification": ("ForTokenClassification",),
     "fill-mask": ("ForMaskedLM",),
+    "text2text-generation": ("ForConditionalGeneration", "MTModel", "T5WithLMHeadModel"),
     "text-generation": ("ForCausalLM", "LMHeadModel"),
-    "text2text-generation": ("ForConditionalGeneration",),
 }
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu", "swish", "tanh")
 
@@ -221,6 +221,26 @@ class DecoderConfig(Config):
 
     def window(self, layer: int) -> int | None:
         return self.windows[layer] if self.windows else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderConfig(Config):
+    """An encoder and a decoder that looks at what was encoded. `layers`, `heads` and `intermediate_size` are the
+    encoder's."""
+
+    norm_eps: float
+    decoder_layers: int
+    decoder_heads: int
+    decoder_intermediate_size: int
+    head_size: int  # of the encoder
+    decoder_width: int  # of the decoder's keys, all heads together
+    tied: bool  # the output layer's weight is the table of words
+    start: int  # the token that a target begins with
+
+    def __post_init__(self) -> None:  # heads need not share the hidden size among them
+        if self.start >= self.vocab_size:
+            raise HandloomError(f"{self.path}: decoder_start_token_id {self.start} is outside of the vocabulary of "
+                                f"{self.vocab_size}")
 
 
 def head_of(values: Mapping[str, Any]) -> str | None:

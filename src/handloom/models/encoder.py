@@ -50,6 +50,11 @@ class Encoder(Module):
         """Whether a parameter, named as in the encoder, belongs to a layer."""
         return name.startswith(f"{self.layers_prefix}{layer}.")
 
+    @property
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Other names of parameters, which a checkpoint may have instead, or besides."""
+        return {}
+
     def pooled(self, hidden: Tensor, batch: Batch) -> Tensor:
         """[S, hidden]: one row a sequence, from its first token's."""
         return first_rows(hidden, batch)
@@ -60,13 +65,18 @@ class Headed(Module):
 
     task: ClassVar[str]
     config: Config
-    encoder_name: ClassVar[str]  # the attribute that holds the encoder: "bert"
+    encoder_name: ClassVar[str]  # the attribute that holds the encoder: "bert"; "": its parts stand beside the head
 
     @property
     def encoder_part(self) -> Encoder:
         found = getattr(self, self.encoder_name)
         assert isinstance(found, Encoder)
         return found
+
+    @property
+    def stack_prefix(self) -> str:
+        """What the names of the encoder's parameters begin with here."""
+        return f"{self.encoder_name}." if self.encoder_name else ""
 
     @property
     def prefix(self) -> str:
@@ -83,6 +93,13 @@ class Headed(Module):
 
     def arranged(self) -> dict[str, tuple[str, ...]]:
         return self.encoder_part.arranged()
+
+    @property
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Other names of parameters, which a checkpoint may have instead, or besides."""
+        own = self.stack_prefix
+        within = self.encoder_part.aliases
+        return {own + name: tuple(own + other for other in others) for name, others in within.items()}
 
     def encode(self, batch: Batch) -> Tensor:
         """[T, hidden]."""
@@ -188,12 +205,12 @@ def freezable(model: Module, what: str) -> list[str]:
     encoder = model.encoder_part if isinstance(model, Headed) else model
     if not isinstance(encoder, Encoder):
         raise HandloomError(f"{type(model).__name__} has no encoder that could be frozen")
-    prefix = f"{model.encoder_name}." if isinstance(model, Headed) else ""
-    names = list(model.parameters())
+    prefix = model.stack_prefix if isinstance(model, Headed) else ""
+    names = [prefix + name for name in encoder.parameters()]
     below = tuple(prefix + part for part in encoder.embeddings_prefixes)
     kind, _, number = what.partition(":")
     if kind == "encoder" and not number:
-        return [name for name in names if name.startswith(prefix)]
+        return names
     if kind == "embeddings" and not number:
         return [name for name in names if name.startswith(below)]
     if kind == "layers" and number.isdecimal():

@@ -14,19 +14,23 @@ import numpy.typing as npt
 from handloom import gguf_file
 from handloom.errors import HandloomError, UsageError
 from handloom.models import (
+    bart,
     bert,
     deberta_v2,
     distilbert,
     electra,
     gpt2,
     llama,
+    marian,
     mistral,
     modernbert,
     mpnet,
+    mt5,
     qwen2,
     qwen3,
     rnn,
     roberta,
+    t5,
     xlm_roberta,
 )
 from handloom.models.config import LABELLED, TASKS, Config, Fields, read_json
@@ -60,6 +64,10 @@ FAMILIES: dict[str, Family] = {
     "qwen2": Family(qwen2.read_config, qwen2.CLASSES),
     "qwen3": Family(qwen3.read_config, qwen3.CLASSES),
     rnn.MODEL_TYPE: Family(rnn.read_config, rnn.CLASSES),
+    "t5": Family(t5.read_config, t5.CLASSES),
+    "mt5": Family(mt5.read_config, mt5.CLASSES),
+    "bart": Family(bart.read_config, bart.CLASSES),
+    "marian": Family(marian.read_config, marian.CLASSES),
 }
 
 
@@ -152,7 +160,8 @@ def _fill(model: Encoder | Headed, weights: Weights, config: Config, rng: np.ran
     last = f"{model.last_layer}." if isinstance(model, Classifier) else None
     head = {name for name in expected if last and name.startswith(last)}
     spare = model.copies if isinstance(model, Headed) else ()
-    arrays, report = read_parameters(weights, expected, model.prefix, resized=head, spare=spare)
+    arrays, report = read_parameters(weights, expected, model.prefix, resized=head, spare=spare,
+                                     aliases=model.aliases)
     fresh = _fresh(model, rng, config.initializer_range, set(expected) - set(arrays) | head)
     _check_complete(model, weights, report)
     if head & set(arrays):
@@ -164,7 +173,7 @@ def _fill(model: Encoder | Headed, weights: Weights, config: Config, rng: np.ran
 def _check_complete(model: Encoder | Headed, weights: Weights, report: LoadReport) -> None:
     """A head may be new, and what a stack can do without; the rest of it has to be there."""
     stack = model.encoder_part if isinstance(model, Headed) else model
-    prefix = f"{model.encoder_name}." if isinstance(model, Headed) else ""
+    prefix = model.stack_prefix if isinstance(model, Headed) else ""
     free = tuple(prefix + part for part in stack.dispensable)
     lacking = [name for name in report.new if name.startswith(prefix) and not name.startswith(free)]
     if lacking:

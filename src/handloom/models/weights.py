@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ SHARD_LIMIT = 1024  # files
 WRAPPERS = ("module.", "model.")  # what data-parallel and other wrappers leave in front of a name
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
 # constants that old checkpoints carry; nobody misses them
-BUFFERS = (".position_ids", ".token_type_ids", ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+BUFFERS = (".position_ids", ".token_type_ids", ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq",
+           ".embed_positions.weight")  # fmt: skip
 
 RECIPE = """{folder}: the weights are there only as {found}, a pickle, which can run code when it is read; \
 Handloom reads safetensors only.
@@ -195,20 +197,37 @@ def _candidates(name: str, prefix: str) -> Iterable[str]:
             yield bare[len(prefix):]
 
 
+def _stand_in(matched: dict[str, str], aliases: Mapping[str, tuple[str, ...]], expected: Iterable[str]) -> set[str]:
+    """Puts tensors under other names where a parameter has none, drops those names, and returns their tensors."""
+    doubles: set[str] = set()
+    for name, others in aliases.items():
+        found = [matched[other] for other in others if other in matched]
+        doubles.update(found)
+        if found:
+            matched.setdefault(name, found[0])
+    for name in set(matched).difference(expected):
+        del matched[name]
+    return doubles
+
+
 def read_parameters(
     weights: Weights,
     expected: Mapping[str, tuple[int, ...]],
     prefix: str,
     resized: Iterable[str] = (),
     spare: Iterable[str] = (),
+    aliases: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> tuple[dict[str, npt.NDArray[np.float32]], LoadReport]:
     """f32 arrays for the parameters of `expected` (name -> shape) that the files hold, and the report.
 
     All shapes are compared before the first tensor is read. Parameters in `resized` may have another shape in the file
     (a head for other labels); they are returned as the file has them, for the caller to take over what fits. Tensors in
-    `spare` may be there for nothing: the weight of an output layer that is the table of words.
+    `spare` may be there for nothing: the weight of an output layer that is the table of words. A parameter in `aliases`
+    (name -> other names, which may be other parameters') takes the first of these that is there, if it is not itself.
     """
-    matched = match_names(weights, expected, prefix)
+    named = {other: expected[name] for name, others in aliases.items() for other in others}
+    matched = match_names(weights, {**named, **expected}, prefix)
+    doubles = _stand_in(matched, aliases, expected)
     free = frozenset(resized)
     for name, source in matched.items():
         shape = weights.entry(source).shape
@@ -219,7 +238,7 @@ def read_parameters(
         some = _abbreviated(tuple(weights))
         raise HandloomError(f"{weights.folder}: not one tensor belongs to this model (the file holds: {some})")
     used = set(matched.values())
-    missed = used.union(spare)
+    missed = used.union(spare, doubles)
     report = LoadReport(
         files=tuple(path.name for path in weights.files),
         loaded=len(matched),

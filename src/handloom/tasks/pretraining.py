@@ -17,6 +17,7 @@ from handloom.data.draws import Draws
 from handloom.data.token_file import TokenFile
 from handloom.errors import HandloomError
 from handloom.models.encoder import labelled_rows
+from handloom.models.encoder_decoder import teach
 from handloom.tasks import objectives
 from handloom.tasks.task import Batch, Task
 from handloom.tensor import Tensor
@@ -218,15 +219,7 @@ class Sequences(Pretraining):
         pairs = [pair for ids, draws in windows.sequences() if (pair := self.corrupted(ids, draws)) is not None]
         if not pairs:
             raise HandloomError("the documents are too short for this objective: none has two tokens")
-        source, target = packed([pair[0] for pair in pairs]), packed([pair[1] for pair in pairs])
-        labels = target["ids"]
-        shifted = np.empty_like(labels)
-        shifted[1:] = labels[:-1]
-        shifted[target["starts"][:-1]] = self.choices.start
-        return {
-            "source_ids": source["ids"], "source_positions": source["positions"], "source_starts": source["starts"],
-            **target, "ids": shifted, "labels": labels,
-        }  # fmt: skip
+        return teach(pairs, self.choices.start)
 
     def symbols(self) -> dict[str, tuple[Any, ...]]:
         source = {"source_ids": ("source_tokens",), "source_positions": ("source_tokens",),

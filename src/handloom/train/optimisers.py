@@ -43,7 +43,7 @@ class Optimiser:
 def decays(name: str) -> bool:
     """Whether weight decay applies: not to biases and the weights of norms."""
     parts = name.lower().split(".")
-    return parts[-1] not in ("bias", "beta", "gamma") and not any(
+    return parts[-1] not in ("bias", "beta", "gamma", "final_logits_bias") and not any(
         "norm" in part or part == "ln" or part.startswith("ln_") for part in parts
     )
 
