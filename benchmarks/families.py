@@ -22,6 +22,7 @@ Array = NDArray[Any]
 VOCABULARY = 80
 LABELS = ("red", "green", "blue")
 LENGTHS = (7, 2, 11, 5)
+SOURCES = (3, 12, 1, 6)  # lengths of what an encoder–decoder reads
 FIRST_WORD = 3  # ids below are special in every tiny model
 
 _BERT = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48,
@@ -38,6 +39,15 @@ _BIASES = dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_
 _GPT2 = {"n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 40, "pad_token_id": 0}
 _LLAMA = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2,
           "intermediate_size": 40, "max_position_embeddings": 40, "pad_token_id": 0}  # fmt: skip
+# the bias of T5's distances reaches beyond the farthest bucket; transformers' cache wants as many layers on both sides
+_T5 = {"d_model": 20, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 3, "relative_attention_num_buckets": 8,
+       "relative_attention_max_distance": 6, "decoder_start_token_id": 2, "pad_token_id": 0,
+       "eos_token_id": 1}  # fmt: skip
+_GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+_BART = {"d_model": 24, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 3,
+         "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 32, "max_position_embeddings": 40,
+         "decoder_start_token_id": 2, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
+         "forced_eos_token_id": None}  # fmt: skip
 
 TINY: dict[str, dict[str, dict[str, Any]]] = {
     "bert": {"": _BERT, "relu, one type": {**_BERT, "hidden_act": "relu", "type_vocab_size": 1}},
@@ -61,14 +71,14 @@ TINY: dict[str, dict[str, dict[str, Any]]] = {
     "mistral": {"": {**_LLAMA, "sliding_window": 5, "head_dim": 8}},
     "qwen2": {"": {**_LLAMA, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}},
     "qwen3": {"": {**_LLAMA, "head_dim": 8, "tie_word_embeddings": True}},
+    "t5": {"": _T5, "gated, free output": {**_T5, **_GATED}},
+    "mt5": {"": {**_T5, **_GATED}},
+    "bart": {"": _BART, "scaled, relu": {**_BART, "scale_embedding": True, "activation_function": "relu"}},
+    "marian": {"": {**_BART, "scale_embedding": True, "activation_function": "swish"}},
 }
 
 # Families that transformers does not know: their tests compare them with PyTorch's layers.
 OWN = {"handloom-rnn"}
-
-# Families whose batches have two sides: tests/models/test_encoder_decoders.py and tests/generate/test_conditional.py
-# hold them to the same, but this matrix does not yet walk them.
-TWO_SIDED = {"t5", "mt5", "bart", "marian"}
 
 AUTO = {
     "text-classification": "AutoModelForSequenceClassification",
@@ -157,6 +167,12 @@ class Case:
             "starts": np.cumsum([0, *LENGTHS]),
             "labels": labels,
         }
+        if self.task == "text2text-generation":
+            batch |= {
+                "source_ids": rng.integers(FIRST_WORD, VOCABULARY, sum(SOURCES)),
+                "source_positions": np.concatenate([np.arange(length) for length in SOURCES]),
+                "source_starts": np.cumsum([0, *SOURCES]),
+            }
         return {name: values.astype(np.int32) for name, values in batch.items()}
 
     @cached_property
@@ -171,8 +187,12 @@ def run_transformers(model: Any, batch: dict[str, Array]) -> Theirs:
     starts, first = batch["starts"].tolist(), next(model.parameters()).dtype
     model.double().zero_grad()
     found = []
-    for begin, end in pairwise(starts):
+    for number, (begin, end) in enumerate(pairwise(starts)):
         arguments = {"input_ids": torch.from_numpy(batch["ids"][begin:end].astype(np.int64))[None]}
+        if "source_ids" in batch:
+            first_of, last_of = batch["source_starts"][number : number + 2]
+            source = torch.from_numpy(batch["source_ids"][first_of:last_of].astype(np.int64))[None]
+            arguments = {"input_ids": source, "decoder_input_ids": arguments["input_ids"]}
         if batch["types"].any():
             arguments["token_type_ids"] = torch.from_numpy(batch["types"][begin:end].astype(np.int64))[None]
         found.append(model(**arguments).logits[0])

@@ -82,10 +82,12 @@ def instructions() -> str:
 def precision() -> str:
     """What products are computed in, and the ceilings that decided it."""
     from handloom import ceilings
+    from handloom.compiler import target
 
     rates = ceilings.measured()
     asked = os.environ.get("HANDLOOM_PRECISION")
-    why = f"HANDLOOM_PRECISION is {asked}" if asked else "by what registers alone reach"
+    able = "by what registers alone reach" if target().bf16_dot else "this processor has no products of bf16; registers"
+    why = f"HANDLOOM_PRECISION is {asked}" if asked else able
     shown = ", ".join(f"{name} {rate:,.0f} GFLOP/s" for name, rate in rates.items())
     return f"{ceilings.choose()} ({why}: {shown})"
 

@@ -34,6 +34,7 @@ class DebertaV2Config(EncoderConfig):
     embedding_size: int
     learned_positions: bool  # are added to the embeddings, too
     relative: tuple[str, ...]  # of KINDS; (): attention is plain
+    terms: int  # of the scores, which their scale counts even where attention is plain
     span: int  # half the rows of the table of distances
     buckets: int | None  # for near distances one each, then by the logarithm; None: one for every distance
     farthest: int
@@ -52,6 +53,7 @@ def read_config(fields: Fields) -> DebertaV2Config:
     kinds = kinds.lower().split("|") if isinstance(kinds, str) else kinds
     if not isinstance(kinds, list) or not {str(kind).strip() for kind in kinds} <= set(KINDS):
         raise fields.wrong("pos_att_type", f"a list of {' and '.join(KINDS)}")
+    asked = tuple(kind for kind in KINDS if kind in {str(one).strip() for one in kinds})
     relative = fields.flag("relative_attention", False)
     types = Fields(values, fields.path).whole("type_vocab_size", low=0, high=1024)
     # BERT's reader asks for a table of segments, of which this family may have none
@@ -72,7 +74,8 @@ def read_config(fields: Fields) -> DebertaV2Config:
         "types": types,
         "embedding_size": fields.whole("embedding_size", base["hidden_size"], high=2**16),
         "learned_positions": fields.flag("position_biased_input", True),
-        "relative": tuple(kind for kind in KINDS if kind in {str(one).strip() for one in kinds}) if relative else (),
+        "relative": asked if relative else (),
+        "terms": 1 + len(asked),
         "span": buckets if buckets > 0 else farthest,
         "buckets": buckets if buckets > 0 else None,
         "farthest": farthest,
@@ -133,7 +136,7 @@ class DisentangledSelfAttention(Module):
     def forward(self, x: Tensor, distances: Tensor | None, rows: Tensor, batch: Batch) -> Tensor:
         config = self.config
         q, k, v = self.query_proj(x), self.key_proj(x), self.value_proj(x)
-        scale = 1 / math.sqrt(config.hidden_size // config.heads * (1 + len(config.relative)))
+        scale = 1 / math.sqrt(config.hidden_size // config.heads * config.terms)
         terms = None
         if distances is not None and config.relative:
             distances = self.pos_dropout(distances)

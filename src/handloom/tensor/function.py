@@ -35,6 +35,7 @@ class CompiledFunction:
     ) -> None:
         self.function = function
         self.signature = inspect.signature(function)
+        donate, constant = ((names,) if isinstance(names, str) else names for names in (donate, constant))
         for name in (*symbols, *donate, *constant):
             if name not in self.signature.parameters:
                 raise UsageError(
@@ -103,7 +104,9 @@ class CompiledFunction:
         forms = [(shape or x.shape, x.dtype) if isinstance(x, np.ndarray) else x
                  for x, shape in zip(leaves, shapes, strict=True)]  # fmt: skip
         symbolic = [(x, shape) for x, shape in pairs if shape is not None]
-        flat = type(value) is dict and not any(isinstance(x, (dict, list)) for x in value.values())
+        # known again by its values only where those are what runs: a conversion may have been overwritten since
+        flat = type(value) is dict and all(isinstance(x, (Tensor, np.ndarray)) for x in value.values())
+        flat = flat and all(isinstance(x, Tensor) or x is y for x, y in zip(value.values(), leaves, strict=True))
         values = dict(value) if flat else None
         sizes: dict[str, int] = {}
         for array, shape in symbolic:
@@ -208,8 +211,10 @@ def compile(
     read again by such products and by activations; all else stays f32. "auto" takes what is faster here. `constant`
     names arguments whose arrays are the same from call to call and are never written to, such as the weights of a
     finished model: what depends on them alone is computed at the first call and when an array is another one, weights
-    laid out for products included, which takes as much memory as they do. `weights` "bf16" and "int8" store them in a
-    half and a quarter of that for products of f32, rounded (int8: with a scale for each column of the result). Results
+    laid out for products included, which takes as much memory as they do. An array is known by its identity: one
+    that is changed in place goes unnoticed, and one that has to be converted (a list, f64) is another one at every
+    call. `weights` "bf16" and "int8" store them in a half and a quarter of that for products of f32, rounded (int8:
+    with a scale for each column of the result). Results
     are tensors that own their data.
     """
     if function is None:

@@ -264,8 +264,10 @@ def attention(
     Returns [tokens, heads·size]. Raises ValueError where a bias has an even number of distances, a cap is not > 0,
     or key_ends stand alone.
     """
-    if soft_cap is not None and not soft_cap > 0:
-        raise ValueError(f"soft_cap must be greater than 0, and is {soft_cap}")
+    if soft_cap is not None and not 0 < soft_cap < math.inf:
+        raise ValueError(f"soft_cap must be greater than 0, and is {soft_cap}; without a cap, leave it out")
+    if window is not None and window < 1:
+        raise ValueError(f"an attention window is at least 1, and is {window}")
     reach = None
     if bias is not None:
         distances = bias.shape[-1]

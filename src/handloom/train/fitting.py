@@ -321,7 +321,7 @@ def _data_line(entry: dict[str, Any]) -> str:
 
 
 def check_same(found: dict[str, Any], asked: dict[str, Any], run: Path) -> None:
-    """A resumed run must be the run that was stopped. Threads and memory may differ: they change no bit."""
+    """A resumed run must be the run that was stopped. Threads may differ: they change no bit."""
     for name in asked.keys() - {"settings", "data", "base", "before", "baselines"}:
         if found.get(name) != asked[name]:
             raise HandloomError(f"{run} was trained with {name} {found.get(name)!r}, not {asked[name]!r}")
@@ -332,5 +332,5 @@ def check_same(found: dict[str, Any], asked: dict[str, Any], run: Path) -> None:
     for name, value in asked["settings"].items():
         old = found["settings"].get(name)
         same = old == value or (isinstance(value, float) and isinstance(old, float) and math.isclose(old, value))
-        if name not in ("threads", "max_memory") and not same:
+        if name != "threads" and not same:
             raise UsageError(f"{run} was trained with {name} = {old!r}, not {value!r}")
