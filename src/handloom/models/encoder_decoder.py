@@ -77,12 +77,11 @@ class ConditionalLanguageModel(LanguageModel):
         return ht.linear(self.transformed(labelled_rows(hidden, batch)), self.output_weight, self.output_bias)
 
     def loss(self, hidden: Tensor, labels: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-        """As of every language model; with `smoothing`, or where the output layer has a bias, logits are stored."""
+        """As of every language model; with `smoothing` logits are stored."""
         hidden = self.transformed(hidden)
-        if self.output_bias is None and not smoothing:
-            return ht.linear_cross_entropy(hidden, self.output_weight, labels)
-        logits = ht.linear(hidden, self.output_weight, self.output_bias)
-        return ht.cross_entropy(logits, labels, smoothing=smoothing)
+        if not smoothing:
+            return ht.linear_cross_entropy(hidden, self.output_weight, labels, bias=self.output_bias)
+        return ht.cross_entropy(ht.linear(hidden, self.output_weight, self.output_bias), labels, smoothing=smoothing)
 
     @property
     def aliases(self) -> dict[str, tuple[str, ...]]:
