@@ -13,8 +13,7 @@ pytestmark = pytest.mark.parity
 
 
 def kenlm_scores(file: Path, texts: list[str]) -> np.ndarray:
-    import kenlm
-
+    kenlm = pytest.importorskip("kenlm")
     model = kenlm.Model(str(file))
     return np.array([log10 for text in texts for log10, _, _ in model.full_scores(text)])
 

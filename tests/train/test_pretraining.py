@@ -290,11 +290,10 @@ def test_tokens_that_objectives_need(letters: Tokenizer) -> None:
 
 @pytest.mark.parity
 def test_transformers_opens_it_and_finds_the_same_loss(whole: Path, text: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 
-    tokenizer = AutoTokenizer.from_pretrained(whole)
-    model = AutoModelForCausalLM.from_pretrained(whole).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(whole)
+    model = transformers.AutoModelForCausalLM.from_pretrained(whole).eval()
     options = {name: value for name, value in TINY.items() if name != "listener"}
     held = prepare(text, model_type="gpt2", tokenizer="character", **options).valid
     total = count = 0.0
