@@ -135,8 +135,9 @@ class Case:
         config = transformers.AutoConfig.for_model(self.model_type, vocab_size=VOCABULARY, **named, **self.fields)
         torch.manual_seed(zlib.crc32(str(self).encode()))
         model = getattr(transformers, AUTO[self.task]).from_config(config, attn_implementation="eager").eval()
-        output = model.get_output_embeddings()
-        if self.fields.get("tie_word_embeddings") is False and output.weight is model.get_input_embeddings().weight:
+        output = model.get_output_embeddings()  # None where the head is a classifier
+        tied = output is not None and output.weight is model.get_input_embeddings().weight
+        if tied and self.fields.get("tie_word_embeddings") is False:
             output.weight = torch.nn.Parameter(output.weight.clone())  # T5's is the table of words all the same
         with torch.no_grad():
             for name, parameter in model.named_parameters():
