@@ -19,8 +19,9 @@ from handloom.graph.build import project
 from handloom.graph.node import Node, size_value
 from handloom.graph.unit import Unit
 
-ROOM = 12 << 20
-"""Bytes of logits that are there at once."""
+ROOM = 20 << 20
+"""Bytes of logits that are there at once. Every chunk reads and packs the whole weight twice and goes over its gradient
+once: small chunks take longer (docs/performance.md)."""
 LEAST, MOST = 16, 512
 """Rows of a chunk, a multiple of 16 in any case."""
 
