@@ -5,10 +5,18 @@ An option that was not given is None and is not passed on: the defaults live in 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from handloom.errors import UsageError
+
+if TYPE_CHECKING:
+    from handloom.train.recipe import Asked
+    from handloom.train.settings import Settings
 
 DATA, MODEL, TRAINING, OUTPUT = "Data", "Model", "Training", "Running and output"
 
@@ -61,6 +69,32 @@ BatchTokens = Annotated[
     int | None,
     opt("N", "Tokens in a batch (instead of --batch-size).", TRAINING, min=1),
 ]
+LABELS = {
+    "lr": ("X", "Learning rate."),
+    "schedule": ("linear|cosine|constant", "How the learning rate goes down."),
+    "warmup": ("X", "Steps of warm-up, or their share if below 1."),
+    "weight_decay": ("X", "Not on biases and norms."),
+    "beta2": ("X", "AdamW's memory of squares."),
+}
+"""Options of every training whose defaults differ."""
+
+
+def training(name: str, default: str) -> Any:
+    metavar, help = LABELS[name]
+    return opt(metavar, help, TRAINING, default=default)
+
+
+FinalLr = Annotated[float | None, opt("X", "What it goes down to.", TRAINING, default="0.0")]
+Optimizer = Annotated[str | None, opt("adamw|adam|sgd", "The update rule.", TRAINING, default="adamw")]
+Clip = Annotated[float | None, opt("X", "Greatest norm of the gradient; 0 for none.", TRAINING, default="1.0")]
+Patience = Annotated[int | None, opt("N", "Stop after so many validations without gain.", TRAINING, min=0)]
+Keep = Annotated[str | None, opt("best|last", "Which weights are saved.", TRAINING, default="best")]
+Seed = Annotated[int | None, opt("N", "The same seed gives the same bits.", TRAINING, min=0, default="0")]
+MicroBatchTokens = Annotated[int | None, opt("N", "Run a larger batch in parts, for less memory.", TRAINING, min=1)]
+Out = Annotated[Path, opt("FOLDER", "The run folder that is made.", OUTPUT)]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a run folder that is there.", rich_help_panel=OUTPUT)
+]
 ModelName = Annotated[
     str,
     typer.Argument(
@@ -79,6 +113,31 @@ def given(**options: Any) -> dict[str, Any]:
     {'epochs': 3}
     """
     return {name: value for name, value in options.items() if value is not None}
+
+
+def settings(command: typer.Context, kind: type[Settings | Asked], **read: Any) -> dict[str, Any]:
+    """Those options of a command that are settings of a training, as the user gave them; `read` in place of what is
+    written there. What makes no sense is refused, before anything is read or downloaded."""
+    names = kind.names()
+    found = given(**{name: value for name, value in {**command.params, **read}.items() if name in names})
+    if found.get("clip") == 0:
+        found["clip"] = None
+    try:
+        kind.of(**found)
+    except UsageError as error:
+        raise UsageError(as_options(str(error), found)) from None
+    return found
+
+
+def as_options(message: str, settings: Iterable[str]) -> str:
+    """A message about settings as the command line calls them.
+
+    >>> as_options("batch_size is 0; it must be 1 or more", ["batch_size"])
+    '--batch-size is 0; it must be 1 or more'
+    """
+    for name in settings:
+        message = re.sub(rf"(?<![\w'-]){name}(?= is |$| or )", "--" + name.replace("_", "-"), message)
+    return message
 
 
 def separator(written: str | None) -> str | None:

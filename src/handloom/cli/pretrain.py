@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from handloom.cli import options
-from handloom.cli.options import DATA, MODEL, OUTPUT, TRAINING, opt
+from handloom.cli.options import DATA, MODEL, TRAINING, opt
 from handloom.errors import UsageError
 
 
@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def pretrain(
+    command: typer.Context,
     text: Annotated[
         list[Path],
         typer.Argument(metavar="TEXT…", help="Files (.txt, .jsonl, also .gz) or folders of them.", show_default=False),
@@ -48,11 +49,9 @@ def pretrain(
     layers: Annotated[int | None, opt("N", "Its layers.", MODEL, min=1, default="6")] = None,
     hidden: Annotated[int | None, opt("N", "Its width.", MODEL, min=1, default="384")] = None,
     heads: Annotated[int | None, opt("N", "Its attention heads.", MODEL, min=1, default="6")] = None,
-    key_value_heads: Annotated[
-        int | None, opt("N", "Heads that keys and values have, if fewer.", MODEL, min=1)
-    ] = None,
+    key_value_heads: Annotated[int | None, opt("N", "Heads that keys and values have, if fewer.", MODEL, min=1)] = None,
     intermediate: Annotated[int | None, opt("N", "Width of its inner layers.", MODEL, min=1)] = None,
-    config: Annotated[Path | None, opt("FILE", "A config.json in place of --model-type and the shape.", MODEL)] = None,
+    config: Annotated[str | None, opt("FILE", "A config.json in place of --model-type and the shape.", MODEL)] = None,
     context: Annotated[
         int | None,
         opt("N", "Tokens that it sees at once; 256 from scratch, 512 for a checkpoint.", MODEL, min=2),
@@ -75,41 +74,25 @@ def pretrain(
     steps: Annotated[int | None, opt("N", "Steps, instead of --epochs.", TRAINING, min=1)] = None,
     batch_size: Annotated[int | None, opt("N", "Windows of text in a batch.", TRAINING, min=1, default="16")] = None,
     batch_tokens: options.BatchTokens = None,
-    lr: Annotated[float | None, opt("X", "Learning rate.", TRAINING, default="0.0005")] = None,
-    final_lr: Annotated[float | None, opt("X", "What it goes down to.", TRAINING, default="0.0")] = None,
-    optimizer: Annotated[str | None, opt("adamw|adam|sgd", "The update rule.", TRAINING, default="adamw")] = None,
-    beta2: Annotated[float | None, opt("X", "AdamW's memory of squares.", TRAINING, default="0.95")] = None,
-    schedule: Annotated[
-        str | None,
-        opt("linear|cosine|constant", "How the learning rate goes down.", TRAINING, default="cosine"),
-    ] = None,
-    warmup: Annotated[
-        float | None,
-        opt("X", "Steps of warm-up, or their share if below 1.", TRAINING, default="0.02"),
-    ] = None,
-    weight_decay: Annotated[float | None, opt("X", "Not on biases and norms.", TRAINING, default="0.1")] = None,
+    lr: Annotated[float | None, options.training("lr", "0.0005")] = None,
+    final_lr: options.FinalLr = None,
+    optimizer: options.Optimizer = None,
+    beta2: Annotated[float | None, options.training("beta2", "0.95")] = None,
+    schedule: Annotated[str | None, options.training("schedule", "cosine")] = None,
+    warmup: Annotated[float | None, options.training("warmup", "0.02")] = None,
+    weight_decay: Annotated[float | None, options.training("weight_decay", "0.1")] = None,
     dropout: Annotated[float | None, opt("X", "Instead of the model's own rate; 0 from scratch.", TRAINING)] = None,
-    clip: Annotated[
-        float | None, opt("X", "Greatest norm of the gradient; 0 for none.", TRAINING, default="1.0")
-    ] = None,
-    patience: Annotated[
-        int | None,
-        opt("N", "Stop after so many validations without gain.", TRAINING, min=0),
-    ] = None,
-    keep: Annotated[str | None, opt("best|last", "Which weights are saved.", TRAINING, default="best")] = None,
-    seed: Annotated[int | None, opt("N", "The same seed gives the same bits.", TRAINING, min=0, default="0")] = None,
+    clip: options.Clip = None,
+    patience: options.Patience = None,
+    keep: options.Keep = None,
+    seed: options.Seed = None,
     validate_every: Annotated[
         int | None,
         opt("N", "Validate every N steps; else at the end only.", TRAINING, min=1),
     ] = None,
-    micro_batch_tokens: Annotated[
-        int | None,
-        opt("N", "Run a larger batch in parts, for less memory.", TRAINING, min=1),
-    ] = None,
-    out: Annotated[Path, opt("FOLDER", "The run folder that is made.", OUTPUT)],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run folder that is there.", rich_help_panel=OUTPUT)
-    ] = False,
+    micro_batch_tokens: options.MicroBatchTokens = None,
+    out: options.Out,
+    overwrite: options.Overwrite = False,
     threads: options.Threads = None,
     precision: options.Precision = None,
     max_memory: options.MaxMemory = None,
@@ -135,61 +118,13 @@ def pretrain(
     like any other: transformers opens it, `handloom train` fine-tunes it.
     """
     from handloom.cli.download import model_folder
-    from handloom.cli.train import as_options
     from handloom.cli.training import pretrained, watched
     from handloom.train.pretraining import pretrain as run
     from handloom.train.recipe import Asked
 
-    settings = options.given(
-        documents=documents,
-        text_column=text_column,
-        encoding=encoding,
-        valid_share=valid_share,
-        valid_tokens=valid_tokens,
-        model_type=model_type,
-        layers=layers,
-        hidden=hidden,
-        heads=heads,
-        key_value_heads=key_value_heads,
-        intermediate=intermediate,
-        config=None if config is None else str(config),
-        context=context,
-        tokenizer=tokenizer,
-        vocab_size=vocab_size,
-        objective=objective,
-        mask_rate=mask_rate,
-        mean_span=mean_span,
-        whole_words=whole_words,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        batch_tokens=batch_tokens,
-        lr=lr,
-        final_lr=final_lr,
-        optimizer=optimizer,
-        beta2=beta2,
-        schedule=schedule,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        dropout=dropout,
-        patience=patience,
-        keep=keep,
-        seed=seed,
-        validate_every=validate_every,
-        micro_batch_tokens=micro_batch_tokens,
-        threads=threads,
-        precision=precision,
-        max_memory=max_memory,
-        clip=clip,
-    )
-    if clip == 0:
-        settings["clip"] = None
     if sum(given is not None for given in (model, model_type, config)) != 1:
         raise UsageError("give one of --model (a checkpoint), --model-type and --config (a model from scratch)")
-    try:  # what makes no sense is refused before anything is read or downloaded
-        Asked.of(**settings)
-    except UsageError as error:
-        raise UsageError(as_options(str(error), settings)) from None
+    settings = options.settings(command, Asked)
     folder = None if model is None else model_folder(model, offline, yes)
     with watched(out) as listener:
         found = run(list(text), valid, model=folder, out=out, overwrite=overwrite, listener=listener, **settings)

@@ -75,6 +75,10 @@ class Asked:
     shape: Shape
 
     @classmethod
+    def names(cls) -> list[str]:
+        return [field.name for kind in (Settings, Recipe, Shape) for field in fields(kind) if field.name not in UNUSED]
+
+    @classmethod
     def of(cls, **given: Any) -> Asked:
         """From keyword arguments; an unknown name is a UsageError with the nearest known one."""
         parts: list[dict[str, Any]] = []
@@ -84,7 +88,7 @@ class Asked:
             parts.append({name: rest[name] for name in names if name in rest})
         for name in {*parts[0], *parts[1]}:
             del rest[name]
-        known = [f.name for kind in (Settings, Recipe, Shape) for f in fields(kind) if f.name not in UNUSED]
+        known = cls.names()
         for name in rest:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)

@@ -104,9 +104,13 @@ class Settings:
             raise UsageError(f"freeze is {freeze}; it must be 'embeddings', 'all-but-head' or a number of layers")
 
     @classmethod
+    def names(cls) -> list[str]:
+        return [field.name for field in fields(cls)]
+
+    @classmethod
     def of(cls, **given: Any) -> Settings:
         """From keyword arguments; an unknown name is a UsageError with the nearest known one."""
-        known = [f.name for f in fields(cls)]
+        known = cls.names()
         for name in given:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
