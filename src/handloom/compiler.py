@@ -6,7 +6,6 @@ prepare (passes) → partition → lower (codegen) → waves → memory plan →
 from __future__ import annotations
 
 import math
-import operator
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -45,6 +44,7 @@ from handloom.passes.prune import prune
 from handloom.passes.schedule import waves
 from handloom.runtime import arena, cache, driver, pool, tiles
 from handloom.runtime.program import Amount, Buffer, Call, Program
+from handloom.split import SplitProgram
 
 Array = np.ndarray[Any, Any]
 Env = dict[str, int]
@@ -92,7 +92,16 @@ def build(
     part = constant_part(ready, options.constants)
     if not part:
         return CompiledProgram(inputs, ready, capacity, donated, threads)
-    return SplitProgram(inputs, ready, part, constant, capacity, donated, threads)
+    first = CompiledProgram([inputs[i] for i in constant], legalise(part), {}, (), threads)
+    count = len(inputs)
+    made = [b.make("input", attrs=InputAttrs(count + i, "made", x.shape, x.dtype)) for i, x in enumerate(part)]
+    ready = substitute(ready, dict(zip(part, made, strict=True)))
+    used = set(walk(ready))
+    varying = [i for i in range(count) if i not in set(constant)]
+    kept = [i for i in constant if inputs[i] in used]
+    fixed, again = [*(inputs[i] for i in kept), *made], [varying.index(i) for i in donated]
+    rest = CompiledProgram([inputs[i] for i in varying], ready, capacity, again, threads, fixed)
+    return SplitProgram(first, rest, constant, varying, kept)
 
 
 def backend() -> str:
@@ -165,53 +174,6 @@ class Plan:
     bytes: int
 
 
-class SplitProgram:
-    """Two programs: one for what depends on constant inputs alone, run when their arrays are others than last time,
-    and one for the rest, which reads its results."""
-
-    def __init__(
-        self,
-        inputs: Sequence[Node],
-        outputs: Sequence[Node],
-        part: Sequence[Node],
-        constant: Sequence[int],
-        capacity: Mapping[str, int],
-        donated: Sequence[int],
-        threads: int | None,
-    ) -> None:
-        self.constant = list(constant)
-        self.varying = [i for i in range(len(inputs)) if i not in set(constant)]
-        self.first = CompiledProgram([inputs[i] for i in constant], legalise(part), {}, (), threads)
-        count = len(inputs)
-        made = [b.make("input", attrs=InputAttrs(count + i, "made", x.shape, x.dtype)) for i, x in enumerate(part)]
-        rest = substitute(outputs, dict(zip(part, made, strict=True)))
-        used = set(walk(rest))
-        self.kept = [i for i in constant if inputs[i] in used]
-        fixed = [*(inputs[i] for i in self.kept), *made]
-        again = [self.varying.index(i) for i in donated]
-        self.rest = CompiledProgram([inputs[i] for i in self.varying], rest, capacity, again, threads, fixed)
-        self._of: list[Array] = []  # the arrays that what is fixed was computed from
-
-    def __call__(self, arrays: Sequence[Array], env: Mapping[str, int]) -> list[Array]:
-        given = [arrays[i] for i in self.constant]
-        if len(self._of) != len(given) or not all(map(operator.is_, self._of, given)):
-            self._of = []
-            self.rest.fix([])
-            made = self.first(given, {})
-            self.rest.fix([*(arrays[i] for i in self.kept), *made])
-            plan = self.first.plan
-            if plan is not None and plan.bytes > sum(array.nbytes for array in made):
-                self.first.plan = None  # its arena is given up; it would be planned again
-            self._of = given
-        return self.rest([arrays[i] for i in self.varying], env)
-
-    def reserve(self, env: Mapping[str, int]) -> int:
-        return self.first.reserve({}) + self.rest.reserve(env)
-
-    def show(self, topic: str) -> str:
-        return self.rest.show(topic)
-
-
 class CompiledProgram:
     """Kernels, the steps that call them, and a plan of memory that grows where a size was declared without a limit."""
 
@@ -263,6 +225,11 @@ class CompiledProgram:
         self._constants = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in given]
         if self.plan is not None:
             self.plan.program.rebind(self._constants)
+
+    def shrink(self, bytes: int) -> None:
+        """Gives up its memory if that is more than so many bytes; it would be planned again."""
+        if self.plan is not None and self.plan.bytes > bytes:
+            self.plan = None
 
     def _room(self, i: int, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array for a result: last time's, if nobody holds it any more."""

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import handloom as hl
-from handloom.compiler import SplitProgram
 from handloom.errors import UsageError
 from handloom.graph import build as b
 from handloom.graph.node import Node, Size, walk
@@ -14,6 +13,7 @@ from handloom.graph.ops import InputAttrs
 from handloom.graph.reference import round_bf16
 from handloom.passes.pipeline import Options, prepare
 from handloom.passes.prepack import constant_part
+from handloom.split import SplitProgram
 
 rng = np.random.default_rng(5)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from handloom.compiler import Executable, build
 from handloom.errors import HandloomError, UsageError
 from handloom.graph.node import Dimension, Size, Spec
 from handloom.passes.prepack import WEIGHTS
+from handloom.split import same
 from handloom.tensor import tree
 from handloom.tensor.tensor import KEPT, Array, Tensor, Trace, TraceError, dtype_of, node_of, tensor
 
@@ -178,7 +178,7 @@ class _Given:
             self.values is not None
             and type(value) is dict
             and list(value) == list(self.values)
-            and all(map(operator.is_, value.values(), self.values.values()))
+            and same(self.values.values(), value.values())
         )
 
 

@@ -17,9 +17,10 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.ceilings import choose
-from handloom.compiler import Executable, SplitProgram
+from handloom.compiler import Executable
 from handloom.nn import Module
 from handloom.runtime import memory
+from handloom.split import SplitProgram
 from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
 from handloom.tensor import Tensor, random
 from handloom.train.backlog import Backlog, Past, RowsRead, caught_up
@@ -126,14 +127,17 @@ class Engine:
             self.params[name] = ht.tensor(weights[name])
 
     def restore(self, weights: Mapping[str, Array], moments: Mapping[str, Array] | None = None) -> None:
-        """Take over weights (all or the trainable ones) and moments, copied."""
-        self._catch_up()
+        """Take over weights (all or the trainable ones) and moments, copied; None: the moments that there are go on."""
+        if moments is None:
+            self._catch_up()
+        else:
+            self._untouched = 0
+            self._backlog.clear()
         for name in self.params:
             self.params[name] = ht.tensor(np.array(weights[name]))
         for key, tree in self.moments.items():
             for name in tree:
                 if moments is not None:
-                    self._untouched = 0
                     tree[name] = ht.tensor(np.array(moments[f"{key}/{name}"]))
 
     # -- a step
