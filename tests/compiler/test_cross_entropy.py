@@ -10,6 +10,8 @@ import pytest
 
 import handloom as hl
 from handloom.codegen import cross_entropy
+from handloom.compiler import build
+from handloom.errors import HandloomError
 from handloom.graph import build as b
 from handloom.graph.autodiff import gradients
 from handloom.graph.node import walk
@@ -85,9 +87,27 @@ def test_extreme_logits_and_labels_out_of_range(small_chunks: None) -> None:
     p, x, labels = given(20)
     (loss, _), slopes = run(p, x * 1e4, labels)
     assert np.isfinite(loss.item()) and all(np.isfinite(slope.numpy()).all() for slope in slopes.values())
-    (loss, _), _ = run(p, x, np.full(20, 10**9, np.int32))  # held within the classes: nothing outside is read
-    (right, _), _ = run(p, x, np.full(20, V - 1, np.int32))
-    assert loss.item() == right.item()
+    x_in, w_in = (b.make("input", attrs=InputAttrs(i, "x", shape, "f32")) for i, shape in enumerate([(20, H), (V, H)]))
+    y_in = b.make("input", attrs=InputAttrs(2, "y", (20,), "i32"))
+    losses = b.project(b.make("linear_cross_entropy", x_in, w_in, y_in, attrs=CrossEntropyAttrs()), 0)
+    kernel = build([x_in, w_in, y_in], [losses], {})
+    far, last = (np.full(20, label, np.int32) for label in (10**9, V - 1))
+    # held within the classes: nothing outside is read
+    np.testing.assert_array_equal(*(kernel([x, p["w"], labels], {})[0] for labels in (far, last)))
+
+
+@pytest.mark.parametrize("label", [V, -1, -101, 10**9])
+@pytest.mark.parametrize("loss", [hl.linear_cross_entropy, written_out])
+def test_a_label_out_of_range_is_an_error_that_names_its_row(loss: Any, label: int) -> None:
+    p, x, labels = given(6)
+    labels[[0, 4]] = -100, label
+    wanted = f"row 4 has the label {label}, and there are {V} classes: a label must be from 0 to {V - 1}, or -100"
+    with pytest.raises(HandloomError, match=wanted):
+        loss(hl.Tensor(x), hl.Tensor(p["w"]), hl.Tensor(labels))
+    run = hl.compile(lambda labels: loss(hl.Tensor(x), hl.Tensor(p["w"]), labels.reshape(6)), symbols={})
+    run(np.zeros((2, 3), np.int32))
+    with pytest.raises(HandloomError, match=wanted):
+        run(labels.reshape(2, 3))
 
 
 def test_the_same_bits_for_any_number_of_threads(small_chunks: None) -> None:

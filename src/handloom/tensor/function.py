@@ -16,6 +16,7 @@ from handloom.graph.node import Dimension, Size, Spec
 from handloom.passes.prepack import WEIGHTS
 from handloom.split import same
 from handloom.tensor import tree
+from handloom.tensor.labels import Classes
 from handloom.tensor.tensor import KEPT, Array, Tensor, Trace, TraceError, dtype_of, node_of, tensor
 
 
@@ -54,6 +55,8 @@ class CompiledFunction:
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         traced, arrays, env = self._ready(*arguments, **named)
+        for place, classes in traced.labels:
+            classes.check(arrays[place])
         results = traced.program(arrays + traced.captured, env)
         return tree.rebuild(traced.result, list(map(Tensor, results)))
 
@@ -140,7 +143,8 @@ class CompiledFunction:
         captured = [array for _, array in trace.captured.values()]
         order = [x for x in trace.inputs if x.attrs.name != "captured"] + [node for node, _ in trace.captured.values()]
         program = build(order, outputs, self.capacity, donated, self.threads, self.precision, constant, self.weights)
-        return _Traced(program, captured, tree.transform(lambda _: 0, result))
+        labels = [(order.index(node), classes) for node, classes in trace.labels.items()]
+        return _Traced(program, captured, labels, tree.transform(lambda _: 0, result))
 
 
 class _Form:
@@ -186,6 +190,7 @@ class _Given:
 class _Traced:
     program: Executable
     captured: list[Array]
+    labels: list[tuple[int, Classes]]
     result: Any
 
 

@@ -9,6 +9,7 @@ from handloom.graph import build as b
 from handloom.graph import composites
 from handloom.graph.node import Node
 from handloom.graph.ops import CrossEntropyAttrs
+from handloom.tensor.labels import expect
 from handloom.tensor.tensor import Tensor, apply_all
 
 
@@ -27,8 +28,10 @@ def cross_entropy(
     """Negative log-likelihood of labels i32 [n] under softmax(logits [n, classes]).
 
     Rows labelled `ignore` count nothing. The weight is the number of the others, or the sum of their classes' weights.
-    `smoothing` spreads that share of a label evenly over all classes (Szegedy et al. 2016).
+    `smoothing` spreads that share of a label evenly over all classes (Szegedy et al. 2016). Raises HandloomError for a
+    label that is out of range, which names its row; of a compiled function, when it is called.
     """
+    expect(labels, logits.shape[-1], ignore)
 
     def build(x: Node, y: Node, *weights: Node) -> Any:
         rows, classes = x.shape
@@ -56,8 +59,9 @@ def linear_cross_entropy(
     bias [classes].
 
     Loss and gradients are computed some rows at a time; the logits of all rows are never in memory. The gradient goes
-    through the sum that is returned, times any number.
+    through the sum that is returned, times any number. Raises HandloomError as `cross_entropy` does.
     """
+    expect(labels, weight.shape[0], ignore)
 
     def build(x: Node, w: Node, y: Node, *bias: Node) -> Any:
         losses = b.project(b.make("linear_cross_entropy", x, w, y, *bias, attrs=CrossEntropyAttrs(ignore)), 0)

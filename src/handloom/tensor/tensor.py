@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from handloom.graph import build as b
 from handloom.graph.node import Dimension, Node, Spec
 from handloom.graph.ops import InputAttrs
 from handloom.graph.reference import NUMPY, evaluate
+
+if TYPE_CHECKING:
+    from handloom.tensor.labels import Classes
 
 Array = np.ndarray[Any, Any]
 Operand = Union["Tensor", float, int, bool]
@@ -44,6 +47,7 @@ class Trace:
     def __init__(self) -> None:
         self.captured: dict[int, tuple[Node, Array]] = {}
         self.inputs: list[Node] = []
+        self.labels: dict[Node, Classes] = {}  # inputs whose values are checked before the graph is run
 
     def input(self, spec: Spec, name: str) -> Node:
         # the serial number keeps the inputs of two traces apart, since equal nodes are one object
