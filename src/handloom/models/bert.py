@@ -52,13 +52,13 @@ def read_config(fields: Fields, model_type: str = "bert", first_position: int = 
 
 
 class Embeddings(Module):
-    """ids, positions, types i32[T] -> [T, width] (hidden_size unless given)."""
+    """ids, positions i32[T], and types i32[T] where there are any -> [T, width] (hidden_size unless given)."""
 
     def __init__(self, config: EncoderConfig, width: int | None = None) -> None:
         width = width or config.hidden_size
         self.word_embeddings = Embedding(config.vocab_size, width, None)
         self.position_embeddings = Embedding(config.positions, width, None)
-        self.token_type_embeddings = Embedding(config.types, width, None)
+        self.token_type_embeddings = Embedding(config.types, width, None) if config.types else None
         self.LayerNorm = LayerNorm(width, config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout)
         self.config = config
@@ -67,10 +67,11 @@ class Embeddings(Module):
         positions = batch["positions"]
         if self.config.first_position:
             positions = positions + self.config.first_position
-        # A table of one row (RoBERTa's) is added as a row: no look-up, whatever the batch says.
+        x = self.word_embeddings(batch["ids"])
         types = self.token_type_embeddings
-        segments = types.weight if self.config.types == 1 else types(batch["types"])
-        x = self.word_embeddings(batch["ids"]) + segments + self.position_embeddings(positions)
+        if types is not None:  # a table of one row (RoBERTa's) is added as a row: no look-up, whatever the batch says
+            x = x + (types.weight if self.config.types == 1 else types(batch["types"]))
+        x = x + self.position_embeddings(positions)
         return self.dropout(self.LayerNorm(x))
 
 
@@ -226,10 +227,6 @@ class BertForMaskedLM(MaskedLanguageModel):
     @property
     def copies(self) -> tuple[str, ...]:
         return "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
-
-    @property
-    def output_weight(self) -> Tensor:
-        return self.bert.embeddings.word_embeddings.weight
 
     @property
     def output_bias(self) -> Tensor:

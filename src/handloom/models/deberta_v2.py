@@ -335,10 +335,6 @@ class DebertaV2ForMaskedLM(MaskedLanguageModel):
         return ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias") if self.legacy else ()
 
     @property
-    def output_weight(self) -> Tensor:
-        return self.deberta.embeddings.word_embeddings.weight
-
-    @property
     def output_bias(self) -> Tensor:
         found: Tensor = self._heads.predictions.bias if self.legacy else self._heads.lm_head.bias
         return found

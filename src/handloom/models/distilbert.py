@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import handloom.tensor as ht
+from handloom.models import bert
 from handloom.models.config import ACTIVATIONS, EncoderConfig, Fields, head_of
 from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, TokenClassifier, first_rows
 from handloom.models.language_model import Bias, MaskedLanguageModel
 from handloom.nn.dropout import Dropout
-from handloom.nn.embedding import Embedding
 from handloom.nn.linear import Linear
 from handloom.nn.module import Module
 from handloom.nn.norm import LayerNorm
@@ -46,20 +46,6 @@ def read_config(fields: Fields) -> EncoderConfig:
         source=dict(fields.values),
         path=fields.path,
     )
-
-
-class Embeddings(Module):
-    """ids, positions i32[T] -> [T, hidden]."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        self.word_embeddings = Embedding(config.vocab_size, config.hidden_size, None)
-        self.position_embeddings = Embedding(config.positions, config.hidden_size, None)
-        self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout)
-
-    def forward(self, batch: Batch) -> Tensor:
-        x = self.word_embeddings(batch["ids"]) + self.position_embeddings(batch["positions"])
-        return self.dropout(self.LayerNorm(x))
 
 
 class SelfAttention(Module):
@@ -120,7 +106,7 @@ class DistilBertModel(Encoder):
 
     def __init__(self, config: EncoderConfig) -> None:
         self.config = config
-        self.embeddings = Embeddings(config)
+        self.embeddings = bert.Embeddings(config)
         self.transformer = Stack(config)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -163,10 +149,6 @@ class DistilBertForMaskedLM(MaskedLanguageModel):
     @property
     def copies(self) -> tuple[str, ...]:
         return ("vocab_projector.weight",)
-
-    @property
-    def output_weight(self) -> Tensor:
-        return self.distilbert.embeddings.word_embeddings.weight
 
     @property
     def output_bias(self) -> Tensor:

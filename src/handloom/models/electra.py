@@ -72,10 +72,6 @@ class ElectraForMaskedLM(MaskedLanguageModel):
         return ("generator_lm_head.weight",)
 
     @property
-    def output_weight(self) -> Tensor:
-        return self.electra.embeddings.word_embeddings.weight
-
-    @property
     def output_bias(self) -> Tensor:
         return self.generator_lm_head.bias
 

@@ -36,6 +36,13 @@ class Encoder(Module):
     embeddings_prefixes: ClassVar[tuple[str, ...]] = ("embeddings.",)  # of what is below them
     dispensable: ClassVar[tuple[str, ...]] = ("pooler.",)  # parts that a checkpoint may lack: they are drawn afresh
     config: Config
+    embeddings: Any
+
+    @property
+    def words(self) -> Tensor:
+        """The table of words, [vocab, width]: what the output layer of a masked language model is, too."""
+        found: Tensor = self.embeddings.word_embeddings.weight
+        return found
 
     def arrange(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What the layers want to know of a packed batch beside it, found on the host: nothing, unless a family

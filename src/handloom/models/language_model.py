@@ -67,6 +67,10 @@ class MaskedLanguageModel(LanguageModel):
                                 "a table of its own is not supported")
         self.config = config
 
+    @property
+    def output_weight(self) -> Tensor:
+        return self.encoder_part.words
+
 
 class Bias(Module):
     """[width], zeros at first: an output layer whose weight is the table of words."""

@@ -180,6 +180,7 @@ class ModernBertModel(Encoder):
     prefix = "model."
     layers_prefix = "layers."
     config: ModernBertConfig
+    embeddings: Embeddings
 
     def __init__(self, config: ModernBertConfig) -> None:
         self.config = config
@@ -187,6 +188,10 @@ class ModernBertModel(Encoder):
         self.layers = [Layer(config, number) for number in range(config.layers)]
         self.final_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, config.norm_bias)
         self.rotary = {kind: Rotary(config.rotary[kind]) for kind in dict.fromkeys(config.kinds)}
+
+    @property
+    def words(self) -> Tensor:
+        return self.embeddings.tok_embeddings.weight
 
     def forward(self, batch: Batch) -> Tensor:
         angles = {kind: rotary.angles(batch) for kind, rotary in self.rotary.items()}
@@ -258,10 +263,6 @@ class ModernBertForMaskedLM(MaskedLanguageModel):
     @property
     def copies(self) -> tuple[str, ...]:
         return ("decoder.weight",)
-
-    @property
-    def output_weight(self) -> Tensor:
-        return self.model.embeddings.tok_embeddings.weight
 
     @property
     def output_bias(self) -> Tensor | None:

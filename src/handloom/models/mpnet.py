@@ -10,7 +10,7 @@ import handloom.tensor as ht
 from handloom.models import bert
 from handloom.models.config import EncoderConfig, Fields
 from handloom.models.encoder import Batch, Encoder, FirstRowClassifier, TokenClassifier, first_rows
-from handloom.models.language_model import MaskedLanguageModel, MaskHead
+from handloom.models.roberta import RobertaForMaskedLM
 from handloom.nn.distance import bias_by_distance, distance_buckets
 from handloom.nn.dropout import Dropout
 from handloom.nn.embedding import Embedding
@@ -30,23 +30,9 @@ class MPNetConfig(EncoderConfig):
 
 def read_config(fields: Fields) -> MPNetConfig:
     values = {"type_vocab_size": 1, "pad_token_id": PADDING, **fields.values}
-    base = bert.read_config(Fields(values, fields.path), "mpnet", first_position=PADDING + 1)
-    return MPNetConfig(**vars(base), buckets=fields.whole("relative_attention_num_buckets", BUCKETS, low=BUCKETS))
-
-
-class Embeddings(Module):
-    """ids, positions i32[T] -> [T, hidden]."""
-
-    def __init__(self, config: MPNetConfig) -> None:
-        self.word_embeddings = Embedding(config.vocab_size, config.hidden_size, None)
-        self.position_embeddings = Embedding(config.positions, config.hidden_size, None)
-        self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout)
-        self.first_position = config.first_position
-
-    def forward(self, batch: Batch) -> Tensor:
-        x = self.word_embeddings(batch["ids"]) + self.position_embeddings(batch["positions"] + self.first_position)
-        return self.dropout(self.LayerNorm(x))
+    base = vars(bert.read_config(Fields(values, fields.path), "mpnet", first_position=PADDING + 1))
+    buckets = fields.whole("relative_attention_num_buckets", BUCKETS, low=BUCKETS)
+    return MPNetConfig(**{**base, "types": 0, "buckets": buckets})
 
 
 class SelfAttention(Module):
@@ -107,7 +93,7 @@ class MPNetModel(Encoder):
 
     def __init__(self, config: MPNetConfig, pooler: bool = True) -> None:
         self.config = config
-        self.embeddings = Embeddings(config)
+        self.embeddings = bert.Embeddings(config)
         self.encoder = Stack(config)
         self.pooler = bert.Pooler(config) if pooler else None
 
@@ -129,28 +115,9 @@ class MPNetForTokenClassification(TokenClassifier):
     make_encoder = partial(MPNetModel, pooler=False)
 
 
-class MPNetForMaskedLM(MaskedLanguageModel):
+class MPNetForMaskedLM(RobertaForMaskedLM):
     encoder_name = "mpnet"
-
-    def __init__(self, config: MPNetConfig) -> None:
-        super().__init__(config)
-        self.mpnet = MPNetModel(config, pooler=False)
-        self.lm_head = MaskHead(config)
-
-    @property
-    def copies(self) -> tuple[str, ...]:
-        return "lm_head.decoder.weight", "lm_head.decoder.bias"
-
-    @property
-    def output_weight(self) -> Tensor:
-        return self.mpnet.embeddings.word_embeddings.weight
-
-    @property
-    def output_bias(self) -> Tensor:
-        return self.lm_head.bias
-
-    def transformed(self, hidden: Tensor) -> Tensor:
-        return self.lm_head(hidden)
+    make_encoder = partial(MPNetModel, pooler=False)
 
 
 CLASSES: dict[str | None, Any] = {

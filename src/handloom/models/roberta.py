@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from handloom.models import bert
 from handloom.models.config import EncoderConfig, Fields
@@ -34,19 +34,16 @@ class RobertaForTokenClassification(TokenClassifier):
 
 class RobertaForMaskedLM(MaskedLanguageModel):
     encoder_name = "roberta"
+    make_encoder: ClassVar[Any] = partial(RobertaModel, pooler=False)
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
-        self.roberta = RobertaModel(config, pooler=False)
+        setattr(self, self.encoder_name, type(self).make_encoder(config))
         self.lm_head = MaskHead(config)
 
     @property
     def copies(self) -> tuple[str, ...]:
         return "lm_head.decoder.weight", "lm_head.decoder.bias"
-
-    @property
-    def output_weight(self) -> Tensor:
-        return self.roberta.embeddings.word_embeddings.weight
 
     @property
     def output_bias(self) -> Tensor:
