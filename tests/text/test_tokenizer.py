@@ -210,7 +210,7 @@ def test_a_chinese_vocabulary_of_single_characters(tmp_path: Path) -> None:
 
 broken = [
     ({}, "holds no tokenizer.*There: nothing"),
-    ({"spiece.model": "x"}, "SentencePiece model of another name than .* is not read"),
+    ({"my.model": "x"}, "SentencePiece model of another name than .* is not read"),
     ({"tokenizer.json": "{}"}, "tokenizer.json cannot be read as a tokenizer"),
     ({"tokenizer.json": "{"}, "tokenizer.json cannot be read as a tokenizer"),
     ({"vocab.txt": "a\nb\n"}, r"vocab.txt lacks \[CLS\], \[SEP\], \[UNK\]"),

@@ -66,6 +66,7 @@ class TextGenerator:
         self, decoder: Decoder, tokenizer: Tokenizer, ends: frozenset[int] = frozenset(), template: str | None = None
     ) -> None:
         self.decoder, self.tokenizer, self.ends, self.template = decoder, tokenizer, ends, template
+        self.written = tokenizer.target
 
     @classmethod
     def from_pretrained(
@@ -188,11 +189,11 @@ class TextGenerator:
 
     def _text(self, prompt: Ids, stop: str | Sequence[str] = ()) -> TextStream:
         strings = [stop] if isinstance(stop, str) else list(stop)
-        return TextStream(self.tokenizer, list(self.decoder.beginning(prompt)), strings)
+        return TextStream(self.written, list(self.decoder.beginning(prompt)), strings)
 
     def _spelt(self, token: int) -> str:
         """A table of words may be longer than the tokenizer's vocabulary."""
-        return self.tokenizer.token(token) if token < self.tokenizer.size else f"[{token}]"
+        return self.written.token(token) if token < self.written.size else f"[{token}]"
 
     # --- prompts
 

@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from handloom.errors import HandloomError
 from handloom.gguf_file import GgufFile
+from handloom.text.sentencepiece_file import merges_by_score
 
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4  # of tokenizer.ggml.token_type
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -105,8 +106,9 @@ def _sentence_piece(metadata: Mapping[str, Any], vocabulary: dict[str, int], pat
         raise HandloomError(f"{path}: tokenizer.ggml.scores must hold a number for each of {len(vocabulary)} tokens")
     kinds = _kinds(metadata, len(vocabulary), path)
     unknown = next((token for token, kind in zip(vocabulary, kinds, strict=True) if kind == UNKNOWN), None)
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=_merges_by_score(vocabulary, scores), unk_token=unknown,
-                                     fuse_unk=True, byte_fallback=True))
+    merges = merges_by_score(path, dict(zip(vocabulary, map(float, scores), strict=True)))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True,
+                                     byte_fallback=True))
     spaced = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
     tokenizer.normalizer = normalizers.Sequence(
         [*([normalizers.Prepend("▁")] if spaced else []), normalizers.Replace(" ", "▁")]
@@ -116,17 +118,6 @@ def _sentence_piece(metadata: Mapping[str, Any], vocabulary: dict[str, int], pat
          *([decoders.Strip(" ", 1, 0)] if spaced else [])]
     )  # fmt: skip
     return tokenizer
-
-
-def _merges_by_score(vocabulary: dict[str, int], scores: Any) -> list[tuple[str, str]]:
-    """Every way to put a token together from two others, the token of the highest score first."""
-    found = []
-    for token, number in vocabulary.items():
-        for cut in range(1, len(token)):
-            left, right = token[:cut], token[cut:]
-            if left in vocabulary and right in vocabulary:
-                found.append((-float(scores[number]), number, vocabulary[left], vocabulary[right], left, right))
-    return [(left, right) for *_, left, right in sorted(found)]
 
 
 def _kinds(metadata: Mapping[str, Any], count: int, path: Path) -> list[int]:

@@ -8,7 +8,7 @@ table of characters (2) and what is done with spaces (3, 4).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +17,19 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from handloom.errors import HandloomError
 
 SIZE_LIMIT = 64 * 2**20  # bytes
-UNIGRAM = 1
-KINDS = {1: "unigram", 2: "BPE", 3: "word", 4: "character"}
-UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
+UNIGRAM, BPE = 1, 2
+KINDS = {UNIGRAM: "unigram", BPE: "BPE", 3: "word", 4: "character"}
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 SPACE = "▁"
+LONGEST = 4096
+"""Characters of a piece that is put together from two others."""
 
 
 @dataclass(frozen=True)
 class SentencePieceModel:
     """pieces: (text, score) by id; types: of pieces; charsmap: the compiled table of the normaliser; dummy_prefix: a
-    text begins as if a space stood before it; squeeze: runs of spaces are one."""
+    text begins as if a space stood before it; squeeze: runs of spaces are one; bytes: what is not known is spelt in
+    pieces like <0x0A>."""
 
     pieces: list[tuple[str, float]]
     types: list[int]
@@ -34,6 +37,11 @@ class SentencePieceModel:
     charsmap: bytes
     dummy_prefix: bool
     squeeze: bool
+    bytes: bool
+
+    @property
+    def unknown(self) -> int:
+        return self.types.index(UNKNOWN)
 
     def ids_of(self, kind: int) -> list[int]:
         return [index for index, found in enumerate(self.types) if found == kind]
@@ -46,6 +54,7 @@ def parse(path: Path, content: bytes) -> SentencePieceModel:
     pieces: list[tuple[str, float]] = []
     types: list[int] = []
     kind, charsmap, flags = UNIGRAM, b"", {3: 1, 4: 1}
+    trainer: dict[int, bytes | int | float] = {}
     try:
         for number, value in _fields(content):
             if number == 1:
@@ -53,7 +62,8 @@ def parse(path: Path, content: bytes) -> SentencePieceModel:
                 pieces.append((_message(piece[1]).decode("utf-8"), float(piece.get(2, 0.0))))
                 types.append(int(piece.get(3, 1)))
             elif number == 2:
-                kind = int(dict(_fields(_message(value))).get(3, UNIGRAM))
+                trainer = dict(_fields(_message(value)))
+                kind = int(trainer.get(3, UNIGRAM))
             elif number == 3:
                 found = dict(_fields(_message(value)))
                 charsmap = _message(found.get(2, b""))
@@ -65,7 +75,9 @@ def parse(path: Path, content: bytes) -> SentencePieceModel:
         ) from problem
     if (unknown := types.count(UNKNOWN)) != 1:
         raise HandloomError(f"{path}: a SentencePiece model has one unknown piece, and this file {unknown}")
-    return SentencePieceModel(pieces, types, kind, charsmap, bool(flags[3]), bool(flags[4]))
+    if trainer.get(24):
+        raise HandloomError(f"{path}: a SentencePiece model whose spaces end words, which is not supported")
+    return SentencePieceModel(pieces, types, kind, charsmap, bool(flags[3]), bool(flags[4]), bool(trainer.get(35)))
 
 
 def _message(value: bytes | int | float) -> bytes:
@@ -108,26 +120,84 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
     raise ValueError(f"an endless number at byte {at}")
 
 
-def unigram(
-    path: Path, model: SentencePieceModel, pieces: Sequence[tuple[str, float]], unknown: int, lowercase: bool = False
+def tokenizer(
+    path: Path,
+    model: SentencePieceModel,
+    *,
+    pieces: Sequence[tuple[str, float]] | None = None,
+    unknown: int | None = None,
+    lowercase: bool = False,
+    prefix: str = "always",
 ) -> Tokenizer:
-    """A tokenizer over `pieces`, the model's in the order of the family's ids. `unknown`: the id of what is not known.
+    """A tokenizer that cuts texts as SentencePiece does.
 
-    Raises HandloomError where the model is of another kind.
+    `pieces`: the model's in the order of the family's ids, if that is another one; `unknown`: the id of what is not
+    known there. prefix: where the space before a text is put, in front of everything between two added tokens
+    ("always") or the whole text's alone ("first"). Raises HandloomError for models of other kinds than unigram and BPE.
     """
-    if model.kind != UNIGRAM:
-        kind = KINDS.get(model.kind, str(model.kind))
-        raise HandloomError(f"{path}: a SentencePiece model of the kind {kind}; a unigram model belongs here")
-    tokenizer = Tokenizer(models.Unigram(list(pieces), unknown, False))
+    if model.kind not in (UNIGRAM, BPE):
+        raise wrong_kind(path, model, "unigram or BPE")
+    pieces, unknown = model.pieces if pieces is None else pieces, model.unknown if unknown is None else unknown
+    make = _unigram if model.kind == UNIGRAM else _byte_pairs
+    made = Tokenizer(make(path, model, pieces, unknown))
+    scheme = prefix if model.dummy_prefix else "never"
+    made.normalizer = normalizers.Sequence(_normalizers(model, lowercase, scheme == "always"))
+    # Cut into words where no piece reaches over a space: what comes out is the same, and sooner.
+    split = not any(SPACE in piece.lstrip(SPACE) or piece.startswith(2 * SPACE) for piece, _ in pieces)
+    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=scheme, split=split)
+    if model.bytes:
+        strip = [decoders.Strip(" ", 1, 0)] if model.dummy_prefix else []
+        steps = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+        made.decoder = decoders.Sequence(steps)
+    else:
+        made.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme=scheme)
+    own = [model.pieces[index][0] for index in model.ids_of(USER_DEFINED)]
+    made.add_tokens([AddedToken(text, normalized=False) for text in own])
+    return made
+
+
+def wrong_kind(path: Path, model: SentencePieceModel, wanted: str) -> HandloomError:
+    kind = KINDS.get(model.kind, str(model.kind))
+    return HandloomError(f"{path}: a SentencePiece model of the kind {kind}; a {wanted} model belongs here")
+
+
+def _unigram(path: Path, model: SentencePieceModel, pieces: Sequence[tuple[str, float]], unknown: int) -> models.Model:
+    return models.Unigram(list(pieces), unknown, model.bytes)
+
+
+def _byte_pairs(
+    path: Path, model: SentencePieceModel, pieces: Sequence[tuple[str, float]], unknown: int
+) -> models.Model:
+    vocabulary = {piece: number for number, (piece, _) in enumerate(pieces)}
+    if len(vocabulary) != len(pieces):
+        raise HandloomError(f"{path}: a piece is there twice, which a BPE model must not have")
+    normal = {model.pieces[index][0]: model.pieces[index][1] for index in model.ids_of(NORMAL)}
+    return models.BPE(vocab=vocabulary, merges=merges_by_score(path, normal), unk_token=pieces[unknown][0],
+                      fuse_unk=True, byte_fallback=model.bytes)  # fmt: skip
+
+
+def merges_by_score(path: Path, scores: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Every way to put a piece together from two others, the piece of the highest score first; scores in the order of
+    ids, which decides between equal ones. Raises HandloomError for a piece that is too long to be tried."""
+    number = {piece: index for index, piece in enumerate(scores)}
+    found = []
+    for piece, score in scores.items():
+        if len(piece) > LONGEST:
+            raise HandloomError(f"{path}: the piece {piece[:20]!r}… has {len(piece):,} characters; at most {LONGEST} "
+                                "are accepted")
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
+            if left in number and right in number:
+                found.append((-score, number[piece], number[left], number[right], left, right))
+    return [(left, right) for *_, left, right in sorted(found)]
+
+
+def _normalizers(model: SentencePieceModel, lowercase: bool, always: bool) -> list[normalizers.Normalizer]:
     steps: list[normalizers.Normalizer] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
     if lowercase:
         steps.append(normalizers.Lowercase())
     if model.squeeze:
-        steps += [normalizers.Strip(left=True, right=True), normalizers.Replace(Regex(" {2,}"), " ")]
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    scheme = "always" if model.dummy_prefix else "never"
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=scheme)
-    tokenizer.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme=scheme)
-    own = [model.pieces[index][0] for index in model.ids_of(USER_DEFINED)]
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in own])
-    return tokenizer
+        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+    if always:  # Metaspace puts none before a space that is there, SentencePiece does
+        steps.append(normalizers.Replace(Regex(rf"\A[ {SPACE}]"), 2 * SPACE))
+    return steps

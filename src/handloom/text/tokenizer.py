@@ -47,13 +47,19 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path, lowercase: bool | None = None) -> Tokenizer:
-        """From `tokenizer.json`, else `vocab.txt` (BERT's WordPiece), else `vocab.json` and `merges.txt` (byte-level);
+        """From `source.spm` and `target.spm` (Marian), else `tokenizer.json`, else `vocab.txt` (BERT's WordPiece), else
+        `vocab.json` and `merges.txt` (byte-level), else a SentencePiece model under a name that families have;
         from the metadata of a GGUF file, where the path is one or the folder holds nothing else.
 
         Padding and truncation written into the file are overruled: both are off. `lowercase` overrules what the
         folder says. Raises HandloomError for a folder without a tokenizer and for files that cannot be read.
         """
         return cls(files.load(Path(folder), lowercase))
+
+    @property
+    def target(self) -> Tokenizer:
+        """The tokenizer of what the model writes; only Marian's is another one than that of what it reads."""
+        return self if self._source.target is None else Tokenizer(self._source.target)
 
     @property
     def chat_template(self) -> str | None:
@@ -86,7 +92,7 @@ class Tokenizer:
     @property
     def size(self) -> int:
         """Number of ids, added tokens included."""
-        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
     def __len__(self) -> int:
         return self.size
@@ -96,7 +102,7 @@ class Tokenizer:
         found = self._tokenizer.id_to_token(index)
         if found is None:
             raise HandloomError(f"The vocabulary has no token {index}; it has {self.size}.")
-        return found
+        return str(found)
 
     def decode(self, ids: Sequence[int], special: bool = False) -> str:
         """The text of tokens; special tokens are left out unless `special`. Bytes that are no whole character become
@@ -215,7 +221,7 @@ class Tokenizer:
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         kept = dict(self._source.originals)
-        if "tokenizer.json" not in kept:
+        if not {"tokenizer.json", "source.spm"} & kept.keys():
             kept["tokenizer.json"] = (self._tokenizer.to_str(pretty=True) + "\n").encode()
         if "tokenizer_config.json" not in kept:
             config = {**self._source.config, **{f"{role}_token": name for role, name in self.special_tokens.items()}}

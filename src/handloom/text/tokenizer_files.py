@@ -11,9 +11,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from handloom import gguf_file
 from handloom.errors import HandloomError
-from handloom.text import gguf_tokenizer, sentencepiece_file
+from handloom.text import gguf_tokenizer, marian_pieces, sentencepiece_file
+from handloom.text.sentencepiece_file import SentencePieceModel
 
 ROLES = ("cls", "sep", "pad", "unk", "mask")
+
+NO_CASE = "lowercase can be chosen for BERT's normalizer only; this tokenizer has another."
 
 # The usual spellings of each role, for folders that do not name them.
 USUAL = {
@@ -24,26 +27,34 @@ USUAL = {
     "mask": ("[MASK]", "<mask>"),
 }
 
-# Files with a SentencePiece model of the unigram kind, and the class that transformers opens our tokenizer.json with
-# (its own one for DeBERTa leaves out the model's normaliser).
-UNIGRAM = {"sentencepiece.bpe.model": "XLMRobertaTokenizer", "spm.model": "PreTrainedTokenizerFast"}
+# Files with a SentencePiece model, and the class that transformers opens our tokenizer.json with (its own ones for
+# DeBERTa and Llama leave out the model's normaliser).
+SENTENCE_PIECE = {
+    "sentencepiece.bpe.model": "XLMRobertaTokenizer",
+    "spm.model": "PreTrainedTokenizerFast",
+    "spiece.model": "T5Tokenizer",
+    "tokenizer.model": "PreTrainedTokenizerFast",
+}
+SENTINELS = 100  # of T5, where tokenizer_config.json does not say how many
 
 # Carried along unchanged when a tokenizer is saved as it was loaded.
 ORIGINALS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "vocab.txt", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja",
-    "sentencepiece.bpe.model", "spm.model",
+    *SENTENCE_PIECE, "source.spm", "target.spm", "target_vocab.json",
 )  # fmt: skip
 
 
 @dataclass(slots=True)
 class Source:
-    """A tokenizer and what its folder says of it. `special`: role → token; `originals`: file → content."""
+    """A tokenizer and what its folder says of it. `special`: role → token; `originals`: file → content; `target`: that
+    of what is written, if what is read has another."""
 
-    tokenizer: Tokenizer
+    tokenizer: Any  # a tokenizers.Tokenizer, or what has its methods: Marian's
     config: dict[str, Any] = field(default_factory=dict)
     special: dict[str, str] = field(default_factory=dict)
     originals: dict[str, bytes] = field(default_factory=dict)
+    target: Source | None = None
 
 
 def load(folder: Path, lowercase: bool | None) -> Source:
@@ -55,14 +66,17 @@ def load(folder: Path, lowercase: bool | None) -> Source:
     originals = {name: (folder / name).read_bytes() for name in ORIGINALS if (folder / name).is_file()}
     config = _object(folder, originals, "tokenizer_config.json")
     named = _names({**_object(folder, originals, "special_tokens_map.json"), **config})
+    if marian_pieces.SOURCE in originals:
+        return _marian(folder, originals, config, lowercase)
     if "tokenizer.json" in originals:
         tokenizer = _parse(folder / "tokenizer.json", originals["tokenizer.json"])
     elif "vocab.txt" in originals:
         tokenizer, config = _word_piece(folder, originals["vocab.txt"], config, named)
     elif "vocab.json" in originals and "merges.txt" in originals:
         tokenizer, config = _byte_level(folder, originals, config, named)
-    elif name := next((name for name in UNIGRAM if name in originals), None):
-        tokenizer, config = _unigram(folder / name, originals[name], config, named)
+    elif name := next((name for name in SENTENCE_PIECE if name in originals), None):
+        model = sentencepiece_file.parse(folder / name, originals[name])
+        tokenizer, config = _PIECES.get(name, _unigram)(folder / name, model, config, named)
     else:
         raise HandloomError(_no_tokenizer(folder))
     special = _special(tokenizer, named)
@@ -77,7 +91,7 @@ def load(folder: Path, lowercase: bool | None) -> Source:
 
 def _from_gguf(path: Path, lowercase: bool | None) -> Source:
     if lowercase is not None:
-        raise HandloomError("lowercase can be chosen for BERT's normalizer only; this tokenizer has another.")
+        raise HandloomError(NO_CASE)
     tokenizer, config = gguf_tokenizer.load(path)
     return Source(tokenizer, config, _special(tokenizer, _names(config)))
 
@@ -88,12 +102,12 @@ def _no_tokenizer(folder: Path) -> str:
     if any(name.endswith((".model", ".spm")) for name in there):
         place = repr(str(folder))
         hint = (
-            f" A SentencePiece model of another name than {' or '.join(UNIGRAM)} is not read as it is; with "
+            f" A SentencePiece model of another name than {' or '.join(SENTENCE_PIECE)} is not read as it is; with "
             f"transformers, AutoTokenizer.from_pretrained({place}).save_pretrained({place}) writes tokenizer.json."
         )
     return (
         f"{folder} holds no tokenizer: expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt, or "
-        f"{' or '.join(UNIGRAM)}. There: {', '.join(there) or 'nothing'}.{hint}"
+        f"{' or '.join(SENTENCE_PIECE)}. There: {', '.join(there) or 'nothing'}.{hint}"
     )
 
 
@@ -223,22 +237,96 @@ def _byte_level(
 
 
 def _unigram(
-    path: Path, content: bytes, config: dict[str, Any], named: dict[str, str]
+    path: Path, model: SentencePieceModel, config: dict[str, Any], named: dict[str, str]
 ) -> tuple[Tokenizer, dict[str, Any]]:
     """XLM-RoBERTa's and DeBERTa's SentencePiece models."""
-    model = sentencepiece_file.parse(path, content)
-    pieces, unknown = list(model.pieces), model.ids_of(sentencepiece_file.UNKNOWN)[0]
+    if model.kind != sentencepiece_file.UNIGRAM:
+        raise sentencepiece_file.wrong_kind(path, model, "unigram")
+    pieces, unknown = list(model.pieces), model.unknown
     if path.name == "sentencepiece.bpe.model":
         # Its own ids are one lower: the training's dictionary began with <s> <pad> </s> <unk>, the file with three.
         pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces[3:], ("<mask>", 0.0)]
         unknown = 3
-    tokenizer = sentencepiece_file.unigram(path, model, pieces, unknown, lowercase=bool(config.get("do_lower_case")))
+    lower = bool(config.get("do_lower_case"))
+    tokenizer = sentencepiece_file.tokenizer(path, model, pieces=pieces, unknown=unknown, lowercase=lower)
     vocabulary = {piece for piece, _ in pieces}
     # DeBERTa's mask is in no file: it stands behind the last piece, and becomes a token by being added.
     names = {role: named.get(role) or next((n for n in USUAL[role] if n in vocabulary), None) for role in ROLES}
     names["mask"] = names["mask"] or "[MASK]"
     tokenizer.add_special_tokens(_special_tokens({role: name for role, name in names.items() if name is not None}))
-    return tokenizer, {"tokenizer_class": UNIGRAM[path.name], **config}
+    return tokenizer, {"tokenizer_class": SENTENCE_PIECE[path.name], **config}
+
+
+def _t5(
+    path: Path, model: SentencePieceModel, config: dict[str, Any], named: dict[str, str]
+) -> tuple[Tokenizer, dict[str, Any]]:
+    """T5's and mT5's: behind the pieces stand the words for gaps, the last of them first."""
+    if model.kind != sentencepiece_file.UNIGRAM:
+        raise sentencepiece_file.wrong_kind(path, model, "unigram")
+    count = config.get("extra_ids", SENTINELS)
+    if type(count) is not int or not 0 <= count <= 2**16:
+        raise HandloomError(f"{path.parent / 'tokenizer_config.json'}: extra_ids must be a whole number, not {count!r}")
+    known = {piece for piece, _ in model.pieces}
+    gaps = [f"<extra_id_{number}>" for number in reversed(range(count))]
+    pieces = [*model.pieces, *((gap, 0.0) for gap in gaps if gap not in known)]
+    tokenizer = sentencepiece_file.tokenizer(path, model, pieces=pieces)
+    names = {role: named.get(role, usual) for role, usual in (("eos", "</s>"), ("unk", "<unk>"), ("pad", "<pad>"))}
+    if (end := tokenizer.token_to_id(names["eos"])) is None:
+        raise HandloomError(f"{path}: lacks {names['eos']!r}, the token that ends a text")
+    there = {role: name for role, name in names.items() if tokenizer.token_to_id(name) is not None}
+    tokenizer.add_special_tokens([*_special_tokens(there), *(AddedToken(gap, normalized=False) for gap in gaps)])
+    if not {"[CLS]", "[SEP]"} <= known:  # ALBERT has the same file, and BERT's frame
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=["$A", names["eos"]], pair=["$A", names["eos"], "$B", names["eos"]],
+            special_tokens=[(names["eos"], end)],
+        )  # fmt: skip
+    roles = {f"{role}_token": name for role, name in there.items()}
+    return tokenizer, {"tokenizer_class": SENTENCE_PIECE[path.name], "extra_ids": count, **roles, **config}
+
+
+def _llama(
+    path: Path, model: SentencePieceModel, config: dict[str, Any], named: dict[str, str]
+) -> tuple[Tokenizer, dict[str, Any]]:
+    """Llama's and Mistral's: a text begins with <s>; no text spells the control pieces."""
+    prefix = "always" if config.get("legacy") else "first"
+    tokenizer = sentencepiece_file.tokenizer(path, model, prefix=prefix)
+    usual = {"bos": "<s>", "eos": "</s>", "unk": model.pieces[model.unknown][0]}
+    names = {role: named.get(role, name) for role, name in usual.items()}
+    there = {role: name for role, name in names.items() if tokenizer.token_to_id(name) is not None}
+    control = [model.pieces[index][0] for index in model.ids_of(sentencepiece_file.CONTROL)]
+    tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in (*there.values(), *control)])
+    frame = []
+    for key, role, default in (("add_bos_token", "bos", True), ("add_eos_token", "eos", False)):
+        wanted = config.get(key, default)
+        if wanted and role not in there:
+            raise HandloomError(f"{path}: lacks {names[role]!r}, the {role}_token that {key} asks for")
+        frame.append([names[role]] if wanted else [])
+    before, after = frame
+    if before or after:
+        ids = [(name, tokenizer.token_to_id(name) or 0) for name in {*before, *after}]
+        pair = [*before, "$A", *after, *(f"{name}:1" for name in (*before, "$B", *after))]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=[*before, "$A", *after], pair=pair, special_tokens=ids
+        )
+    roles = {f"{role}_token": name for role, name in there.items()}
+    return tokenizer, {"tokenizer_class": SENTENCE_PIECE[path.name], **roles, **config}
+
+
+_PIECES = {"spiece.model": _t5, "tokenizer.model": _llama}
+
+
+def _marian(folder: Path, originals: dict[str, bytes], config: dict[str, Any], lowercase: bool | None) -> Source:
+    if lowercase is not None:
+        raise HandloomError(NO_CASE)
+    names = (marian_pieces.WORDS, marian_pieces.TARGET_WORDS)
+    words = {name: _object(folder, originals, name) for name in names if name in originals}
+    source, target = marian_pieces.load(folder, originals, config, words)
+    roles = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    config = {"tokenizer_class": "MarianTokenizer", **roles, **config}
+    sides = [Source(side, config, {role: name for role, name in _names(config).items() if side.token_to_id(name)
+                                   is not None}, originals) for side in (source, target)]  # fmt: skip
+    sides[0].target = sides[1]
+    return sides[0]
 
 
 def _frame(tokenizer: Tokenizer, special: dict[str, str]) -> None:
@@ -269,7 +357,7 @@ def _with_case(tokenizer: Tokenizer, said: Any, wanted: bool | None) -> tuple[To
     normalizer = tokenizer.normalizer
     if not isinstance(normalizer, normalizers.BertNormalizer):
         if wanted is not None:
-            raise HandloomError("lowercase can be chosen for BERT's normalizer only; this tokenizer has another.")
+            raise HandloomError(NO_CASE)
         return tokenizer, False
     folder = said if isinstance(said, bool) else bool(normalizer.lowercase)
     result = folder if wanted is None else wanted
