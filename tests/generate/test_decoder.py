@@ -26,7 +26,7 @@ def prompts(*lengths: int) -> list[np.ndarray]:
 def whole(decoder: CachedDecoder, ids: np.ndarray) -> np.ndarray:
     """Logits of all tokens, without a cache."""
     batch = {"ids": ids, "positions": np.arange(len(ids), dtype=np.int32), "starts": np.array([0, len(ids)], np.int32)}
-    return decoder.model({name: ht.tensor(value) for name, value in batch.items()}).numpy()
+    return decoder.program.model({name: ht.tensor(value) for name, value in batch.items()}).numpy()
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))

@@ -13,10 +13,11 @@ import numpy as np
 import handloom.tensor as ht
 from handloom.errors import HandloomError, UsageError
 from handloom.generate import decoder as base
-from handloom.generate.decoder import Cache, Floats, Ids, adopt, check_prompts, names
+from handloom.generate.decoder import Cache, CachedDecoder, CacheProgram, Cells, Floats, Ids, power_of_two
 from handloom.models.encoder_decoder import ConditionalLanguageModel
 
-Cells = dict[str, Floats]
+READ = {"source_ids": ("tokens",), "source_positions": ("tokens",), "source_starts": ("sequences+1",)}
+"""The batch of one run of the encoder."""
 
 
 class CachedEncoderDecoder:
@@ -25,32 +26,21 @@ class CachedEncoderDecoder:
     def __init__(
         self, model: ConditionalLanguageModel, threads: int | None = None, precision: str = "f32", weights: str = "f32"
     ) -> None:
-        """weights: what matrices are stored in, as in CachedDecoder."""
+        """weights: what matrices are stored in, as in CacheProgram."""
         self.model, self.config = model, model.config
-        self.width = self.config.decoder_width
-        self.params = model.parameters()
-        self._how: dict[str, Any] = {"constant": ("params",), "threads": threads, "precision": precision,
-                                     "weights": weights}  # fmt: skip
-        each = ("sequences",)
-        batch = {**base.SYMBOLS, "source_key_starts": each, "source_key_ends": each}
-        cells = names(self.config.decoder_layers)
-        self._write = ht.compile(
-            self._next,
-            symbols={"cache": dict.fromkeys(cells, ("slots", self.width)), "batch": batch,
-                     "source": dict.fromkeys(cells, ("source", self.width))},
-            capacity={**base.CAPACITY, "source": base.MOST_SLOTS},
-            donate=("cache",),
-            **self._how,
+        self.program = CacheProgram(
+            model, self.config.decoder_layers, self.config.decoder_width,
+            threads=threads, precision=precision, weights=weights, looks=True,
         )  # fmt: skip
-        self._readers: dict[int, Any] = {}
+        self._readers: dict[int, Any] = {}  # by the tokens that they have room for
 
     @property
     def vocabulary(self) -> int:
-        return self.config.vocab_size
+        return self.program.vocabulary
 
     @property
     def context(self) -> int | None:
-        return self.config.max_length
+        return self.program.context
 
     def beginning(self, prompt: Ids) -> Ids:
         return np.array([self.config.start], np.int32)
@@ -82,82 +72,41 @@ class CachedEncoderDecoder:
             runs[-1].append(source)
             free -= len(source)
         parts = [self._read(run) for run in runs]
-        cells = {name: np.concatenate([part[name] for part in parts]) for name in names(self.config.decoder_layers)}
-        return Given(self, cells, np.cumsum([0, *map(len, sources)]).astype(np.int32))
+        cells = {name: np.concatenate([part[name] for part in parts]) for name in self.program.cells}
+        return Given(self.program, cells, np.cumsum([0, *map(len, sources)]).astype(np.int32))
 
     def _read(self, sources: Sequence[Ids]) -> Cells:
-        total = sum(map(len, sources))
-        room = max(base.CHUNK, 1 << (total - 1).bit_length())
+        room = power_of_two(sum(map(len, sources)), base.CHUNK)
         if room not in self._readers:
-            batch = {"source_ids": ("tokens",), "source_positions": ("tokens",), "source_starts": ("sequences+1",)}
             capacity = {"tokens": room, "sequences": base.CHUNK}
-            self._readers[room] = ht.compile(self._source, symbols={"batch": batch}, capacity=capacity, **self._how)
+            self._readers[room] = ht.compile(
+                self._source, symbols={"batch": READ}, capacity=capacity, **self.program.how
+            )
         given = {
             "source_ids": np.concatenate(sources).astype(np.int32),
             "source_positions": np.concatenate([np.arange(len(source), dtype=np.int32) for source in sources]),
             "source_starts": np.cumsum([0, *map(len, sources)]).astype(np.int32),
         }
-        return {name: np.array(x.numpy()) for name, x in self._readers[room](self.params, given).items()}
+        return {name: np.array(x.numpy()) for name, x in self._readers[room](self.program.params, given).items()}
 
     def _source(self, params: Any, batch: Any) -> Any:
         with self.model.bound(params):
             stack = self.model.stack
-            pairs = stack.source(stack.read(batch))
-        return dict(zip(names(len(pairs)), (x for pair in pairs for x in pair), strict=True))
-
-    def _next(self, params: Any, cache: Any, source: Any, batch: Any) -> Any:
-        def layers(cells: Any) -> list[Any]:
-            return [(cells[f"{i}.keys"], cells[f"{i}.values"]) for i in range(self.config.decoder_layers)]
-
-        longest = self.config.max_length
-        everything = {**batch, "cache": layers(cache), "source": layers(source), "longest": longest,
-                      "source_longest": longest}  # fmt: skip
-        with self.model.bound(params):
-            logits = self.model.score(self.model.encode(everything), everything)
-        after = (x for layer in everything["cache"] for x in layer)
-        return dict(zip(names(self.config.decoder_layers), after, strict=True)), logits
-
-    def write(self, cache: Cells, source: Cells, batch: dict[str, Ids]) -> Floats:
-        """Logits f32[R, vocabulary] of batch["rows"]; the cache is written to."""
-        after, logits = self._write(self.params, cache, source, batch)
-        adopt(cache, after)
-        found: Floats = logits.numpy()
-        return found
+            return self.program.named(stack.source(stack.read(batch)))
 
 
-class Given:
+class Given(CachedDecoder):
     """A Decoder of targets: prompt number i goes with source number i, and however many sequences come of it; the one
     text of `logits` with the first."""
 
-    def __init__(self, model: CachedEncoderDecoder, source: Cells, starts: Ids) -> None:
-        self.model, self.width, self._source, self._starts = model, model.width, source, starts
-
-    @property
-    def vocabulary(self) -> int:
-        return self.model.vocabulary
-
-    @property
-    def context(self) -> int | None:
-        return self.model.context
-
-    def beginning(self, prompt: Ids) -> Ids:
-        return prompt
+    def __init__(self, program: CacheProgram, source: Cells, starts: Ids) -> None:
+        self.program, self._source, self._starts = program, source, starts
 
     def start(self, prompts: Sequence[Ids]) -> tuple[Cache, Floats]:
         if len(prompts) != len(self._starts) - 1:
             raise UsageError(f"there are {len(self._starts) - 1} sources, and beginnings of {len(prompts)} targets")
-        check_prompts(prompts, self.context)
-        state = Cache(self, len(prompts), max(map(len, prompts)))
-        return state, np.concatenate(list(state.read(prompts)))
-
-    def logits(self, ids: Ids) -> Iterator[Floats]:
-        check_prompts([ids[:-1] if len(ids) == self.context else ids], self.context)
-        return Cache(self, 1, len(ids)).score(ids)
-
-    def cells(self) -> list[str]:
-        return names(self.model.config.decoder_layers)
+        return super().start(prompts)
 
     def run(self, cache: Cells, batch: dict[str, Ids], prompts: Ids) -> Floats:
-        """Of a Cache's sequences, which say what prompts, and so what sources, they have."""
         where = {"source_key_starts": self._starts[prompts], "source_key_ends": self._starts[prompts + 1]}
-        return self.model.write(cache, self._source, {**batch, **where})
+        return self.program(cache, self._source, {**batch, **where})

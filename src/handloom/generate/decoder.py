@@ -20,6 +20,8 @@ from handloom.models.language_model import LanguageModel
 
 Ids = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+Cells = dict[str, Floats]
+"""Keys and values by layer, "0.keys", "0.values", "1.keys", …: f32[slots, width]."""
 
 CHUNK = 1024
 """Tokens of prompts that are read in one run of the program, and so the most sequences that go on together."""
@@ -32,7 +34,9 @@ MOST_SLOTS = 2**31 - 1
 SYMBOLS = {"ids": ("tokens",), "positions": ("tokens",), "slots": ("tokens",), "starts": ("sequences+1",),
            "key_starts": ("sequences",), "key_ends": ("sequences",), "rows": ("rows",)}  # fmt: skip
 """The batch of one run over a cache."""
-CAPACITY = {"tokens": CHUNK, "sequences": CHUNK, "rows": CHUNK, "slots": MOST_SLOTS}
+SOURCES = {"source_key_starts": ("sequences",), "source_key_ends": ("sequences",)}
+"""What is in it besides, where there are sources to look at."""
+CAPACITY = {"tokens": CHUNK, "sequences": CHUNK, "rows": CHUNK, "slots": MOST_SLOTS, "source": MOST_SLOTS}
 
 
 class State(Protocol):
@@ -77,50 +81,73 @@ def check_prompts(prompts: Sequence[Ids], context: int | None) -> None:
             )
 
 
-class Reader(Protocol):
-    """What a cache asks of the model whose keys and values it holds."""
+class CacheProgram:
+    """Layers over keys and values of what they have read, compiled: they read tokens, and write those of the tokens."""
 
-    width: int
+    def __init__(
+        self, model: LanguageModel, layers: int, width: int, *, threads: int | None = None, precision: str = "f32",
+        weights: str = "f32", looks: bool = False,
+    ) -> None:  # fmt: skip
+        """layers, width: of the cache. looks: whether they look at a source, too. weights: what matrices are stored in,
+        "f32", "bf16" or "int8": one new token takes the time that reading them takes."""
+        self.model, self.layers, self.width = model, layers, width
+        self.vocabulary, self.context = model.config.vocab_size, model.config.max_length
+        self.cells = [f"{i}.{what}" for i in range(layers) for what in ("keys", "values")]
+        self.params = model.parameters()
+        self.how: dict[str, Any] = {"constant": ("params",), "threads": threads, "precision": precision,
+                                    "weights": weights}  # fmt: skip
+        self._run = ht.compile(
+            self._forward,
+            symbols={"cache": dict.fromkeys(self.cells, ("slots", width)),
+                     "source": dict.fromkeys(self.cells if looks else (), ("source", width)),
+                     "batch": {**SYMBOLS, **(SOURCES if looks else {})}},
+            capacity=CAPACITY,
+            donate=("cache",),
+            **self.how,
+        )  # fmt: skip
 
-    def cells(self) -> list[str]:
-        """The names of a cache's arrays [slots, width]."""
+    def __call__(self, cache: Cells, source: Cells, batch: dict[str, Ids]) -> Floats:
+        """Logits f32[R, vocabulary] of batch["rows"]; the cache is written to."""
+        after, logits = self._run(self.params, cache, source, batch)
+        for name, array in after.items():
+            if array.numpy() is not cache[name]:  # the reference backend makes new ones
+                cache[name] = array.numpy()
+        found: Floats = logits.numpy()
+        return found
 
-    def run(self, cache: dict[str, Floats], batch: dict[str, Ids], prompts: Ids, /) -> Floats:
-        """Logits f32[R, vocabulary] of batch["rows"]; the cache is written to. prompts: the number of the prompt that
-        each sequence of the batch began with."""
+    def _forward(self, params: Any, cache: Any, source: Any, batch: Any) -> Any:
+        everything = {**batch, "cache": self._pairs(cache), "longest": self.context}
+        if source:
+            everything |= {"source": self._pairs(source), "source_longest": self.context}
+        with self.model.bound(params):
+            logits = self.model.score(self.model.encode(everything), everything)
+        return self.named(everything["cache"]), logits
+
+    def _pairs(self, cells: Any) -> list[Any]:
+        return [(cells[f"{i}.keys"], cells[f"{i}.values"]) for i in range(self.layers)]
+
+    def named(self, pairs: Sequence[Any]) -> dict[str, Any]:
+        """Keys and values by layer, as cells."""
+        return dict(zip(self.cells, (x for pair in pairs for x in pair), strict=True))
 
 
 class CachedDecoder:
-    """A model whose layers keep keys and values of what they have read."""
+    """A Decoder whose sequences are read into a `Cache`."""
 
-    def __init__(
-        self, model: LanguageModel, threads: int | None = None, precision: str = "f32", weights: str = "f32"
-    ) -> None:
-        """weights: what matrices are stored in, "f32", "bf16" or "int8": one new token takes the time that reading
-        them takes."""
+    def __init__(self, model: LanguageModel, threads: int | None = None, precision: str = "f32", weights: str = "f32"):
+        """weights: what matrices are stored in, as in CacheProgram."""
         config = model.config
         assert isinstance(config, DecoderConfig)
-        self.model, self.config = model, config
-        self.width = config.key_value_heads * config.head_size
-        self.params = model.parameters()
-        self._run = ht.compile(
-            self._forward,
-            symbols={"cache": dict.fromkeys(self.cells(), ("slots", self.width)), "batch": SYMBOLS},
-            capacity=CAPACITY,
-            donate=("cache",),
-            constant=("params",),
-            threads=threads,
-            precision=precision,
-            weights=weights,
-        )
+        width = config.key_value_heads * config.head_size
+        self.program = CacheProgram(model, config.layers, width, threads=threads, precision=precision, weights=weights)
 
     @property
     def vocabulary(self) -> int:
-        return self.config.vocab_size
+        return self.program.vocabulary
 
     @property
     def context(self) -> int | None:
-        return self.config.max_length
+        return self.program.context
 
     def beginning(self, prompt: Ids) -> Ids:
         return prompt
@@ -134,33 +161,10 @@ class CachedDecoder:
         check_prompts([ids[:-1] if len(ids) == self.context else ids], self.context)
         return Cache(self, 1, len(ids)).score(ids)
 
-    def _forward(self, params: Any, cache: Any, batch: Any) -> Any:
-        layers = [(cache[f"{i}.keys"], cache[f"{i}.values"]) for i in range(self.config.layers)]
-        everything = {**batch, "cache": layers, "longest": self.context}
-        with self.model.bound(params):
-            logits = self.model.score(self.model.encode(everything), everything)
-        return dict(zip(self.cells(), (x for layer in layers for x in layer), strict=True)), logits
-
-    def cells(self) -> list[str]:
-        return names(self.config.layers)
-
-    def run(self, cache: dict[str, Floats], batch: dict[str, Ids], prompts: Ids) -> Floats:
-        after, logits = self._run(self.params, cache, batch)
-        adopt(cache, after)
-        found: Floats = logits.numpy()
-        return found
-
-
-def names(layers: int) -> list[str]:
-    """Of the arrays that hold keys and values of so many layers."""
-    return [f"{i}.{what}" for i in range(layers) for what in ("keys", "values")]
-
-
-def adopt(cache: dict[str, Floats], after: dict[str, Any]) -> None:
-    """Takes over the arrays that a run has made of a cache."""
-    for name, array in after.items():
-        if array.numpy() is not cache[name]:  # the reference backend makes new ones
-            cache[name] = array.numpy()
+    def run(self, cache: Cells, batch: dict[str, Ids], prompts: Ids) -> Floats:
+        """Logits f32[R, vocabulary] of batch["rows"]; the cache is written to. prompts: the number of the prompt that
+        each sequence of the batch began with."""
+        return self.program(cache, {}, batch)
 
 
 @dataclass
@@ -168,16 +172,16 @@ class Cache:
     """The keys and values of some sequences, each with `room` slots of its own: a power of two that all of them share,
     doubled when one is full."""
 
-    decoder: Reader
+    decoder: CachedDecoder
     sequences: int
     longest: int
 
     def __post_init__(self) -> None:
-        self.room = _room(self.longest + 1)
+        self.room = power_of_two(self.longest + 1, SMALLEST_ROOM)
         self.lengths = np.zeros(self.sequences, np.int32)
         self.prompts = np.arange(self.sequences, dtype=np.int32)  # the number of the one that each began with
-        shape = (self.sequences * self.room, self.decoder.width)
-        self._cells = {name: np.zeros(shape, np.float32) for name in self.decoder.cells()}
+        shape = (self.sequences * self.room, self.decoder.program.width)
+        self._cells = {name: np.zeros(shape, np.float32) for name in self.decoder.program.cells}
 
     def read(self, prompts: Sequence[Ids]) -> Iterator[Floats]:
         """Reads prompts packed, CHUNK tokens a run; the logits of those that end in a run."""
@@ -237,7 +241,7 @@ class Cache:
 
     def _grow(self, length: int) -> None:
         if length > self.room:
-            self._move(np.arange(len(self.lengths)), _room(length))
+            self._move(np.arange(len(self.lengths)), power_of_two(length, SMALLEST_ROOM))
 
     def _move(self, sequences: npt.NDArray[np.intp], room: int) -> None:
         used = int(self.lengths.max(initial=0))
@@ -251,5 +255,6 @@ class Cache:
         return new.reshape(len(sequences) * room, -1)
 
 
-def _room(tokens: int) -> int:
-    return max(SMALLEST_ROOM, 1 << (tokens - 1).bit_length())
+def power_of_two(count: int, least: int) -> int:
+    """The smallest that is not below either."""
+    return max(least, 1 << (count - 1).bit_length())

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 import handloom.tensor as ht
 from handloom.models.config import EncoderDecoderConfig
-from handloom.models.encoder import Batch, Encoder, labelled_rows
+from handloom.models.encoder import Batch, Encoder
 from handloom.models.language_model import LanguageModel
 from handloom.tensor import Tensor
 
@@ -63,18 +63,6 @@ class ConditionalLanguageModel(LanguageModel):
     def table(self) -> str:
         """The name of the table of words, which the output layer may be, too."""
         return self.stack_prefix + "shared.weight"
-
-    @property
-    def output_bias(self) -> Tensor | None:
-        """[vocab] of the output layer, where it has one."""
-        return None
-
-    def transformed(self, hidden: Tensor) -> Tensor:
-        """[R, hidden]: what a family does to hidden states before its output layer."""
-        return hidden
-
-    def score(self, hidden: Tensor, batch: Batch) -> Tensor:
-        return ht.linear(self.transformed(labelled_rows(hidden, batch)), self.output_weight, self.output_bias)
 
     def loss(self, hidden: Tensor, labels: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """As of every language model; with `smoothing` logits are stored."""
