@@ -29,7 +29,7 @@ def vjp(
     parts: dict[Node, dict[int, Node]] = {}
     for output, cotangent in zip(outputs, cotangents, strict=True):
         if cotangent is not None and output in reaches:
-            sums[output] = _sum(sums[output], cotangent) if output in sums else cotangent
+            sums[output] = b.add(sums[output], cotangent) if output in sums else cotangent
     for node in reversed(order):
         if segments is not None:
             segments.enter(node, sums.get(node))
@@ -39,7 +39,7 @@ def vjp(
             if node in sums:
                 held = parts.setdefault(node.inputs[0], {})
                 index = node.attrs.index
-                held[index] = _sum(held[index], sums[node]) if index in held else sums[node]
+                held[index] = b.add(held[index], sums[node]) if index in held else sums[node]
             continue
         if isinstance(node.spec, tuple):
             if node not in parts:
@@ -51,24 +51,8 @@ def vjp(
             continue
         for x, g in zip(node.inputs, found, strict=True):
             if g is not None and x in reaches:
-                sums[x] = _sum(sums[x], g) if x in sums else g
+                sums[x] = b.add(sums[x], g) if x in sums else g
     return [sums.get(x) for x in wrt]
-
-
-def _sum(first: Node, second: Node) -> Node:
-    """Of two cotangents. Those of slices that lie side by side are zeros but for the slice: they are put side by side,
-    not added."""
-    if first.op == second.op == "pad" and first.attrs.axis == second.attrs.axis:
-        axis = first.attrs.axis
-        for left, right in ((first, second), (second, first)):
-            if left.attrs.low + left.inputs[0].shape[axis] == right.attrs.low:
-                parts = [part for side in (left, right) for part in _side_by_side(side.inputs[0], axis)]
-                return b.pad_axis(b.concatenate(parts, axis), axis, left.attrs.low, left.attrs.size)
-    return b.add(first, second)
-
-
-def _side_by_side(x: Node, axis: int) -> Sequence[Node]:
-    return x.inputs if x.op == "concatenate" and x.attrs.axis == axis else (x,)
 
 
 def gradients(output: Node, wrt: Sequence[Node], recompute: bool = False) -> list[Node]:

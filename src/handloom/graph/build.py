@@ -119,18 +119,6 @@ def concatenate(parts: Sequence[Node], axis: int) -> Node:
     return flat[0] if len(flat) == 1 else make("concatenate", *flat, attrs=AxisAttrs(axis))
 
 
-def _side_by_side(x: Node, y: Node) -> Node | None:
-    """x + y, where zeros surround both and what is between them lies side by side: no zeros are added. So the gradients
-    of a tensor's slices become one again."""
-    if x.op != "pad" or y.op != "pad" or x.attrs.axis != y.attrs.axis:
-        return None
-    axis, size = x.attrs.axis, x.attrs.size
-    for left, right in ((x, y), (y, x)):
-        if left.attrs.low + left.inputs[0].shape[axis] == right.attrs.low:
-            return pad_axis(concatenate([left.inputs[0], right.inputs[0]], axis), axis, left.attrs.low, size)
-    return None
-
-
 # --- element by element -----------------------------------------------------------------------------------------
 
 
@@ -166,7 +154,7 @@ def add(x: Operand, y: Operand) -> Node:
     a, b = together(x, y)
     if scalar_value(a) == 0:
         return b
-    return a if scalar_value(b) == 0 else _side_by_side(a, b) or make("add", a, b)
+    return a if scalar_value(b) == 0 else make("add", a, b)
 
 
 def subtract(x: Operand, y: Operand) -> Node:
