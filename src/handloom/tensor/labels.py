@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from handloom.errors import HandloomError
-from handloom.graph.node import Dimension, Node
-from handloom.tensor.tensor import Array, Tensor, Trace
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,3 @@ class Classes:
                 f"row {row:,} has the label {labels.reshape(-1)[row]}, and there are {self.count:,} classes: "
                 f"a label must be from 0 to {self.count - 1}, or {self.ignore} where there is none"
             )
-
-
-def expect(labels: Tensor, count: Dimension, ignore: int) -> None:
-    """Checks labels that are known, and has every call of a program check those that are given to it."""
-    value = labels.value
-    if not isinstance(count, int):
-        return
-    if not isinstance(value, Node):
-        Classes(count, ignore).check(value)
-        return
-    while value.op == "reshape":
-        value = value.inputs[0]
-    for trace in Trace.stack:
-        if value in trace.inputs:
-            trace.labels[value] = Classes(count, ignore)

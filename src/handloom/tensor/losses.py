@@ -7,10 +7,10 @@ from typing import Any
 
 from handloom.graph import build as b
 from handloom.graph import composites
-from handloom.graph.node import Node
+from handloom.graph.node import Dimension, Node
 from handloom.graph.ops import CrossEntropyAttrs
-from handloom.tensor.labels import expect
-from handloom.tensor.tensor import Tensor, apply_all
+from handloom.tensor.labels import Classes
+from handloom.tensor.tensor import Tensor, Trace, apply_all
 
 
 def _pair(build: Callable[..., tuple[Node, ...]], *operands: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,6 +22,21 @@ def _total(x: Node) -> Node:
     return b.reshape(b.reduce("sum", x, range(len(x.shape))), ())
 
 
+def _expect(labels: Tensor, count: Dimension, ignore: int) -> None:
+    """Checks labels that are known, and has every call of a program check those that are given to it."""
+    value = labels.value
+    if not isinstance(count, int):
+        return
+    if not isinstance(value, Node):
+        Classes(count, ignore).check(value)
+        return
+    while value.op == "reshape":
+        value = value.inputs[0]
+    for trace in Trace.stack:
+        if value in trace.inputs:
+            trace.labels[value] = Classes(count, ignore)
+
+
 def cross_entropy(
     logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, smoothing: float = 0.0, ignore: int = -100
 ) -> tuple[Tensor, Tensor]:
@@ -31,7 +46,7 @@ def cross_entropy(
     `smoothing` spreads that share of a label evenly over all classes (Szegedy et al. 2016). Raises HandloomError for a
     label that is out of range, which names its row; of a compiled function, when it is called.
     """
-    expect(labels, logits.shape[-1], ignore)
+    _expect(labels, logits.shape[-1], ignore)
 
     def build(x: Node, y: Node, *weights: Node) -> Any:
         rows, classes = x.shape
@@ -61,7 +76,7 @@ def linear_cross_entropy(
     Loss and gradients are computed some rows at a time; the logits of all rows are never in memory. The gradient goes
     through the sum that is returned, times any number. Raises HandloomError as `cross_entropy` does.
     """
-    expect(labels, weight.shape[0], ignore)
+    _expect(labels, weight.shape[0], ignore)
 
     def build(x: Node, w: Node, y: Node, *bias: Node) -> Any:
         losses = b.project(b.make("linear_cross_entropy", x, w, y, *bias, attrs=CrossEntropyAttrs(ignore)), 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Union
 
 import numpy as np
 
@@ -18,9 +18,7 @@ from handloom.graph import build as b
 from handloom.graph.node import Dimension, Node, Spec
 from handloom.graph.ops import InputAttrs
 from handloom.graph.reference import NUMPY, evaluate
-
-if TYPE_CHECKING:
-    from handloom.tensor.labels import Classes
+from handloom.tensor.labels import Classes
 
 Array = np.ndarray[Any, Any]
 Operand = Union["Tensor", float, int, bool]
