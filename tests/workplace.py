@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ def _loaded(path: str) -> Any:
 
 
 tiny_bert, tiny_llama = _loaded("train/tiny_bert.py"), _loaded("generate/tiny.py")
+tiny_bert.OTHER = [*tiny_bert.OTHER, "$", "#"]  # what marks two places
 
 
 def furnish(folder: Path) -> Path:
     """Puts into `folder`: minilm-l6/ (a BERT of two layers), smollm2-135m-instruct/ (a Llama of two),
-    {train,valid,test}.{csv,conll}, new.csv. Returns it."""
+    {train,valid,test}.{csv,conll}, new.csv, relations.jsonl. Returns it."""
     tiny_bert.write(folder / "minilm-l6")
     tiny_llama.write(folder / "smollm2-135m-instruct")
     opinions, tagged = tiny_bert.opinions(sum(SIZES.values())), tiny_bert.tagged(sum(SIZES.values()))
@@ -36,6 +38,11 @@ def furnish(folder: Path) -> Path:
         (folder / f"{name}.conll").write_text("\n".join(blocks), encoding="utf-8")
         begin += size
     write_table(folder / "new.csv", ["id", "text"], [(str(i), text) for i, (text, _) in enumerate(opinions[:5])])
+    related = [
+        {"text": f"<e1>{name}</e1> {verb} in <e2>{place}</e2>", "relation": "Other" if verb == "meets" else "At(e1,e2)"}
+        for name in tiny_bert.NAMES for place in tiny_bert.PLACES for verb in ("lives", "works", "meets")
+    ]  # fmt: skip
+    (folder / "relations.jsonl").write_text("\n".join(map(json.dumps, related)), encoding="utf-8")
     return folder
 
 

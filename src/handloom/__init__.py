@@ -71,6 +71,7 @@ _HOMES = {
     "compile": "handloom.tensor.function",
     "TextClassifier": "handloom.train.estimators",
     "TokenClassifier": "handloom.train.estimators",
+    "RelationExtractor": "handloom.train.estimators",
     "TextGenerator": "handloom.generate.generator",
     "pretrain": "handloom.train.pretraining",
     "NgramModel": "handloom.ngram.model",

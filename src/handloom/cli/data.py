@@ -23,7 +23,7 @@ def check(
     test: Annotated[Path | None, opt("FILE", "Examples to test on.", DATA)] = None,
     task: Annotated[
         str | None,
-        opt("TASK", "text-classification or token-classification; found out by the file's name if not given.", DATA),
+        opt("TASK", "As for `train`; found out by the file if not given.", DATA),
     ] = None,
     model: Annotated[
         str | None,
@@ -50,11 +50,10 @@ def check(
     from handloom.cli.output import print_json
     from handloom.data import check as checking
     from handloom.data import readers
-    from handloom.data.examples import TEXT, TOKEN
     from handloom.text.tokenizer import Tokenizer
 
     if task is None:
-        task = TOKEN if readers.FORMS.get(train.suffix.lower()) == "conll" else TEXT
+        task = readers.task_of(train)
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
 
     def read(path: Path | None) -> Any:

@@ -37,12 +37,14 @@ def predict(
     handloom predict runs/reviews "I would buy it again."
     handloom predict runs/reviews --data new.csv --json > judged.jsonl
     handloom predict runs/ner "Marie Curie worked in Paris."
+    handloom predict runs/rel "A <e1>pump</e1> feeds the <e2>boiler</e2>."
 
     \b
     With --json one line is printed for each text, in the order of the input
     and with its other columns: {"text", "label", "scores"} or
-    {"text", "spans": [{"start", "end", "label", "text", "score"}]}. A column of
-    the input that has one of these names comes back as "label_given" and so on.
+    {"text", "spans": [{"start", "end", "label", "text", "score"}]} or
+    {"text", "first", "second", "label", "scores"}. A column of the input that
+    has one of these names comes back as "label_given" and so on.
     """
     if bool(texts) == (data is not None):
         raise UsageError(
@@ -72,6 +74,12 @@ def shown(row: dict[str, Any]) -> Iterator[Any]:
     """A prediction as lines for a person."""
     from rich.text import Text
 
+    if "first" in row:
+        text, ends = Text(row["text"]), [(row[role]["start"], row[role]["end"]) for role in ("first", "second")]
+        for (start, end), style in zip(ends, ("bold green", "bold cyan"), strict=True):
+            text.stylize(style, start, end)
+        yield Text.assemble((row["label"], "bold"), f" {row['scores'][row['label']]:.3f}  ", text)
+        return
     if "spans" not in row:
         yield Text.assemble((f"{row['label']}", "bold green"), f" {row['scores'][row['label']]:.3f}  ", row["text"])
         return

@@ -19,7 +19,10 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     command: typer.Context,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="text-classification or token-classification.")],
+    task: Annotated[
+        str,
+        typer.Argument(metavar="TASK", help="text-classification, token-classification or relation-extraction."),
+    ],
     *,
     train: Annotated[Path, opt("FILE", "Labelled examples to learn from.", DATA)],
     valid: Annotated[

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from handloom.data.examples import Dataset, TextExample, TokenExample
+from handloom.data.examples import Dataset, RelationExample, TextExample, TokenExample
 from handloom.data.texts import text_key
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
@@ -106,7 +106,8 @@ def _balance(labels: Mapping[str, int]) -> list[str]:
     return [f"  {name:<{width}}{count:>8}  {count / total:6.1%}" if count else f"  {name}" for name, count in shown]
 
 
-AnySplit = Dataset[TextExample] | Dataset[TokenExample]
+AnyExample = TextExample | TokenExample | RelationExample
+AnySplit = Dataset[TextExample] | Dataset[TokenExample] | Dataset[RelationExample]
 
 
 def check(
@@ -164,29 +165,29 @@ def _quantiles(lengths: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(value) for value in np.quantile(lengths, QUANTILES, method="higher")) if lengths else (0,) * 7
 
 
-def _by_text(data: AnySplit) -> dict[Hashable, list[TextExample | TokenExample]]:
-    found: dict[Hashable, list[TextExample | TokenExample]] = {}
+def _by_text(data: AnySplit) -> dict[Hashable, list[AnyExample]]:
+    found: dict[Hashable, list[AnyExample]] = {}
     for example in data:
         if example.text.strip():
             found.setdefault(text_key(example), []).append(example)
     return found
 
 
-def _verdict(example: TextExample | TokenExample) -> Hashable:
+def _verdict(example: AnyExample) -> Hashable:
     """What the label says, in a form that can be compared."""
     if isinstance(example, TokenExample):
         return tuple((span.start, span.end, span.label) for span in example.spans or ())
     return example.label
 
 
-def _place(example: TextExample | TokenExample) -> str:
+def _place(example: AnyExample) -> str:
     text = example.text if len(example.text) <= 60 else f"{example.text[:59]}…"
     return f"{example.where}: {text}" if example.where else text
 
 
-def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[TextExample | TokenExample]]) -> list[Finding]:
+def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) -> list[Finding]:
     findings = []
-    rows: list[TextExample | TokenExample] = list(data)
+    rows: list[AnyExample] = list(data)
     empty = [example.where or str(index) for index, example in enumerate(rows) if not example.text.strip()]
     if empty:
         message = f"{name}: {_times(len(empty), 'empty text')} ({', '.join(empty[:SHOWN])})"
@@ -194,7 +195,7 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[TextExample | 
     blank = [
         example.where or str(index)
         for index, example in enumerate(rows)
-        if isinstance(example, TextExample) and example.label is None
+        if not isinstance(example, TokenExample) and example.label is None
     ]
     if blank:
         message = f"{name}: {_times(len(blank), 'text')} without a label ({', '.join(blank[:SHOWN])})"
@@ -222,7 +223,7 @@ def shared_texts(splits: Mapping[str, AnySplit]) -> list[str]:
 
 
 def _across(
-    splits: Mapping[str, AnySplit], keyed: Mapping[str, dict[Hashable, list[TextExample | TokenExample]]]
+    splits: Mapping[str, AnySplit], keyed: Mapping[str, dict[Hashable, list[AnyExample]]]
 ) -> list[Finding]:
     findings = []
     names = list(splits)

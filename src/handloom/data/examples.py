@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from handloom.text.schemes import Scheme
 from handloom.text.spans import Span, Word
 
-TEXT, TOKEN = "text-classification", "token-classification"
+TEXT, TOKEN, RELATION = "text-classification", "token-classification", "relation-extraction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,11 @@ class TextExample:
     @property
     def labels(self) -> tuple[str, ...]:
         return () if self.label is None else (self.label,)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What makes it another example than the next."""
+        return (self.text, self.pair or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,46 @@ class TokenExample:
         """The label of each span."""
         return tuple(span.label for span in self.spans or ())
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.text, "")
 
-Example = TypeVar("Example", TextExample, TokenExample)
+
+@dataclass(frozen=True, slots=True)
+class RelationExample:
+    """A text with two places in it, and how they are related (None where the data has no labels). `first` is what the
+    data calls e1, the head or the subject, wherever in the text it stands."""
+
+    text: str
+    first: Word
+    second: Word
+    label: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def pair(self) -> None:
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return () if self.label is None else (self.label,)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.marked("<e1>", "</e1>", "<e2>", "</e2>"),)
+
+    def marked(self, *marks: str) -> str:
+        """The text with four marks in it: before and after the first place, before and after the second."""
+        places = [(self.first, marks[:2]), (self.second, marks[2:])]
+        (start, end), (open1, close1) = min(places)
+        (start2, end2), (open2, close2) = max(places)
+        text = self.text
+        return "".join((text[:start], open1, text[start:end], close1, text[end:start2], open2, text[start2:end2],
+                        close2, text[end2:]))  # fmt: skip
+
+
+Example = TypeVar("Example", TextExample, TokenExample, RelationExample)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handloom.data import columns, conll, folders, jsons, tables
-from handloom.data.examples import TEXT, TOKEN, Dataset, Source, TextExample, TokenExample, fingerprint
+from handloom.data import columns, conll, folders, jsons, relations, tables
+from handloom.data.examples import (
+    RELATION,
+    TEXT,
+    TOKEN,
+    Dataset,
+    RelationExample,
+    Source,
+    TextExample,
+    TokenExample,
+    fingerprint,
+)
 from handloom.data.files import TextFile, existing, read_bytes, read_text
 from handloom.data.options import Options, Record, Tagged
 from handloom.data.records import read_texts
 from handloom.data.tagging import read_tagged, tagged_dataset
 from handloom.errors import HandloomError, UsageError
 
-AnyDataset = Dataset[TextExample] | Dataset[TokenExample]
+AnyDataset = Dataset[Any]
 
 # How a file is read, by the end of its name.
 FORMS = {
@@ -27,6 +37,23 @@ FORMS = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm"), "excel"),
     **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".bmes", ".ner"), "conll"),
 }
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the examples of a task are read.
+
+    example: their class. rows: from records. tuples: by their lengths what tuples in a list hold, labelled and not.
+    files: readers of forms that the task has for itself; its_form: which of them a file's content is, if one.
+    folder: from a folder.
+    """
+
+    example: type
+    rows: Callable[[list[Record], Source, Options, list[str]], AnyDataset]
+    tuples: tuple[Mapping[int, tuple[str, ...]], Mapping[int, tuple[str, ...]]]
+    files: Mapping[str, Callable[[TextFile, Options], AnyDataset]]
+    its_form: Callable[[TextFile, Options], str | None]
+    folder: Callable[[Path, Options], AnyDataset]
 
 
 def read(
@@ -42,11 +69,12 @@ def read(
     blanks: str = "error",
     pairs: bool = True,
 ) -> AnyDataset:
-    """Examples for `task` ("text-classification" or "token-classification").
+    """Examples for `task`, one of KINDS.
 
-    `data`: a file (CSV, TSV, JSON lines, JSON, CoNLL, Parquet, Excel; plain lines of text where `labelled` is False),
-    a folder with a folder for each label, a data frame, or a list: of (text, label) or (text, pair, label), of
-    (words, tags) or (text, spans), of dicts, of texts where `labelled` is False. A Dataset is returned as it is.
+    `data`: a file (CSV, TSV, JSON lines, JSON, CoNLL, SemEval's relations, Parquet, Excel; plain lines of text where
+    `labelled` is False), a folder with a folder for each label, a data frame, or a list: of (text, label) or
+    (text, pair, label), of (words, tags) or (text, spans), of (text, relation) or (text, first, second, relation), of
+    dicts, of texts where `labelled` is False. A Dataset is returned as it is.
 
     Columns are named, or numbered from 1; left out, they are found by their usual names, and the data set's notes say
     which. `labelled=False` reads texts alone. `blanks="keep"` lets empty texts and labels pass, for `data check`.
@@ -56,8 +84,8 @@ def read(
     """
     if isinstance(data, Dataset):
         return data
-    if task not in (TEXT, TOKEN):
-        raise UsageError(f"There is no reader for the task {task!r}; there are {TEXT} and {TOKEN}.")
+    if task not in KINDS:
+        raise UsageError(f"There is no reader for the task {task!r}; there are {', '.join(KINDS)}.")
     options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks, pairs)
     if isinstance(data, (str, os.PathLike)):
         return _read_path(existing(Path(data)), options)
@@ -68,12 +96,18 @@ def read(
     raise UsageError(f"Data is a path, a list or a data frame, not {type(data).__name__}.")
 
 
+def task_of(path: Path) -> str:
+    """The task that a file's name or its first lines speak of; TEXT where they leave it open."""
+    if FORMS.get(path.suffix.lower()) == "conll":
+        return TOKEN
+    if path.is_file() and path.suffix.lower() not in FORMS and relations.looks_like_semeval(read_text(path, None).text):
+        return RELATION
+    return TEXT
+
+
 def _read_path(path: Path, options: Options) -> AnyDataset:
     if path.is_dir():
-        if options.task == TOKEN and options.labelled:
-            raise HandloomError(f"{path} is a folder; tagged data is read from a CoNLL or JSON-lines file.")
-        dataset = folders.read_folder(path, options)
-        return dataset if options.task == TEXT else _plain(dataset)
+        return KINDS[options.task].folder(path, options)
     form = FORMS.get(path.suffix.lower())
     if form in ("parquet", "excel"):
         digest = hashlib.sha256(read_bytes(path)).hexdigest()
@@ -81,9 +115,9 @@ def _read_path(path: Path, options: Options) -> AnyDataset:
         return _from_records(records, Source(str(path), digest, form), options, [])
     file = read_text(path, options.encoding)
     form = _form(file, form, options)
+    if form in (own := KINDS[options.task].files):
+        return own[form](file, options)
     if form == "conll":
-        if options.task == TOKEN:
-            return conll.read_conll(file, options)
         raise HandloomError(f"{path} holds words with tags; that is data for {TOKEN}, not {options.task}.")
     if form == "lines":
         lines = [(n, line.strip("\r")) for n, line in enumerate(file.text.split("\n"), 1) if line.strip()]
@@ -102,13 +136,18 @@ def _form(file: TextFile, form: str | None, options: Options) -> str:
     start = file.text.lstrip()[:2]
     if form is None and (start[:1] == "{" or start in ("[{", '["', "[[")):
         return "json"
-    if options.task == TOKEN and file.path.suffix.lower() != ".csv":
-        named = columns.guess(file.text.split("\n", 1)[0].split("\t"), (*columns.TOKEN_NAMES, *columns.TEXT_NAMES))
-        if conll.looks_like_conll(file.text) or (options.labelled and not named):
-            return "conll"
+    if own := KINDS[options.task].its_form(file, options):
+        return own
     if form is None:
         return "lines" if not options.labelled and options.text_column is None else "table"
     return form
+
+
+def _tagged_form(file: TextFile, options: Options) -> str | None:
+    if file.path.suffix.lower() == ".csv":
+        return None
+    named = columns.guess(file.text.split("\n", 1)[0].split("\t"), (*columns.TOKEN_NAMES, *columns.TEXT_NAMES))
+    return "conll" if conll.looks_like_conll(file.text) or (options.labelled and not named) else None
 
 
 def _from_records(records: list[Record], source: Source, options: Options, notes: list[str]) -> AnyDataset:
@@ -116,24 +155,33 @@ def _from_records(records: list[Record], source: Source, options: Options, notes
         raise HandloomError(f"{source.path or 'The data'} holds no rows.")
     if not source.sha256:
         source = Source(source.path, fingerprint([record.values for record in records]), source.form)
-    if options.task == TOKEN:
-        return read_tagged(records, source, options)
+    return KINDS[options.task].rows(records, source, options, notes)
+
+
+def _texts(records: list[Record], source: Source, options: Options, notes: list[str]) -> Dataset[TextExample]:
     read = read_texts(records, options, source.path or "the data")
     return Dataset(read.examples, source, (*notes, *read.notes), columns=read.columns)
 
 
-def _plain(dataset: Dataset[TextExample]) -> Dataset[TokenExample]:
-    """Untagged texts, for prediction."""
+def _untagged(path: Path, options: Options) -> Dataset[TokenExample]:
+    """The texts of a folder, for prediction."""
+    if options.labelled:
+        raise HandloomError(f"{path} is a folder; tagged data is read from a CoNLL or JSON-lines file.")
+    dataset = folders.read_folder(path, options)
     examples = tuple(TokenExample(one.text, extra=one.extra, where=one.where) for one in dataset)
     return Dataset(examples, dataset.source, dataset.notes)
+
+
+def _no_folder(path: Path, options: Options) -> AnyDataset:
+    raise HandloomError(f"{path} is a folder; {options.task} is read from a file.")
 
 
 def _from_list(rows: list[Any], options: Options) -> AnyDataset:
     if not rows:
         raise HandloomError("The data is an empty list.")
     source = Source(None, "", "list")
-    if isinstance(rows[0], (TextExample, TokenExample)):
-        wanted = TokenExample if options.task == TOKEN else TextExample
+    wanted = KINDS[options.task].example
+    if isinstance(rows[0], tuple(kind.example for kind in KINDS.values())):
         for number, row in enumerate(rows):
             if not isinstance(row, wanted):
                 raise HandloomError(f"row {number}: a {wanted.__name__} is needed for {options.task}, not {row!r:.80}")
@@ -159,13 +207,7 @@ def _record(number: int, row: Any, options: Options) -> Record:
         return Record(where, {str(name): value for name, value in row.items()})
     if isinstance(row, str) and not options.labelled:
         return Record(where, {"text": row})
-    names = (
-        {2: ("text", "label"), 3: ("text", "pair", "label")}
-        if options.labelled
-        else {1: ("text",), 2: ("text", "pair")}
-    )
-    if options.task == TOKEN:
-        names = {2: ("text", "spans")}
+    names = KINDS[options.task].tuples[0 if options.labelled else 1]
     if not isinstance(row, (list, tuple)) or len(row) not in names:
         wanted = " or ".join(f"({', '.join(fields)})" for fields in names.values())
         raise HandloomError(f"{where}: {row!r:.80} should be {wanted}, or a dict with such keys.")
@@ -180,3 +222,24 @@ def _tagged(number: int, row: Any, options: Options) -> Tagged:
     if not isinstance(row, (list, tuple)) or len(row) != 2 or any(isinstance(part, str) for part in row):
         raise HandloomError(f"{where}: {row!r:.80} should be (words, tags), both lists.")
     return Tagged(where, [str(word) for word in row[0]], [str(tag) for tag in row[1]], {})
+
+
+KINDS: dict[str, Kind] = {
+    TEXT: Kind(
+        TextExample, _texts,
+        ({2: ("text", "label"), 3: ("text", "pair", "label")}, {1: ("text",), 2: ("text", "pair")}),
+        {}, lambda file, options: None, folders.read_folder,
+    ),
+    TOKEN: Kind(
+        TokenExample, lambda records, source, options, notes: read_tagged(records, source, options),
+        ({2: ("text", "spans")}, {2: ("text", "spans")}), {"conll": conll.read_conll}, _tagged_form, _untagged,
+    ),
+    RELATION: Kind(
+        RelationExample, lambda records, source, options, notes: relations.read_relations(records, source, options),
+        ({2: ("text", "relation"), 4: ("text", "first", "second", "relation")},
+         {1: ("text",), 3: ("text", "first", "second")}),
+        {"semeval": relations.read_semeval},
+        lambda file, options: "semeval" if relations.looks_like_semeval(file.text) else None, _no_folder,
+    ),
+}  # fmt: skip
+"""By the name of the task."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 import handloom.tensor as ht
-from handloom.data.examples import TextExample, TokenExample
+from handloom.data.examples import RelationExample, TextExample, TokenExample
+from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Task, softmax
 from handloom.tasks.text_classification import Prediction, TextClassification
@@ -38,6 +39,13 @@ def baselines_for(
             "most frequent label": task.score(test, majority(task, train, test), seed),
             "linear bag of words": task.score(test, linear(task, train, test, seed, threads), seed),
         }
+    if type(task) is RelationExtraction:
+        flat = TextClassification(task.labels)
+        given, asked = ([_marked(example) for example in examples] for examples in (train, test))
+        return {
+            "most frequent relation": task.score(test, majority(flat, given, asked), seed),
+            "linear bag of words": task.score(test, linear(flat, given, asked, seed, threads), seed),
+        }
     if type(task) is TokenClassification:
         return {
             "most frequent tag": task.score(test, one_tag(task, train, test), seed),
@@ -45,6 +53,12 @@ def baselines_for(
             "linear bag of words": task.score(test, linear_tags(task, train, test, seed, threads), seed),
         }
     return {}
+
+
+def _marked(example: RelationExample) -> TextExample:
+    """The text, and once more what stands between the two places."""
+    (_, begin), (end, _) = sorted((example.first, example.second))
+    return TextExample(example.text, example.text[begin:end], example.label)
 
 
 def majority(task: TextClassification, train: Sequence[TextExample], test: Sequence[TextExample]) -> list[Prediction]:

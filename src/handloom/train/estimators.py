@@ -1,4 +1,4 @@
-"""TextClassifier and TokenClassifier: from_pretrained · fit · evaluate · predict · save · load."""
+"""TextClassifier, TokenClassifier, RelationExtractor: from_pretrained · fit · evaluate · predict · save · load."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from handloom.data.examples import TEXT, TOKEN, Dataset, TextExample, TokenExample
+from handloom.data.examples import RELATION, TEXT, TOKEN, Dataset, RelationExample, TextExample, TokenExample
 from handloom.data.readers import read
 from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import Config
 from handloom.models.registry import load_config
 from handloom.nn import Module
+from handloom.tasks.relation_extraction import Relation, RelationExtraction, Triple, known_marks, pairs_of, triples_of
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
 from handloom.tasks.text_classification import Prediction, TextClassification
@@ -249,7 +250,7 @@ class Estimator:
         """What the model says: of one string (or (text, pair)) one result; of a list, a Path or a Dataset a list.
 
         TextClassifier gives Prediction(label, score, scores), TokenClassifier a list of Span(start, end, label, text,
-        score) for each text.
+        score) for each text, RelationExtractor Relation(first, second, label, score, scores).
         """
         found = [self.shown(one) for one in self.predict_raw(data, **reading)]
         return found[0] if isinstance(data, (str, tuple)) else found
@@ -295,7 +296,7 @@ READING = ("text_column", "label_column", "pair_column", "delimiter", "encoding"
 
 def own_name(task: Task) -> str | None:
     """The name of a user's own class of tasks; None for Handloom's."""
-    return None if type(task) in (TextClassification, TokenClassification) else type(task).__name__
+    return None if type(task).__module__.startswith("handloom.tasks.") else type(task).__name__
 
 
 def _only_reading(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -347,6 +348,45 @@ class TokenClassifier(Estimator):
         return list(prediction.spans)
 
 
+class RelationExtractor(Estimator):
+    """How two places of a text are related."""
+
+    task_name = RELATION
+
+    def make_task(self, sets: Sets, settings: Settings) -> Task:
+        known = self.task if isinstance(self.task, RelationExtraction) else None
+        labels = labels_of(sets, known.labels if known else (), None)
+        counts = Counter(e.label for e in sets.train if isinstance(e, RelationExample) and e.label)
+        marks = known.marks if known else known_marks(self.tokenizer)
+        return RelationExtraction(labels, marks, _weights(settings, counts, labels), settings.label_smoothing)
+
+    def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
+        return RelationExtraction(labels, settings.get("marks") or known_marks(self.tokenizer))
+
+    def predict(self, data: Any, **reading: Any) -> Relation | list[Relation]:
+        """Texts with <e1>…</e1> and <e2>…</e2> in them, or (text, first, second) with places [start, end]."""
+        return super().predict(data, **reading)  # type: ignore[no-any-return]
+
+    def triples(
+        self, texts: Sequence[str], entities: TokenClassifier | Sequence[Sequence[Span]], within: int = 300
+    ) -> list[list[Triple]]:
+        """For each text what is related to what: every two entities with at most `within` characters between them are
+        asked about, and those that have a relation are returned, in the order of the text.
+
+        entities: a model that finds them, or the spans of each text. Where relations have no direction in their
+        labels, every two are asked about in both orders.
+        """
+        _, task = self._ready()
+        assert isinstance(task, RelationExtraction)
+        found = entities.predict(list(texts)) if isinstance(entities, TokenClassifier) else entities
+        if len(found) != len(texts):
+            raise UsageError(f"there are {len(texts)} texts and the entities of {len(found)}")
+        asked = pairs_of(texts, found, task.directed, within)
+        said = self.predict([pair.example for pair in asked]) if asked else []
+        assert isinstance(said, list)
+        return triples_of(len(texts), asked, said)
+
+
 def _weights(settings: Settings, counts: Counter[str], labels: Sequence[str]) -> Mapping[str, float] | None:
     if settings.class_weights == "balanced":
         return balanced(counts, labels)
@@ -355,7 +395,7 @@ def _weights(settings: Settings, counts: Counter[str], labels: Sequence[str]) ->
 
 
 #: Estimators by task name.
-ESTIMATORS: dict[str, type[Estimator]] = {TEXT: TextClassifier, TOKEN: TokenClassifier}
+ESTIMATORS: dict[str, type[Estimator]] = {TEXT: TextClassifier, TOKEN: TokenClassifier, RELATION: RelationExtractor}
 
 
 def find_folder(name: str | os.PathLike[str], **where: Any) -> Path:

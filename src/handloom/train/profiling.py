@@ -15,11 +15,12 @@ import numpy as np
 from handloom.ceilings import choose, measured
 from handloom.compiler import CompiledProgram, Executable
 from handloom.costs import Work, works
-from handloom.data.examples import TEXT
+from handloom.data.examples import RELATION, TEXT, TOKEN
 from handloom.errors import HandloomError
 from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.runtime import profile
+from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.task import Feature, Task
 from handloom.tasks.text_classification import TextClassification
 from handloom.tasks.token_classification import TokenClassification
@@ -106,6 +107,14 @@ class Profiled:
         }  # fmt: skip
 
 
+UNTRAINED: dict[str, Callable[[], Task]] = {
+    TEXT: lambda: TextClassification(["a", "b"]),
+    TOKEN: lambda: TokenClassification(["O", "B-X", "I-X"]),
+    RELATION: lambda: RelationExtraction(["a", "b"]),
+}
+"""Tasks of models that were not trained for one."""
+
+
 def made_up(sequences: int, length: int, words: int, task: Task, seed: int = 0) -> list[Feature]:
     """Features of random tokens with the label 0."""
     rng = np.random.default_rng(seed)
@@ -115,7 +124,7 @@ def made_up(sequences: int, length: int, words: int, task: Task, seed: int = 0) 
         ids = rng.integers(words // 30, words, length).astype(np.int32)
         places = np.arange(length, dtype=np.int32)
         coded = Encoding(ids, zeros, np.zeros((length, 2), np.int32), np.zeros(length, np.bool_), places, zeros)
-        rows = places if task.rows == "rows" else None
+        rows = places[:2] if isinstance(task, RelationExtraction) else places if task.rows == "rows" else None
         shape = (*(() if task.rows == "sequences" else (length,)), *task.label_shape)
         found.append(Feature(coded, index, np.zeros(shape, np.int32), places, length, rows, places))
     return found
@@ -143,8 +152,7 @@ def profile_model(
     estimator: Estimator = ESTIMATORS[name](place, None, threads, precision)
     if length > estimator.max_length:
         raise HandloomError(f"texts of {length} tokens do not fit {place}: it takes {estimator.max_length}")
-    untrained = TextClassification(["a", "b"]) if name == TEXT else TokenClassification(["O", "B-X", "I-X"])
-    chosen: Task = estimator.task or untrained
+    chosen: Task = estimator.task or UNTRAINED[name]()
     model: Module = estimator.model or modeling.build(place, chosen, 0)[0]
     batch = made_up(sequences, length, estimator.config.vocab_size, chosen)
     rule = optimiser("adamw", 0.01) if training else None
