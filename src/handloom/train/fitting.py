@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,20 +187,7 @@ class Fit:
         batches = Examples(encoded["train"].features, settings)
 
         def engine_for(recompute: bool) -> Engine:
-            return Engine(
-                prepared.model,
-                task,
-                optimiser(settings.optimizer, settings.weight_decay, settings.beta2),
-                clip=settings.clip,
-                seed=settings.seed,
-                threads=settings.threads,
-                frozen=prepared.frozen,
-                capacity=batches.capacity(),
-                accumulates=batches.accumulates,
-                precision=settings.precision,
-                owns=True,
-                recompute=recompute,
-            )
+            return training_engine(prepared.model, task, settings, batches, prepared.frozen, recompute)
 
         engine, self.predicted = fitting_engine(engine_for, batches, settings.max_memory, self._note)
         validate = None
@@ -285,6 +272,26 @@ class Fit:
     def _note(self, *notes: str) -> None:
         for note in notes:
             self.listener(Progress("note", text=note))
+
+
+def training_engine(
+    model: Module, task: Task, settings: Settings, batches: Batches, frozen: Iterable[str] = (), recompute: bool = False
+) -> Engine:
+    """What trains a model, in its own arrays."""
+    return Engine(
+        model,
+        task,
+        optimiser(settings.optimizer, settings.weight_decay, settings.beta2),
+        clip=settings.clip,
+        seed=settings.seed,
+        threads=settings.threads,
+        frozen=frozen,
+        capacity=batches.capacity(),
+        accumulates=batches.accumulates,
+        precision=settings.precision,
+        owns=True,
+        recompute=recompute,
+    )
 
 
 def fitting_engine(

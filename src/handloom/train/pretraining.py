@@ -34,9 +34,8 @@ from handloom.text.vocabularies import KINDS
 from handloom.train import modeling
 from handloom.train.corpora import Texts
 from handloom.train.engine import Engine
-from handloom.train.fitting import check_same, fitting_engine, kernels
+from handloom.train.fitting import check_same, fitting_engine, kernels, training_engine
 from handloom.train.loop import Loop, losses
-from handloom.train.optimisers import optimiser
 from handloom.train.progress import Console, Listener, Progress, silent
 from handloom.train.recipe import Asked
 from handloom.train.report import Report, render
@@ -98,20 +97,7 @@ class Prepared:
 
     def engine(self, recompute: bool = False) -> Engine:
         """What trains the model, in its own arrays."""
-        settings, batches = self.settings, self.batches
-        return Engine(
-            self.model,
-            self.task,
-            optimiser(settings.optimizer, settings.weight_decay, settings.beta2),
-            clip=settings.clip,
-            seed=settings.seed,
-            threads=settings.threads,
-            capacity=batches.capacity(),
-            accumulates=batches.accumulates,
-            precision=settings.precision,
-            owns=True,
-            recompute=recompute,
-        )
+        return training_engine(self.model, self.task, self.settings, self.batches, recompute=recompute)
 
 
 def pretrain(
