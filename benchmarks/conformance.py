@@ -26,12 +26,14 @@ import numpy as np
 
 import handloom.tensor as ht
 from benchmarks.families import AUTO, TINY, Array, Case, cases, run_transformers
+from handloom.compiler import native_driver
 from handloom.generate.conditional import CachedEncoderDecoder
 from handloom.generate.decoder import CachedDecoder
 from handloom.generate.sampling import Sampling
 from handloom.generate.search import Beams, beam_search, generate
 from handloom.models.registry import FAMILIES
 from handloom.models.safetensors_file import write_safetensors
+from handloom.runtime import pool
 from handloom.tensor import Tensor, random
 from handloom.train import checkpoint
 from handloom.train.optimisers import adamw, apply
@@ -59,9 +61,15 @@ def shapes(batch: dict[str, Array]) -> dict[str, tuple[str, ...]]:
 CAPACITY = {"tokens": 64, "sequences": 8, "sources": 64}
 
 
-def gradients_of(model: Any, batch: dict[str, Array], threads: int | None = None,
-                 compiled: bool = True) -> tuple[float, dict[str, Array]]:  # fmt: skip
-    """The mean loss and every parameter's gradient."""
+@cache
+def ours(case: Case) -> Any:
+    return case.ours(dropout=0.0)
+
+
+@cache
+def gradient_program(case: Case) -> Any:
+    """Of the mean loss and every parameter's gradient. Checks share it: to compile a program is most of their time."""
+    model = ours(case)
 
     def step(parameters: Tree, batch: Tree) -> Any:
         def loss(parameters: Tree) -> Tensor:
@@ -71,15 +79,21 @@ def gradients_of(model: Any, batch: dict[str, Array], threads: int | None = None
 
         return ht.value_and_grad(loss)(parameters)
 
-    if compiled:
-        step = ht.compile(step, symbols={"batch": shapes(batch)}, capacity=CAPACITY, threads=threads, precision="f32")
-    value, gradients = step(model.parameters(), _tensors(batch))
+    return ht.compile(step, symbols={"batch": shapes(case.batch)}, capacity=CAPACITY, precision="f32")
+
+
+def gradients_of(case: Case, compiled: bool = True) -> tuple[float, dict[str, Array]]:
+    """The mean loss and every parameter's gradient."""
+    program = gradient_program(case)
+    value, gradients = (program if compiled else program.function)(ours(case).parameters(), _tensors(case.batch))
     return float(value.numpy()), {name: gradient.numpy() for name, gradient in gradients.items()}
 
 
-def logits_program(model: Any, batch: dict[str, Array], compiled: bool = True) -> Callable[[dict[str, Array]], Array]:
+@cache
+def logits_program(case: Case, compiled: bool = True) -> Callable[[dict[str, Array]], Array]:
     """Batches to logits, compiled once for every size."""
-    inputs = {name: shape for name, shape in shapes(batch).items() if name != "labels"}
+    model = ours(case)
+    inputs = {name: shape for name, shape in shapes(case.batch).items() if name != "labels"}
     program = model
     if compiled:
         program = ht.compile(lambda batch: model(batch), symbols={"batch": inputs}, capacity=CAPACITY, precision="f32")
@@ -89,22 +103,17 @@ def logits_program(model: Any, batch: dict[str, Array], compiled: bool = True) -
 # --- the checks -----------------------------------------------------------------------------------------------------
 
 
-@cache
-def ours(case: Case) -> Any:
-    return case.ours(dropout=0.0)
-
-
 def logits(family: Sequence[Case]) -> None:
     """Those of transformers in f64, to 1e-4."""
     for case in family:
-        found = logits_program(ours(case), case.batch, case is family[0])(case.batch)
+        found = logits_program(case, case is family[0])(case.batch)
         np.testing.assert_allclose(found, case.theirs.logits, rtol=1e-4, atol=2e-5, err_msg=str(case))
 
 
 def every_gradient(family: Sequence[Case]) -> None:
     """‖Δ‖ ≤ 1e-4 · max(‖g‖, 1e-3 · global norm), for every parameter."""
     for case in family:
-        loss, gradients = gradients_of(ours(case), case.batch, compiled=case is family[0])
+        loss, gradients = gradients_of(case, compiled=case is family[0])
         np.testing.assert_allclose(loss, case.theirs.loss, rtol=1e-5, err_msg=str(case))
         agree(gradients, by_our_names(ours(case), case.theirs.gradients), str(case))
 
@@ -132,7 +141,7 @@ def alone_as_packed(family: Sequence[Case]) -> None:
     """The same bits where it is compiled; NumPy's products of few rows round otherwise than those of many."""
     for case in family:
         compiled, batch = case is family[0], case.batch
-        program = logits_program(ours(case), batch, compiled)
+        program = logits_program(case, compiled)
         together = program(batch)
         for number, (begin, end) in enumerate(pairwise(batch["starts"].tolist())):
             same = together[begin:end] if len(together) == len(batch["ids"]) else together[number : number + 1]
@@ -155,9 +164,11 @@ def alone(batch: dict[str, Array], number: int) -> dict[str, Array]:
 def threads_equal(family: Sequence[Case]) -> None:
     """Loss and gradients of one to four threads, bit for bit."""
     case = family[0]
-    first, gradients = gradients_of(ours(case), case.batch, 1)
-    for threads in (2, 3, 4):
-        loss, more = gradients_of(ours(case), case.batch, threads)
+    first, gradients = gradients_of(case)
+    program = gradient_program(case).program.plan.program
+    for threads in (1, 2, 3, 4):
+        program.pool = pool.shared(native_driver(), threads)
+        loss, more = gradients_of(case)
         assert loss == first, case
         for name, gradient in gradients.items():
             np.testing.assert_array_equal(gradient, more[name], err_msg=f"{case}: {name}")

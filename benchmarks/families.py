@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -210,10 +210,11 @@ def run_transformers(model: Any, batch: dict[str, Array]) -> Theirs:
     return Theirs(logits.detach().numpy(), float(loss.detach()), gradients)
 
 
-def cases(model_type: str) -> list[Case]:
+@cache
+def cases(model_type: str) -> tuple[Case, ...]:
     """All variants of a family in all its tasks; the first stands for the family where one is enough."""
     tasks = [task for task in FAMILIES[model_type].classes if task is not None]
-    return [Case(model_type, variant, task) for variant in TINY[model_type] for task in tasks]
+    return tuple(Case(model_type, variant, task) for variant in TINY[model_type] for task in tasks)
 
 
 def _quiet() -> Any:
