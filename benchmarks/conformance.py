@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -34,13 +36,21 @@ from handloom.generate.search import Beams, beam_search, generate
 from handloom.models.registry import FAMILIES
 from handloom.models.safetensors_file import write_safetensors
 from handloom.runtime import pool
-from handloom.tensor import Tensor, random
-from handloom.train import checkpoint
-from handloom.train.optimisers import adamw, apply
+from handloom.tasks.task import Task
+from handloom.tensor import Tensor
+from handloom.train import loop
+from handloom.train.engine import Engine
+from handloom.train.loop import Loop
+from handloom.train.optimisers import adamw
+from handloom.train.progress import silent
+from handloom.train.run import RunFolder
+from handloom.train.settings import Settings
+from handloom.train.stopping import Interrupted
 
 Tree = dict[str, Tensor]
 GENERATING = frozenset({"text-generation", "text2text-generation"})
 STEPS = 4
+SETTINGS = Settings(lr=1e-2, schedule="constant", warmup=0, precision="f32")
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "families.md"
 
 
@@ -253,52 +263,87 @@ def _scores(theirs: Any, prompt: Array, words: list[int]) -> Array:
     return found
 
 
+class Repeated:
+    """The batch of a case in every step (see train.batches.Batches)."""
+
+    steps, epochs, accumulates = STEPS, 1.0, False
+
+    def __init__(self, batch: dict[str, Array]) -> None:
+        self.batch = batch
+
+    def step(self, number: int) -> list[dict[str, Array]]:
+        return [self.batch]
+
+    def largest(self) -> list[dict[str, Array]]:
+        return [self.batch]
+
+    def epochs_after(self, steps: int) -> float:
+        return steps / self.steps
+
+    def validates_after(self, steps: int) -> bool:
+        return False
+
+    def capacity(self) -> dict[str, int]:
+        return CAPACITY
+
+
+class Packed(Task):
+    """The task of a case, whose batches come packed."""
+
+    def __init__(self, batch: dict[str, Array]) -> None:
+        self._shapes = shapes(batch)
+
+    def pack(self, part: Any) -> dict[str, Array]:
+        return dict(part)
+
+    def symbols(self) -> dict[str, tuple[Any, ...]]:
+        return dict(self._shapes)
+
+    def total(self, model: Any, batch: Any) -> tuple[Tensor, Tensor]:
+        return loss_of(model, batch)
+
+
 def resumes(family: Sequence[Case]) -> None:
-    """A training with dropout, stopped half-way and gone on with from its files, ends with the bits of one that was
-    not."""
+    """A training with dropout by the loop that users run, stopped half-way by Ctrl-C and gone on with from its run
+    folder, ends with the bits of one that was not."""
     case = family[0]
-    rule = adamw()
 
-    def start() -> tuple[Any, Callable[..., Any], Tree, dict[str, Tree]]:
-        model = case.ours()
+    def training(run: RunFolder | None) -> Loop:
+        model, batches = case.ours(), Repeated(case.batch)
+        start = {name: np.array(value.numpy()) for name, value in model.parameters().items()}
+        engine = Engine(model, Packed(case.batch), adamw(), seed=3, capacity=CAPACITY, precision="f32", owns=True)
+        return Loop(engine, batches, SETTINGS, "loss", None, lambda: start, silent, run)
 
-        def step(params: Tree, moments: dict[str, Tree], batch: Tree, state: Tensor, given: Tree) -> Any:
-            def loss(params: Tree) -> Any:
-                with model.bound(params), random.using(state):
-                    return loss_of(model, batch)
+    whole = training(None)
+    whole.train()
+    with TemporaryDirectory() as name:
+        with RunFolder.create(Path(name) / "run", {}) as run:
+            stopped = training(run)
+            with interrupted_after(STEPS // 2):
+                stopped.train()
+        assert stopped.state.step == STEPS // 2, case
+        with RunFolder.open(Path(name) / "run") as run:
+            resumed = training(run)
+            resumed.train()
+    assert resumed.state.step == STEPS and resumed.state.loss_sum == whole.state.loss_sum, case
+    begun, wanted = whole.start(), whole.engine.weights()
+    for name, value in resumed.engine.weights().items():
+        np.testing.assert_array_equal(value, wanted[name], err_msg=f"{case}: {name}")
+    assert any((wanted[name] != begun[name]).any() for name in wanted), f"{case}: nothing was trained"
 
-            (_, weight), grads = ht.value_and_grad(loss, has_aux=True)(params)
-            return apply(rule, 1.0, params, moments, grads, weight, given)
 
-        program = ht.compile(step, symbols={"batch": shapes(case.batch)}, capacity=CAPACITY,
-                             donate=("params", "moments"), precision="f32")  # fmt: skip
-        params = {name: ht.tensor(np.array(value.numpy())) for name, value in model.parameters().items()}
-        moments = rule.init({name: value.numpy() for name, value in params.items()})
-        return model, program, params, {key: _tensors(tree) for key, tree in moments.items()}
-
-    def walk(program: Any, params: Tree, moments: dict[str, Tree], steps: range) -> tuple[Tree, dict[str, Tree]]:
-        for number in steps:
-            given = {key: np.float32(value) for key, value in rule.scalars(1e-2, number + 1).items()}
-            params, moments, norm = program(params, moments, case.batch, random.state(3, number), given)
-            assert np.isfinite(norm.numpy()), case
-        return params, moments
-
-    _, program, params, moments = start()
-    whole, _ = walk(program, params, moments, range(STEPS))
-    whole_arrays = {name: np.array(value.numpy()) for name, value in whole.items()}
-    _, program, params, moments = start()
-    params, moments = walk(program, params, moments, range(STEPS // 2))
-    with TemporaryDirectory() as folder:
-        flat = {f"{key}/{name}": value.numpy() for key, tree in moments.items() for name, value in tree.items()}
-        weights = {name: value.numpy() for name, value in params.items()}
-        place = checkpoint.save_checkpoint(Path(folder), checkpoint.State(step=STEPS // 2), weights, flat)
-        kept = checkpoint.load_moments(place)
-        _, program, params, moments = start()
-        params = _tensors(checkpoint.load_weights(place))
-        moments = {key: {name: ht.tensor(kept[f"{key}/{name}"]) for name in tree} for key, tree in moments.items()}
-    params, _ = walk(program, params, moments, range(STEPS // 2, STEPS))
-    for name, value in params.items():
-        np.testing.assert_array_equal(value.numpy(), whole_arrays[name], err_msg=f"{case}: {name}")
+@contextmanager
+def interrupted_after(step: int) -> Iterator[None]:
+    """Ctrl-C in this step; what is in the block ends with it."""
+    before = loop.hook
+    loop.hook = lambda point: signal.raise_signal(signal.SIGINT) if point == f"step {step}" else None
+    try:
+        yield
+    except Interrupted:
+        return
+    finally:
+        loop.hook = before
+    raise AssertionError("nothing was interrupted")
 
 
 def _tensors(tree: Any) -> Tree:

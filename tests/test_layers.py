@@ -11,10 +11,10 @@ HOUSE = Path(__file__).parent.parent / "src" / "handloom"
 # Each room, with the rooms directly below it; it may import whatever lies further below, too.
 BELOW = {
     "cli": ["pipelines", "train", "generate", "serve", "ngram"],
-    "pipelines": ["train"],
+    "pipelines": ["train", "generate", "ngram"],
     "serve": ["train", "generate"],
     "train": ["tasks"],
-    "generate": ["tasks"],
+    "generate": ["tasks", "scoring"],
     "tasks": ["data", "text", "models"],
     "data": ["text"],
     "models": ["nn", "gguf_file"],
@@ -30,7 +30,8 @@ BELOW = {
     "graph": [],
     "text": ["gguf_file"],
     "gguf_file": [],
-    "ngram": [],
+    "ngram": ["scoring"],
+    "scoring": [],
 }
 FREE = {"errors", "__init__", "__main__"}
 

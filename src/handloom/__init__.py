@@ -77,6 +77,8 @@ _HOMES = {
     "NgramModel": "handloom.ngram.model",
     "FillMask": "handloom.pipelines.fill_mask",
     "SentenceEncoder": "handloom.pipelines.sentence_encoder",
+    "Scorer": "handloom.scoring",
+    "scorer": "handloom.pipelines.scorer",
     "HandloomError": "handloom.errors",
     "UsageError": "handloom.errors",
 }

@@ -16,7 +16,7 @@ from handloom.errors import HandloomError, UsageError
 from handloom.generate import decoder as module
 from handloom.generate.conditional import CachedEncoderDecoder
 from handloom.generate.generator import TextGenerator
-from handloom.generate.sampling import Sampling
+from handloom.generate.sampling import Sampling, log_probabilities
 from handloom.generate.search import Beams, beam_search, generate
 from handloom.models.config import Fields
 from handloom.models.encoder_decoder import ConditionalLanguageModel, teach
@@ -133,6 +133,19 @@ def test_texts_from_a_folder(tmp_path: Path) -> None:
     assert found.ids == [token.id for token in wanted]
     assert found.text.strip() == generator.tokenizer.decode(found.ids).strip()
     assert generator.beams("the cat", beams=2, max_new_tokens=3)[0].score is not None
+
+    scores = generator.score("the mat", source="the cat")  # its end is told, too, from the start token on
+    ids = np.array([one.id for one in scores], np.int32)
+    assert ids[-1] == 0 and (scores[-1].start, scores[-1].end) == (0, 0)
+    rows = log_probabilities(whole("t5", source, np.array([START, *ids[:-1]], np.int32)))
+    np.testing.assert_allclose([one.log_probability for one in scores], rows[np.arange(len(ids)), ids], atol=2e-4)
+    likely = generator.next_token_probabilities("the mat", source="the cat", top=90)
+    wanted = log_probabilities(whole("t5", source, np.array([START, *ids[:-1]], np.int32)))[-1]
+    found_there = [np.log(one.probability) for one in likely]
+    np.testing.assert_allclose(found_there, [wanted[one.id] for one in likely], atol=2e-4)
+    assert generator.next_token_probabilities(source="the cat")[0].id == found.ids[0]
+    with pytest.raises(UsageError, match="given another one that it reads"):
+        generator.score("the mat")
 
 
 # --- beside transformers ----------------------------------------------------------------------------------------------

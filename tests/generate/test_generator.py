@@ -76,6 +76,9 @@ def test_scores_are_those_of_the_logits(generator: TextGenerator) -> None:
     np.testing.assert_allclose(
         [s.log_probability for s in scores[1:]], exact[np.arange(len(ids) - 1), ids[1:]], rtol=1e-5, atol=1e-5
     )
+    assert [(s.start, s.end) for s in scores][-1][1] == len("the cat sat") and scores[0].start == scores[0].end
+    assert generator.next_token_probabilities("", top=1)[0].id == int(generator.decoder.start([ids[:1]])[1].argmax())
+    assert [s.token for s in generator.score("")] == ["<s>"]
     likely = generator.next_token_probabilities("the cat sat", top=90)
     assert sum(x.probability for x in likely) == pytest.approx(1, abs=1e-6)
     assert likely[0].id == int(logits[-1].argmax())

@@ -104,10 +104,13 @@ def test_chance_depends_on_seed_place_and_sample() -> None:
         ({"temperature": -1}, "temperature must be 0 or more, and is -1"),
         ({"temperature": float("nan")}, "temperature must be 0 or more"),
         ({"temperature": 1.0, "top_p": 0.0}, "top_p must be above 0"),
-        ({"temperature": 1.0, "top_k": 0}, "top_k must be at least 1"),
+        ({"temperature": 1.0, "top_k": 0}, "top_k must be a whole number, at least 1"),
+        ({"temperature": 1.0, "top_k": 2.5}, "top_k must be a whole number"),
+        ({"repetition_penalty": float("inf")}, "repetition_penalty must be above 0"),
         ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0"),
         ({"top_k": 5}, "give a temperature above 0"),
         ({"seed": -1}, "seed must be"),
+        ({"seed": 0.5}, "seed must be a whole number"),
     ],
 )
 def test_settings_that_make_no_sense(options: dict[str, float], words: str) -> None:

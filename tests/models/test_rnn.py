@@ -309,5 +309,5 @@ def test_pairs_are_decoded_as_they_are_trained(name: str) -> None:
     for place, number in enumerate([2, 2, 0]):
         alone, _ = decoder.start([sources[number]])
         np.testing.assert_array_equal(alone.step(np.array([3 + place], np.int32))[0], again[place])
-    with pytest.raises(UsageError, match="without a source"):
+    with pytest.raises(UsageError, match="given what it reads"):
         decoder.logits(sources[0])

@@ -80,7 +80,12 @@ def test_tokens_one_by_one(lines: list[str]) -> None:
     found = model.score("the cat zebra")
     assert [one.token for one in found] == ["the", "cat", "<unk>", "</s>"]
     assert [one.known for one in found] == [True, True, False, True] and [one.order for one in found] == [2, 3, 1, 1]
-    assert sum(one.log10 for one in found) == pytest.approx(model.log10("the cat zebra"))
+    total = model.log10("the cat zebra") * math.log(10)
+    assert sum(one.log_probability or 0 for one in found) == pytest.approx(total)
+    assert [(one.start, one.end) for one in found] == [(0, 3), (4, 7), (8, 13), (13, 13)]
+    spread = model.score("the  cat\nzebra ")
+    assert [one.log_probability for one in spread] == [one.log_probability for one in found]
+    assert [(one.start, one.end) for one in spread] == [(0, 3), (5, 8), (9, 14), (15, 15)]
     likely = model.next_token_probabilities("the cat", top=2)
     assert [one.token for one in likely] == [model.vocabulary[one.id] for one in likely] and len(likely) == 2
     best = np.sort(model.distribution("the cat"))[:-3:-1]
@@ -136,10 +141,10 @@ def test_perplexity_by_hand(lines: list[str]) -> None:
     texts = ["the cat sat", "", "a zebra sat"]
     scores = model.scores(["the cat sat", "a zebra sat"])
     found = model.perplexity(texts)
-    assert (found.sentences, found.tokens, found.unknown) == (2, 8, 1)
+    assert (found.texts, found.tokens, found.unknown, found.size) == (2, 8, 1, 25)
     assert found.perplexity == pytest.approx(10 ** (-scores.log10.sum() / 8))
     assert found.perplexity_known == pytest.approx(10 ** (-scores.log10[scores.known].sum() / 7))
-    assert found.bits == pytest.approx(math.log2(found.perplexity))
+    assert found.bits_per_byte == pytest.approx(8 * math.log2(found.perplexity) / 25)
     with pytest.raises(HandloomError, match="holds no token"):
         model.perplexity(["", " "])
 
@@ -179,7 +184,8 @@ def test_a_text_in_many_blocks(lines: list[str], tmp_path: Path, monkeypatch: py
         monkeypatch.setattr("handloom.ngram.files.BLOCK", size)
         model = NgramModel.train(file)
         assert model.vocabulary == whole.vocabulary and (model.scores(lines).log10 == whole.scores(lines).log10).all()
-        assert model.perplexity(file).log10 == pytest.approx(whole.perplexity([*lines, "中文 字", "\ud7a3 last"]).log10)
+        found, wanted = model.perplexity(file), whole.perplexity([*lines, "中文 字", "\ud7a3 last"])
+        assert found.log_probability == pytest.approx(wanted.log_probability)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,17 @@ def work(lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+def under(words: tuple[str, ...]) -> list[str]:
+    return [*(["ngram"] if words[0] in ("train", "sample") else []), *words]
+
+
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert main(["ngram", *words]) == 0
+    assert main(under(words)) == 0
     return capsys.readouterr().out
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> str:
-    assert main(["ngram", *words]) == code
+    assert main(under(words)) == code
     out, err = capsys.readouterr()
     assert not out
     return err
@@ -34,7 +39,7 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> str:
 
 def test_train_writes_what_python_writes(work: Path, lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "train", "corpus.txt", "--order", "3", "--out", "new.arpa.gz", "--test", "heldout.txt")
-    assert "discounts" in out and "new.arpa.gz" in out and "perplexity" in out and "sentences" in out
+    assert "discounts" in out and "new.arpa.gz" in out and "perplexity" in out and "2 texts" in out
     assert Path("new.arpa.gz").read_bytes() == Path("lm.arpa.gz").read_bytes()
     words = ("train", "corpus.txt", "--order", "3", "--prune", "0,0,1", "--out", "new.arpa", "--json")
     found = json.loads(printed(capsys, *words))
@@ -63,18 +68,19 @@ def test_baselines_are_measured(work: Path, lines: list[str], capsys: pytest.Cap
 
 def test_score(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = NgramModel.load("lm.arpa.gz")
+    totals = [model.log10(text) * math.log(10) for text in ("the cat sat", "a zebra")]
     out = printed(capsys, "score", "lm.arpa.gz", "the cat sat", "a zebra")
-    assert out == f"{model.log10('the cat sat'):.4f}\tthe cat sat\n{model.log10('a zebra'):.4f}\ta zebra\n"
+    assert out == f"{totals[0]:.4f}\tthe cat sat\n{totals[1]:.4f}\ta zebra\n"
     rows = [
         json.loads(row)
         for row in printed(capsys, "score", "lm.arpa.gz", "--data", "heldout.txt", "--json").splitlines()
     ]
     assert [row["text"] for row in rows] == ["the cat sat on a dog", "", "a zebra ate"]
     assert [part["token"] for part in rows[2]["tokens"]] == ["a", "<unk>", "ate", "</s>"]
-    assert [part["known"] for part in rows[2]["tokens"]] == [True, False, True, True]
-    assert sum(part["log10"] for part in rows[2]["tokens"]) == pytest.approx(rows[2]["log10"])
+    assert rows[2]["tokens"] == [one.to_dict() for one in model.score("a zebra ate")]
+    assert sum(part["log_probability"] for part in rows[2]["tokens"]) == pytest.approx(rows[2]["log_probability"])
     shown = printed(capsys, "score", "lm.arpa.gz", "the cat", "--tokens").splitlines()
-    assert len(shown) == 4 and shown[2].split()[1:] == ["3", "cat"]
+    assert len(shown) == 4 and shown[2].split()[1:] == ["cat"]
     assert "not both" in refused(capsys, 2, "score", "lm.arpa.gz", "a", "--data", "heldout.txt")
     assert "nothing to score" in refused(capsys, 2, "score", "lm.arpa.gz")
 
@@ -84,8 +90,10 @@ def test_perplexity(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found == NgramModel.load("lm.arpa.gz").perplexity("heldout.txt").to_dict()
     assert f"{found['perplexity']:.2f}" in printed(capsys, "perplexity", "lm.arpa.gz", "--data", "heldout.txt")
     Path("chinese.txt").write_text("我爱北京\n", encoding="utf-8")
-    assert main(["ngram", "perplexity", "lm.arpa.gz", "--data", "chinese.txt"]) == 0
+    assert main(["perplexity", "lm.arpa.gz", "--data", "chinese.txt"]) == 0
     assert "--unit characters" in capsys.readouterr().err
+    words = ("perplexity", "lm.arpa.gz", "--data", "heldout.txt")
+    assert "a sentence on each line" in refused(capsys, 2, *words, "--documents", "file")
 
 
 def test_sample(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +105,7 @@ def test_sample(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_complaints(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "none.arpa does not exist" in refused(capsys, 1, "score", "none.arpa", "a")
+    assert "no model 'none.arpa'" in refused(capsys, 1, "score", "none.arpa", "a")
     assert "corpus.txt: no line \\data\\" in refused(capsys, 1, "sample", "corpus.txt")
     assert "there is no folder" in refused(capsys, 1, "train", "corpus.txt", "--out", "none/lm.arpa")
     assert "--prune 0,x" in refused(capsys, 2, "train", "corpus.txt", "--out", "a.arpa", "--prune", "0,x")

@@ -54,8 +54,12 @@ def generate(
         str | None, opt("f32|bf16|int8", "Store matrices in less: faster words, a little worse.", OUTPUT, default="f32")
     ] = None,
     threads: options.Threads = None,
-    offline: options.Offline = False,
+    precision: Annotated[
+        str | None, opt("auto|f32|bf16", "Matrix products in f32 or bf16.", OUTPUT, default="f32")
+    ] = None,
     json: options.Json = False,
+    offline: options.Offline = False,
+    yes: options.Yes = False,
 ) -> None:
     """Let a language model go on with a text.
 
@@ -76,6 +80,7 @@ def generate(
         raise UsageError("--length-penalty belongs to --beams")
     if beams is not None and stop:
         raise UsageError("--stop cannot be told to a beam search: leave one of them out")
+    from handloom.cli.download import model_folder
     from handloom.generate.generator import TextGenerator
 
     text = sys.stdin.read() if prompt == "-" else prompt
@@ -87,7 +92,10 @@ def generate(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, no_repeat_ngram=no_repeat_ngram, seed=seed,
     )  # fmt: skip
-    generator = TextGenerator.from_pretrained(model, threads=threads, weights=weights or "f32", offline=offline)
+    folder = model_folder(model, offline, yes)
+    generator = TextGenerator.from_pretrained(
+        folder, threads=threads, precision=precision or "f32", weights=weights or "f32"
+    )
     if beams is not None:
         found = generator.beams(given, beams=beams, **options.given(length_penalty=length_penalty), **how)[0]
     elif json:

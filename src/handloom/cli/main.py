@@ -21,6 +21,7 @@ from handloom.cli import (
     pretrain,
     profile,
     resume,
+    score,
     sentences,
     train,
 )
@@ -63,7 +64,8 @@ def root(
 
 
 GROUPS = (
-    demo, train, pretrain, evaluate, predict, generate, fill_mask, sentences, resume, data, ngram, profile, doctor,
+    demo, train, pretrain, evaluate, predict, generate, score, fill_mask, sentences, resume, data, ngram, profile,
+    doctor,
 )  # fmt: skip
 for group in GROUPS:
     group.add_to(app)

@@ -1,4 +1,4 @@
-"""`handloom ngram train | score | perplexity | sample`: n-gram language models."""
+"""`handloom ngram train | sample`: n-gram language models. `handloom score` and `perplexity` ask them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handloom.cli.options import DATA, MODEL, OUTPUT, opt
 from handloom.errors import UsageError
 
 if TYPE_CHECKING:
-    from handloom.ngram.model import NgramModel, Perplexity
+    from handloom.ngram.model import NgramModel
 
 Arpa = Annotated[Path, typer.Argument(metavar="MODEL", help="An ARPA file, plain or gzip.", show_default=False)]
 Unit = Annotated[
@@ -22,8 +22,8 @@ Unit = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Train and use n-gram language models (ARPA files).")
-    for command in (train, score, perplexity, sample):
+    group = typer.Typer(no_args_is_help=True, help="Train n-gram language models (ARPA files), and sample from them.")
+    for command in (train, sample):
         group.command(command.__name__, no_args_is_help=True)(command)
     app.add_typer(group, name="ngram")
 
@@ -65,6 +65,7 @@ def train(
     the corpus. KenLM, SRILM and what builds on them read the file.
     """
     from handloom.cli.output import note, print_json
+    from handloom.cli.score import measured, show_perplexity
     from handloom.ngram.files import writable
     from handloom.ngram.model import NgramModel
 
@@ -95,7 +96,7 @@ def train(
         "discounts": [one.amounts for one in model.discounts],
         "seconds": seconds,
         "model": None if out is None else str(out),
-        "test": None if test is None else measured(model, test, encoding).to_dict(),
+        "test": None if test is None else measured(model, test, encoding),
     }
     if json:
         print_json(found)
@@ -107,7 +108,7 @@ def train(
     if out is not None:
         print(f"{out}, {out.stat().st_size / 1e6:.1f} MB, in {seconds:.1f} s")
     if found["test"]:
-        show(found["test"])
+        show_perplexity(found["test"])
 
 
 def loaded_from(path: Path, unit: str | None) -> NgramModel:
@@ -129,102 +130,6 @@ def thresholds(written: str) -> list[int]:
         return [int(one) for one in written.replace(" ", ",").split(",")]
     except ValueError as error:
         raise UsageError(f"--prune {written}: write a number for each order, such as 0,0,1") from error
-
-
-def measured(model: NgramModel, data: Path, encoding: str | None) -> Perplexity:
-    """Perplexity, with a warning where it means little."""
-    from handloom.cli.output import note
-
-    found = model.perplexity(data, encoding)
-    if model.method == "stupid-backoff":
-        note("stupid back-off's scores are no probabilities: this perplexity can be compared with nothing else")
-    if found.unknown * 2 > found.tokens - found.sentences:
-        hint = " Was --unit characters meant?" if model.unit == "words" else ""
-        note(f"{found.unknown:,} of {found.tokens:,} tokens are unknown to the model.{hint}")
-    return found
-
-
-def show(found: dict[str, Any]) -> None:
-    """A perplexity as lines for a person."""
-    print(f"perplexity                 {found['perplexity']:>12,.2f}   ({found['bits']:.3f} bits a token)")
-    print(f"without unknown tokens     {found['perplexity_known']:>12,.2f}")
-    print(f"tokens, with sentence ends {found['tokens']:>12,}   ({found['unknown']:,} unknown)")
-    print(f"sentences                  {found['sentences']:>12,}")
-
-
-def score(
-    model: Arpa,
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT…", help="Sentences to score.", show_default=False)
-    ] = None,
-    data: Annotated[Path | None, opt("FILE", "A file of sentences instead, one on each line.", DATA)] = None,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Show every token's score.", rich_help_panel=OUTPUT)] = False,
-    unit: Unit = None,
-    encoding: options.Encoding = None,
-    json: options.Json = False,
-) -> None:
-    """Score sentences: log10 of the probability of all their tokens and their end.
-
-    \b
-    handloom ngram score lm.arpa.gz "the state of the union is strong"
-    handloom ngram score lm.arpa.gz "a b" --tokens
-    handloom ngram score lm.arpa.gz --data candidates.txt --json > scored.jsonl
-
-    \b
-    With --json one line is printed for each sentence: {"text", "log10",
-    "tokens": [{"token", "log10", "order", "known"}]}; "order" is the length of
-    the longest n-gram that the model has there.
-    """
-    if bool(texts) == (data is not None):
-        raise UsageError(
-            "give either texts or --data FILE" + (", not both" if texts else "; there is nothing to score")
-        )
-    from handloom.cli.output import print_json
-    from handloom.ngram import corpus
-
-    loaded = loaded_from(model, unit)
-    for block in corpus.blocks(texts or () if data is None else data, encoding):
-        lines = block.split("\n")
-        scores = loaded.scores(lines)
-        for text, total, start, end in zip(lines, scores.sentences, scores.starts, scores.starts[1:], strict=False):
-            row = {"text": text.rstrip("\r"), "log10": float(total)}
-            if not (json or tokens):
-                print(f"{total:.4f}\t{row['text']}")
-                continue
-            columns = (column[start:end].tolist() for column in (scores.ids, scores.log10, scores.order))
-            parts = [
-                {"token": loaded.vocabulary[one], "log10": log10, "order": order, "known": one != corpus.UNKNOWN}
-                for one, log10, order in zip(*columns, strict=True)
-            ]
-            if json:
-                print_json({**row, "tokens": parts})
-                continue
-            print(f"{total:.4f}\t{row['text']}")
-            for part in parts:
-                print(f"  {part['log10']:>9.4f}  {part['order']}  {part['token']}")
-
-
-def perplexity(
-    model: Arpa,
-    data: Annotated[Path, opt("FILE", "Text, a sentence on each line.", DATA)],
-    unit: Unit = None,
-    encoding: options.Encoding = None,
-    json: options.Json = False,
-) -> None:
-    """Measure how well a model foretells a text.
-
-    \b
-    handloom ngram perplexity lm.arpa.gz --data heldout.txt
-
-    The ends of sentences are foretold, too; unknown tokens count as <unk>. Empty lines are passed over.
-    """
-    from handloom.cli.output import print_json
-
-    found = measured(loaded_from(model, unit), data, encoding).to_dict()
-    if json:
-        print_json(found)
-    else:
-        show(found)
 
 
 def sample(

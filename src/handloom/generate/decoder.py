@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,14 @@ class Decoder(Protocol):
 
     def logits(self, ids: Ids, /) -> Iterator[Floats]:
         """Of every token of a text, what comes after it: f32[n, vocabulary] piece by piece, in order."""
+
+
+@runtime_checkable
+class Conditional(Decoder, Protocol):
+    """An encoder–decoder: `start` takes sources, and `given` those of which targets are begun otherwise, or scored."""
+
+    def given(self, sources: Sequence[Ids], /) -> Decoder:
+        """A decoder of the targets of these sources, which are read at once."""
 
 
 def check_prompts(prompts: Sequence[Ids], context: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy as np
 from handloom.errors import HandloomError, UsageError
 from handloom.generate import chat
 from handloom.generate.conditional import CachedEncoderDecoder
-from handloom.generate.decoder import CachedDecoder, Decoder, Ids
-from handloom.generate.recurrent import RecurrentDecoder
-from handloom.generate.sampling import Sampling, log_probabilities, probabilities
+from handloom.generate.decoder import CachedDecoder, Conditional, Decoder, Ids
+from handloom.generate.recurrent import RecurrentDecoder, RecurrentPairDecoder
+from handloom.generate.sampling import Floats, Sampling, log_probabilities, probabilities
 from handloom.generate.search import Beams, Finish, beam_search, generate
 from handloom.generate.text import TextStream
 from handloom.models.config import Config, DecoderConfig, EncoderDecoderConfig, read_json
@@ -22,7 +22,8 @@ from handloom.models.encoder_decoder import ConditionalLanguageModel
 from handloom.models.language_model import LanguageModel
 from handloom.models.registry import load_config, load_model
 from handloom.models.resolve import model_folder
-from handloom.models.rnn import RNNForCausalLM
+from handloom.models.rnn import RNNForCausalLM, RNNForConditionalGeneration
+from handloom.scoring import Likely, Scorer, TokenScore, check_source, check_top
 from handloom.text.tokenizer import Tokenizer
 
 Conversation = Sequence[chat.Message]
@@ -43,23 +44,7 @@ class Generation:
     score: float | None = None
 
 
-@dataclass(frozen=True)
-class TokenScore:
-    """A token of a text and the log-probability that the model gave it; None for the first, which nothing precedes."""
-
-    token: str
-    id: int
-    log_probability: float | None
-
-
-@dataclass(frozen=True)
-class Likely:
-    token: str
-    id: int
-    probability: float
-
-
-class TextGenerator:
+class TextGenerator(Scorer):
     """A decoder, a tokenizer, the tokens that end a text, and the chat template, if there is one."""
 
     def __init__(
@@ -77,12 +62,15 @@ class TextGenerator:
         "bf16", or "auto" for what is faster on this machine. weights: what matrices are stored in for products of f32,
         "f32", "bf16" or "int8": a new word takes as long as reading them (docs/performance.md has what it costs)."""
         folder = model_folder(os.fspath(name), **where)
-        pairs = isinstance(load_config(folder), EncoderDecoderConfig)
+        config = load_config(folder)
+        pairs = isinstance(config, EncoderDecoderConfig) or config.head == "text2text-generation"
         model, config, _ = load_model(folder, "text2text-generation" if pairs else "text-generation", dropout=0.0)
         assert isinstance(model, LanguageModel)
         decoder: Decoder
         if isinstance(model, ConditionalLanguageModel):
             decoder = CachedEncoderDecoder(model, threads, precision, weights)
+        elif isinstance(model, RNNForConditionalGeneration):
+            decoder = RecurrentPairDecoder(model, threads, precision, weights)
         elif isinstance(model, RNNForCausalLM):
             decoder = RecurrentDecoder(model, threads, precision, weights)
         elif isinstance(config, DecoderConfig):
@@ -170,22 +158,43 @@ class TextGenerator:
 
     # --- asking
 
-    def score(self, text: str) -> list[TokenScore]:
-        """How likely the model finds each token of a text, given those before it."""
-        ids = self.tokenizer.ids(text)
-        found: list[float | None] = [None]
-        for rows in self.decoder.logits(ids):
-            following = ids[len(found) : len(found) + len(rows)]
-            found += log_probabilities(rows)[np.arange(len(following)), following].tolist()
-        spelt = (self._spelt(int(token)) for token in ids)
-        return [TokenScore(*x) for x in zip(spelt, ids.tolist(), found, strict=True)]
+    def score(self, text: str, *, source: str | None = None) -> list[TokenScore]:
+        """How likely the model finds each token of a text, given those before it. An encoder–decoder: of what it would
+        write having read `source`, its end included.
 
-    def next_token_probabilities(self, prompt: Prompt, top: int = 10) -> list[Likely]:
-        """The likeliest tokens to come next, likeliest first."""
-        _, logits = self.decoder.start([self.encode(prompt)])
+        A text may be longer than the context: each further token is told by the half of it, at least, that precedes.
+        """
+        decoder, begun = self._reader(source)
+        coded = self.tokenizer.encode(text)
+        ids = np.concatenate([begun, coded.ids]).astype(np.int32)
+        found: list[float | None] = [None] * (len(coded) > 0 and not len(begun))
+        width = len(ids) if decoder.context is None or len(begun) else decoder.context + 1
+        for begin, end, first in _windows(len(ids), width):
+            if end > first:
+                found += _of_labels(decoder.logits(ids[begin : end - 1]), ids[begin + 1 : end])[first - end :]
+        spelt = (self._spelt(int(token)) for token in coded.ids)
+        return [
+            TokenScore(token, int(index), value, start, end)
+            for token, index, value, (start, end) in zip(spelt, coded.ids, found, coded.offsets.tolist(), strict=True)
+        ]
+
+    def next_token_probabilities(self, text: Prompt = "", top: int = 10, *, source: str | None = None) -> list[Likely]:
+        """The likeliest tokens to come next, likeliest first; what an encoder–decoder writes, having read `source`."""
+        check_top(top)
+        decoder, begun = self._reader(source)
+        _, logits = decoder.start([np.concatenate([begun, self._beginning(text)]).astype(np.int32)])
         chances = probabilities(logits[0].astype(np.float64))
         order = np.argsort(-chances, kind="stable")[:top].tolist()
         return [Likely(self._spelt(i), i, float(chances[i])) for i in order]
+
+    def _reader(self, source: str | None) -> tuple[Decoder, Ids]:
+        """The decoder of texts, and what stands before each of them."""
+        decoder = self.decoder
+        check_source(source, isinstance(decoder, Conditional))
+        if source is None or not isinstance(decoder, Conditional):
+            return decoder, np.zeros(0, np.int32)
+        read = self.tokenizer.ids(source)
+        return decoder.given([read]), decoder.beginning(read)
 
     def _text(self, prompt: Ids, stop: str | Sequence[str] = ()) -> TextStream:
         strings = [stop] if isinstance(stop, str) else list(stop)
@@ -200,20 +209,45 @@ class TextGenerator:
     def encode(self, prompt: Prompt) -> Ids:
         """The tokens of a text with what its tokenizer puts before it (not after it, unless an encoder–decoder reads it
         as a whole: it is to go on), or those of a conversation."""
-        if isinstance(prompt, str) and isinstance(self.decoder, CachedEncoderDecoder):
+        if isinstance(prompt, str) and isinstance(self.decoder, Conditional):
             return self.tokenizer.ids(prompt)
-        if isinstance(prompt, str):
-            framed, plain = self.tokenizer.ids(prompt), self.tokenizer.ids(prompt, frame=False)
-            places = range(len(framed) - len(plain) + 1)
-            before = next((at for at in places if (framed[at : at + len(plain)] == plain).all()), 0)
-            return framed[: before + len(plain)]
-        return self.tokenizer.ids(self.chat_text(prompt), frame=False)
+        return self._beginning(prompt)
+
+    def _beginning(self, prompt: Prompt) -> Ids:
+        if not isinstance(prompt, str):
+            return self.tokenizer.ids(self.chat_text(prompt), frame=False)
+        if not prompt:  # nothing is said yet but what the tokenizer puts before every text
+            coded = self.tokenizer.encode("a")
+            return coded.ids[: int(coded.special.argmin())] if not coded.special.all() else coded.ids
+        framed, plain = self.tokenizer.ids(prompt), self.tokenizer.ids(prompt, frame=False)
+        places = range(len(framed) - len(plain) + 1)
+        before = next((at for at in places if (framed[at : at + len(plain)] == plain).all()), 0)
+        return framed[: before + len(plain)]
 
     def chat_text(self, messages: Conversation, **more: Any) -> str:
         """A conversation as the model's chat template writes it, with the beginning of the reply."""
         if self.template is None:
             raise HandloomError("this model has no chat template: give it a plain text to go on with")
         return chat.render(self.template, messages, self.tokenizer.token_names, **more)
+
+
+def _windows(length: int, width: int) -> Iterator[tuple[int, int, int]]:
+    """(begin, end, first): what is read of a text, `width` tokens at most, so that the tokens from `first` on get their
+    scores; half a window further each time."""
+    end = min(length, width)
+    yield 0, end, 1
+    while end < length:
+        first, end = end, min(length, end + max(1, width // 2))
+        yield end - width, end, first
+
+
+def _of_labels(pieces: Iterable[Floats], labels: Ids) -> list[float]:
+    """The log-probability of each label, from its row of logits."""
+    found: list[float] = []
+    for rows in pieces:
+        own = labels[len(found) : len(found) + len(rows)]
+        found += log_probabilities(rows)[np.arange(len(own)), own].tolist()
+    return found
 
 
 def _ends(settings: Mapping[str, Any], config: Config, tokenizer: Tokenizer) -> frozenset[int]:

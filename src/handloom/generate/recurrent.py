@@ -4,7 +4,7 @@ source its hidden states."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import handloom.tensor as ht
 from handloom.errors import UsageError
 from handloom.generate.decoder import Floats, Ids, check_prompts
 from handloom.models.rnn import RNNForCausalLM, RNNForConditionalGeneration
+from handloom.nn.lanes import layout
 
 PIECE = 64
 """Tokens of a text that are read in one run of the program."""
@@ -98,8 +99,8 @@ class RecurrentState:
 
     def read(self, sequences: Sequence[int], pieces: Sequence[Ids], rows: Any) -> Floats:
         """Reads the next tokens of some sequences; logits of `rows` among them."""
-        starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int32)
-        batch = {"ids": np.concatenate(pieces).astype(np.int32), "starts": starts, "rows": rows.astype(np.int32)}
+        batch = {"ids": np.concatenate(pieces).astype(np.int32), "starts": _starts(pieces),
+                 "rows": rows.astype(np.int32)}  # fmt: skip
         logits, last = self.decoder.read(batch, [_chosen(part, sequences) for part in self.parts])
         self.parts = [part.copy() for part in self.parts]
         for part, new in zip(self.parts, last, strict=True):
@@ -119,17 +120,24 @@ class RecurrentPairDecoder:
 
     context = None
 
-    def __init__(self, model: RNNForConditionalGeneration, threads: int | None = None, precision: str = "f32") -> None:
+    def __init__(
+        self, model: RNNForConditionalGeneration, threads: int | None = None, precision: str = "f32",
+        weights: str = "f32",
+    ) -> None:  # fmt: skip
         self.model = model
         self.params = model.parameters()
-        state = ((model.config.layers, "sequences", model.config.hidden_size),) * model.decoder.states
-        starts = ("sequences+1",)
-        batch = {"source_ids": ("source_tokens",), "source_starts": starts, **model.encoder.arranged()}
-        how: dict[str, Any] = {"constant": ("params",), "threads": threads, "precision": precision}
-        self._read = ht.compile(self._sources, symbols={"batch": batch}, **how)
-        shapes = {"ids": ("sequences",), "state": state, "starts": starts,
-                  "memory": ("source_tokens", model.config.hidden_size)}  # fmt: skip
-        self._step = ht.compile(self._next, symbols=shapes, **how)
+        width, starts = model.config.hidden_size, ("sequences+1",)
+        state = ((model.config.layers, "sequences", width),) * model.decoder.states
+        how: dict[str, Any] = {
+            "constant": ("params",), "threads": threads, "precision": precision, "weights": weights,
+        }  # fmt: skip
+        source = {"source_ids": ("source_tokens",), "source_starts": starts, **model.encoder.arranged()}
+        self._read = ht.compile(self._sources, symbols={"batch": source}, **how)
+        lanes = {name: shape for name, shape in model.arranged().items() if not name.startswith("source_")}
+        batch = {"ids": ("tokens",), "starts": starts, "rows": ("rows",), "source_starts": starts, **lanes}
+        memory = {"state": state, "memory": ("source_tokens", width)}
+        self._write = ht.compile(self._pieces, symbols={"batch": batch, **memory}, **how)
+        self._step = ht.compile(self._next, symbols={"ids": ("sequences",), "starts": starts, **memory}, **how)
 
     @property
     def vocabulary(self) -> int:
@@ -139,15 +147,26 @@ class RecurrentPairDecoder:
         return np.array([self.model.encoder.config.start], np.int32)
 
     def start(self, prompts: Sequence[Ids]) -> tuple[PairState, Floats]:
-        check_prompts(prompts, self.context)
-        starts = np.concatenate([[0], np.cumsum([len(prompt) for prompt in prompts])]).astype(np.int32)
-        batch = {"source_ids": np.concatenate(prompts).astype(np.int32), "source_starts": starts}
-        memory, parts = self._read(self.params, {**batch, **self.model.encoder.arrange(batch)})
-        state = PairState(self, [part.numpy() for part in parts], memory.numpy(), starts)
-        return state, state.step(np.full(len(prompts), self.model.encoder.config.start, np.int32))
+        return self.given(prompts).start([self.beginning(prompt) for prompt in prompts])
 
     def logits(self, ids: Ids) -> Iterator[Floats]:
-        raise UsageError("an encoder–decoder has no scores for a text without a source")
+        raise UsageError("what an encoder–decoder writes is scored given what it reads: given([source]).logits(target)")
+
+    def given(self, sources: Sequence[Ids]) -> GivenSources:
+        """A decoder of the targets of these sources, of one token or more each, which are read at once."""
+        check_prompts(sources, self.context)
+        starts = _starts(sources)
+        batch = {"source_ids": np.concatenate(sources).astype(np.int32), "source_starts": starts}
+        memory, parts = self._read(self.params, {**batch, **self.model.encoder.arrange(batch)})
+        return GivenSources(PairState(self, [part.numpy() for part in parts], memory.numpy(), starts))
+
+    def read(self, targets: Sequence[Ids], rows: Any, state: PairState) -> tuple[Floats, list[Floats]]:
+        """(logits f32[R, vocabulary] of `rows`, the states after each target)"""
+        batch = {"ids": np.concatenate(targets).astype(np.int32), "starts": _starts(targets),
+                 "rows": np.asarray(rows, np.int32), "source_starts": state.starts}  # fmt: skip
+        lanes = layout(list(map(len, targets)), self.model.encoder.config.lanes)
+        logits, parts = self._write(self.params, {**batch, **lanes}, tuple(state.parts), state.memory)
+        return logits.numpy(), [part.numpy() for part in parts]
 
     def step(self, tokens: Ids, state: PairState) -> tuple[Floats, list[Floats]]:
         logits, parts = self._step(self.params, tokens, tuple(state.parts), state.memory, state.starts)
@@ -157,9 +176,46 @@ class RecurrentPairDecoder:
         with self.model.bound(params):
             return self.model.read(batch)
 
+    def _pieces(self, params: Any, batch: Any, state: Any, memory: Any) -> Any:
+        with self.model.bound(params):
+            hidden, last = self.model.write(batch, memory, state)
+            return self.model.score(hidden, batch), last
+
     def _next(self, params: Any, ids: Any, state: Any, memory: Any, starts: Any) -> Any:
         with self.model.bound(params):
             return self.model.advance(ids, state, memory, starts)
+
+
+class GivenSources:
+    """A Decoder of targets: prompt number i goes with source number i, the one text of `logits` with the first."""
+
+    context = None
+
+    def __init__(self, state: PairState) -> None:
+        self._state = state
+
+    @property
+    def vocabulary(self) -> int:
+        return self._state.decoder.vocabulary
+
+    def beginning(self, prompt: Ids) -> Ids:
+        return prompt
+
+    def start(self, prompts: Sequence[Ids]) -> tuple[PairState, Floats]:
+        sources = len(self._state.starts) - 1
+        if len(prompts) != sources:
+            raise UsageError(f"there are {sources} sources, and beginnings of {len(prompts)} targets")
+        check_prompts(prompts, self.context)
+        state = replace(self._state)
+        return state, state.read(prompts, _starts(prompts)[1:] - 1)
+
+    def logits(self, ids: Ids) -> Iterator[Floats]:
+        check_prompts([ids], self.context)
+        state = replace(self._state)
+        state.keep([0])
+        for begin in range(0, len(ids), PIECE):
+            piece = ids[begin : begin + PIECE]
+            yield state.read([piece], np.arange(len(piece)))
 
 
 @dataclass
@@ -171,6 +227,11 @@ class PairState:
     memory: Floats
     starts: Ids
 
+    def read(self, targets: Sequence[Ids], rows: Any) -> Floats:
+        """Reads the next tokens of all texts; logits of `rows` among them."""
+        logits, self.parts = self.decoder.read(targets, rows, self)
+        return logits
+
     def step(self, tokens: Ids) -> Floats:
         logits, self.parts = self.decoder.step(tokens.astype(np.int32), self)
         return logits
@@ -178,9 +239,13 @@ class PairState:
     def keep(self, sequences: Sequence[int]) -> None:
         self.parts = [_chosen(part, sequences) for part in self.parts]
         pieces = [self.memory[self.starts[i] : self.starts[i + 1]] for i in sequences]
-        self.memory = np.concatenate(pieces)
-        self.starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int32)
+        self.memory, self.starts = np.concatenate(pieces), _starts(pieces)
 
 
 def _chosen(part: Floats, sequences: Sequence[int]) -> Floats:
     return np.ascontiguousarray(part[:, list(sequences)])
+
+
+def _starts(texts: Sequence[Any]) -> Ids:
+    """Where each begins in all of them packed, i32 [n + 1]."""
+    return np.cumsum([0, *map(len, texts)]).astype(np.int32)

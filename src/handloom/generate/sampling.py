@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,17 +42,21 @@ class Sampling:
         """Raises UsageError for a setting that makes no sense."""
         for name, good, need in (
             ("temperature", self.temperature >= 0 and math.isfinite(self.temperature), "0 or more"),
-            ("top_k", self.top_k is None or self.top_k >= 1, "at least 1"),
+            ("top_k", self.top_k is None or _whole(self.top_k, 1), "a whole number, at least 1"),
             ("top_p", self.top_p is None or 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("min_p", self.min_p is None or 0 <= self.min_p <= 1, "from 0 to 1"),
-            ("repetition_penalty", self.repetition_penalty > 0, "above 0 (1 changes nothing)"),
-            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "0 (off) or more"),
-            ("seed", 0 <= self.seed < 2**64, "from 0 to 2⁶⁴ − 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0 (1 changes nothing)"),
+            ("no_repeat_ngram", _whole(self.no_repeat_ngram, 0), "a whole number, 0 (off) or more"),
+            ("seed", _whole(self.seed, 0) and self.seed < 2**64, "a whole number from 0 to 2⁶⁴ − 1"),
         ):
             if not good:
                 raise UsageError(f"{name} must be {need}, and is {getattr(self, name)}")
         if not self.temperature and any(x is not None for x in (self.top_k, self.top_p, self.min_p)):
             raise UsageError("top_k, top_p and min_p choose among several tokens: give a temperature above 0 with them")
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def bias(row: Floats, values: Mapping[int, float]) -> Floats:

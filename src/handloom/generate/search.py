@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
@@ -96,6 +97,8 @@ class Beams:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise UsageError(f"beams must be at least 1, and are {self.count}")
+        if not math.isfinite(self.length_penalty):
+            raise UsageError(f"length_penalty must be a number, and is {self.length_penalty}")
         if self.early not in (True, False, "never"):
             raise UsageError(f'early must be True, False or "never", and is {self.early!r}')
 

@@ -243,10 +243,14 @@ class RNNForConditionalGeneration(LanguageModel):
 
     def encode(self, batch: Batch) -> Tensor:
         memory, state = self.read(batch)
+        return self.write(batch, memory, state)[0]
+
+    def write(self, batch: Batch, memory: Tensor, state: State) -> tuple[Tensor, State]:
+        """Hidden states [T, hidden] of targets whose sources have been read, and the states after each of them."""
         lanes = Lanes(self.encoder.config.lanes, batch)
         words = self.dropout(self.encoder.embeddings(ht.take(batch["ids"], lanes.array("cells"))))
-        y, _ = self.decoder(words, state, lanes)
-        return self.dropout(self.attention(lanes.gather(y), memory, batch))
+        y, last = self.decoder(words, state, lanes)
+        return self.dropout(self.attention(lanes.gather(y), memory, batch)), last
 
     def read(self, batch: Batch) -> tuple[Tensor, State]:
         """The sources' hidden states [source tokens, hidden], and the state that the decoder begins with."""

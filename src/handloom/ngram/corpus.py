@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
@@ -141,6 +142,24 @@ def _marked_lines(block: str, numbers: Numbers) -> Array:
     """Words of a text in which <s> or </s> may stand as words: they are no words, and UNKNOWN."""
     inner = Numbers((word, number) for word, number in numbers.items() if number not in (START, END))
     return np.array([n for line in block.split("\n") for n in (*map(inner.__getitem__, line.split()), END)])
+
+
+def places(text: str, unit: str) -> list[tuple[int, int]]:
+    """The characters (start, end) of each token of one sentence, and of its end.
+
+    >>> places("we  go", "words"), places("a  b", "characters")
+    ([(0, 2), (4, 6), (6, 6)], [(0, 1), (1, 3), (3, 4), (4, 4)])
+    """
+    found = [match.span() for match in re.finditer(r"\S+", text)]
+    if unit == "characters":
+        spans, last = [], None
+        for start, end in found:
+            if last is not None:
+                spans.append((last, start))
+            spans += [(at, at + 1) for at in range(start, end)]
+            last = end
+        found = spans
+    return [*found, (len(text), len(text))]
 
 
 def filled(ids: Array) -> Array:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,52 +17,39 @@ from handloom.ngram import arpa_reader, arpa_writer, baselines, corpus, counts, 
 from handloom.ngram.corpus import END, START, UNKNOWN, Array
 from handloom.ngram.scoring import Scores
 from handloom.ngram.table import Level, Unseen
+from handloom.scoring import Likely, Perplexity, Scorer, TokenScore, check_source, check_top
 
 Source = str | os.PathLike[str] | Iterable[str]
 """A text file (plain or gzip; a sentence on each line), or sentences."""
 
+AT_ONCE = 4096
+"""Sentences that are scored together."""
 CONSTANTS = {"kneser-ney": None, "add-k": 0.1, "stupid-backoff": 0.4}
 """method → the constant that it has, by default: what is added to every count, or the factor of a back-off."""
 REMARK = re.compile(r"handloom unit=(\w+) method=([a-z-]+)(?: constant=([0-9.e-]+))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Perplexity:
-    """How well a model foretells a text. tokens: with the ends of sentences; log10: the sum over all tokens."""
+class NgramPerplexity(Perplexity):
+    """tokens: with the ends of sentences; size: with the ends of lines. unknown: tokens that are none of the
+    vocabulary's; known: the sum over all others."""
 
-    sentences: int
-    tokens: int
     unknown: int
-    log10: float
-    log10_known: float
-
-    @property
-    def perplexity(self) -> float:
-        """Per token, unknown ones included; KenLM's `query` and Python module give the same."""
-        return float(10.0 ** (-self.log10 / self.tokens))
+    known: float
 
     @property
     def perplexity_known(self) -> float:
-        """Per token that the vocabulary has."""
-        return float(10.0 ** (-self.log10_known / (self.tokens - self.unknown)))
-
-    @property
-    def bits(self) -> float:
-        """Cross-entropy, in bits a token."""
-        return -self.log10 / self.tokens / math.log10(2)
+        """Per token that the vocabulary has. `perplexity` counts the others, too, as KenLM's `query` does."""
+        return math.exp(min(-self.known / (self.tokens - self.unknown), 700.0))
 
     def to_dict(self) -> dict[str, float]:
-        derived = {name: getattr(self, name) for name in ("perplexity", "perplexity_known", "bits")}
-        return {**derived, **asdict(self)}
+        return {**Perplexity.to_dict(self), "perplexity_known": self.perplexity_known}
 
 
 @dataclass(frozen=True, slots=True)
-class TokenScore:
-    """A token, log10 of its probability after those before it, and the order of the n-gram that told it."""
+class NgramScore(TokenScore):
+    """order: of the n-gram that told it."""
 
-    token: str
-    id: int
-    log10: float
     order: int
 
     @property
@@ -69,20 +57,11 @@ class TokenScore:
         return self.id != UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Likely:
-    """A token that may come next."""
-
-    token: str
-    id: int
-    probability: float
-
-
-class NgramModel:
+class NgramModel(Scorer):
     """An n-gram model over words between blanks or over characters.
 
     levels: `table.Level` of each order; vocabulary: <unk>, <s>, </s> and the tokens, by their ids; discounts: of each
-    order where Kneser–Ney has just been trained. All scores are logarithms to base 10, as in ARPA files.
+    order where Kneser–Ney has just been trained. `scores` and `log10` give logarithms to base 10, as in ARPA files.
     """
 
     def __init__(
@@ -196,34 +175,56 @@ class NgramModel:
         """log10 of the probability of a sentence and its end."""
         return float(self.scores([text]).sentences[0])
 
-    def score(self, text: str) -> list[TokenScore]:
+    def score(self, text: str, *, source: str | None = None) -> list[NgramScore]:
         """How likely the model finds each token of a sentence, and its end, given those before it."""
-        found = self.scores([text])
-        columns = found.ids.tolist(), found.log10.tolist(), found.order.tolist()
-        return [TokenScore(self.vocabulary[token], *rest) for token, *rest in zip(columns[0], *columns, strict=True)]
+        check_source(source, False)
+        return next(self.score_all([text]))
 
-    def perplexity(self, source: Source, encoding: str | None = None) -> Perplexity:
-        """How well the model foretells a text; empty lines are passed over. HandloomError for a text without a token.
+    def score_all(
+        self, texts: Iterable[str], *, sources: Iterable[str] | None = None
+    ) -> Iterator[list[NgramScore]]:
+        check_source(None if sources is None else "", False)
+        rest = iter(texts)
+        while some := list(islice(rest, AT_ONCE)):
+            found = self.scores(some)
+            parts = found.ids.tolist(), (found.log10 * math.log(10)).tolist(), found.order.tolist()
+            for text, start, end in zip(some, found.starts, found.starts[1:], strict=False):
+                columns = (part[start:end] for part in parts)
+                yield [
+                    NgramScore(self.vocabulary[token], token, value, place[0], place[1], order)
+                    for token, value, order, place in zip(*columns, corpus.places(text, self.unit), strict=True)
+                ]
 
-        Stupid back-off's scores are no probabilities: what comes of them can be compared with nothing else.
+    def perplexity(
+        self, texts: Source, *, sources: Iterable[str] | None = None, encoding: str | None = None
+    ) -> NgramPerplexity:
+        """How well the model foretells sentences at hand, or those of a file; empty lines are passed over.
+
+        Stupid back-off's scores are no probabilities: what comes of them can be compared with nothing else. Raises
+        HandloomError for a text without a token.
         """
-        sentences, tokens, unknown = 0, 0, 0
+        check_source(None if sources is None else "", False)
+        sentences, tokens, unknown, size = 0, 0, 0, 0
         total, total_known = 0.0, 0.0
-        for block in corpus.blocks(source, encoding):
+        for block in corpus.blocks(texts, encoding):
             ids = corpus.filled(corpus.encode(block, self._numbers, self.unit))
             if len(ids):
                 found = scoring.score(self.levels, self.unseen, ids)
                 sentences += len(found.starts) - 1
                 tokens += len(found.ids)
                 unknown += int((~found.known).sum())
+                size += len(block.encode("utf-8", "replace")) + 1
                 total += float(found.log10.sum())
                 total_known += float(found.log10[found.known].sum())
         if not tokens:
-            raise HandloomError(f"{source if isinstance(source, (str, os.PathLike)) else 'the text'} holds no token.")
-        return Perplexity(sentences, tokens, unknown, total, total_known)
+            raise HandloomError(f"{texts if isinstance(texts, (str, os.PathLike)) else 'the text'} holds no token.")
+        total, total_known = total * math.log(10), total_known * math.log(10)
+        return NgramPerplexity(sentences, tokens, 0, size, total, unknown, total_known)
 
-    def next_token_probabilities(self, text: str = "", top: int = 10) -> list[Likely]:
+    def next_token_probabilities(self, text: str = "", top: int = 10, *, source: str | None = None) -> list[Likely]:
         """The likeliest tokens to come after the beginning of a sentence, likeliest first."""
+        check_source(source, False)
+        check_top(top)
         found = self.distribution(text)
         return [
             Likely(self.vocabulary[one], one, float(found[one]))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+import handloom.tensor as ht
 from handloom.data.draws import Draws
 from handloom.data.token_file import TokenFile
 from handloom.errors import HandloomError
@@ -43,13 +44,21 @@ class Choices:
 @dataclass(frozen=True)
 class Windows:
     """Windows of a token file: their first tokens, their lengths, and the numbers that their random draws go by, i64[n]
-    each. The file is a ring: a window that reaches its end goes on with its first document."""
+    each. The file is a ring: a window that reaches its end goes on with its first document. follows: whether each goes
+    on where the one of the batch before has ended."""
 
     file: TokenFile
     first: Array
     lengths: Array
     numbers: Array
     seed: int = 0
+    follows: bool = False
+
+    def continued(self) -> Array:
+        """bool[n]: which windows go on with a document that the one before has begun."""
+        first = self.first % len(self.file)
+        begins = self.file.starts[np.searchsorted(self.file.starts, first)] == first
+        return ~begins & self.follows
 
     def tokens(self, beyond: int = 0) -> tuple[Array, Array, Array]:
         """(ids i32, begins bool, owner i64) of all windows' tokens and `beyond` more behind each: where a sequence
@@ -168,6 +177,45 @@ class Causal(Pretraining):
 
     def capacity(self, windows: int, pieces: int) -> dict[str, int]:
         return _room(windows * self.width, windows * pieces)
+
+
+class Streamed(Causal):
+    """Causal, for recurrent models: windows follow each other row by row, and each row's state goes on from step to
+    step, but not from document to document. No gradient reaches back to the step before (truncated back-propagation:
+    Williams and Peng 1990; Mikolov and others 2010)."""
+
+    def __init__(self, tokenizer: Tokenizer, choices: Choices, rows: int) -> None:
+        super().__init__(tokenizer, choices)
+        self.streams = rows
+
+    def begin(self, model: Any) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = model.begin(self.streams)
+        return found
+
+    def carry(self, model: Any, batch: Batch, carried: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        nothing = ht.zeros(carried[0].shape[0], 1, carried[0].shape[2])
+        before = (ht.concatenate([nothing, part], 1) for part in carried)
+        hidden, after = model.encoder_part.walk(batch, tuple(_rows(part, batch["continues"]) for part in before))
+        return *model.loss(hidden, batch["labels"]), *(_rows(part, batch["lasts"]) for part in after)
+
+    def batch(self, windows: Windows) -> dict[str, Array]:
+        """continues i32 [sequences]: 1 + the row whose document a sequence goes on with, else 0; lasts i32 [rows]: the
+        sequence that each row ends with."""
+        found = super().batch(windows)
+        ends = np.cumsum(windows.lengths)
+        continues = np.zeros(len(found["starts"]) - 1, np.int32)
+        first = np.searchsorted(found["starts"], ends - windows.lengths)
+        continues[first] = np.where(windows.continued(), np.arange(1, len(ends) + 1), 0)
+        lasts = np.searchsorted(found["starts"], ends) - 1
+        return {**found, "continues": continues, "lasts": lasts.astype(np.int32)}
+
+    def symbols(self) -> dict[str, tuple[Any, ...]]:
+        return {**super().symbols(), "continues": ("sequences",), "lasts": (self.streams,)}
+
+
+def _rows(state: Tensor, numbers: Tensor) -> Tensor:
+    """[layers, numbers, hidden]: some rows of a state [layers, rows, hidden]."""
+    return ht.stack([ht.take(state[layer], numbers) for layer in range(state.shape[0])])
 
 
 class Masked(Pretraining):

@@ -97,6 +97,14 @@ class Task:
         """(sum, weight) of a model's loss over a batch."""
         return self.loss(model(batch), batch)
 
+    def begin(self, model: Any) -> tuple[Tensor, ...]:
+        """What goes on from step to step beside the weights, at first: nothing, unless a task reads texts in order."""
+        return ()
+
+    def carry(self, model: Any, batch: Batch, carried: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """(sum, weight) as `total`, and behind them what goes on to the next batch."""
+        return self.total(model, batch)
+
     def pack(self, part: Any) -> dict[str, Array]:
         """A packed batch of features: ids, positions, types i32 [tokens]; starts i32 [sequences + 1]; labels.
 

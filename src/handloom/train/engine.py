@@ -29,6 +29,8 @@ from handloom.train.optimisers import LARGEST, Moments, Optimiser, Scalars, Tree
 
 EVALUATION_TOKENS = 4096
 EVALUATION_SEQUENCES = 256
+CARRIED = "carried"
+"""Among the moments of a checkpoint: what goes on from step to step (`Task.begin`)."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Engine:
                 self.params[name] = value if owns else ht.tensor(np.array(value.numpy()))
         self._order = list(everything)
         self.moments: Moments = {}
+        self.carried = () if rule is None else task.begin(model)
         if rule is not None:
             arrays = {name: value.numpy() for name, value in self.params.items()}
             self.moments = {key: _tensors(tree) for key, tree in rule.init(arrays).items()}
@@ -113,7 +116,8 @@ class Engine:
 
     def moment_arrays(self) -> dict[str, Array]:
         self._catch_up()
-        return {f"{key}/{name}": value.numpy() for key, tree in self.moments.items() for name, value in tree.items()}
+        found = {f"{key}/{name}": value.numpy() for key, tree in self.moments.items() for name, value in tree.items()}
+        return {**found, **{f"{CARRIED}/{i}": part.numpy() for i, part in enumerate(self.carried)}}
 
     def forget_moments(self) -> None:
         """Gives up the optimiser's state: nothing will be trained any more."""
@@ -139,6 +143,8 @@ class Engine:
             for name in tree:
                 if moments is not None:
                     tree[name] = ht.tensor(np.array(moments[f"{key}/{name}"]))
+        if moments is not None:
+            self.carried = tuple(ht.tensor(np.array(moments[f"{CARRIED}/{i}"])) for i in range(len(self.carried)))
 
     # -- a step
 
@@ -151,7 +157,7 @@ class Engine:
         if len(parts) == 1 and not self._accumulates:
             run = self._program("step", self._step, ("params", "moments", "seen"))
             seen, past = self._backlog.seen, self._backlog.past()
-            needed = run.reserve(self.params, self.moments, seen, past, self.frozen, batch, state, given)
+            needed = run.reserve(self.params, self.moments, seen, past, self.frozen, batch, state, given, self.carried)
         else:
             nothing = np.float32(0)
             grads = {name: ht.tensor(np.zeros_like(value.numpy())) for name, value in self.params.items()}
@@ -172,8 +178,9 @@ class Engine:
         if single:
             run = self._program("step", self._step, ("params", "moments", "seen"))
             seen, past = self._backlog.seen, self._backlog.past()
-            loss, weight, self.params, self.moments, self._backlog.seen, norm = run(
-                self.params, self.moments, seen, past, self.frozen, packed[0], self._random(number, 0), given
+            drawn = self._random(number, 0)
+            loss, weight, self.params, self.moments, self._backlog.seen, norm, self.carried = run(
+                self.params, self.moments, seen, past, self.frozen, packed[0], drawn, given, self.carried
             )
         else:
             loss, weight, grads = self._gradients(packed, number)
@@ -236,13 +243,16 @@ class Engine:
 
     # -- the functions that are compiled
 
-    def _loss(self, params: Tree, frozen: Tree, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(
+        self, params: Tree, frozen: Tree, batch: Batch, state: Tensor, carried: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
         with self.model.bound({**params, **frozen}), random.using(state):
-            return self.task.total(self.model, batch)
+            return self.task.carry(self.model, batch, carried)
 
     def _accumulate(self, params: Tree, frozen: Tree, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor, Tree]:
-        loss_of = lambda chosen: self._loss(chosen, frozen, batch, state)  # noqa: E731
-        (loss, weight), grads = ht.value_and_grad(loss_of, has_aux=True, recompute=self._recompute)(params)
+        carried = self.task.begin(self.model)  # only where a step has one part can anything go on
+        loss_of = lambda chosen: self._loss(chosen, frozen, batch, state, carried)  # noqa: E731
+        (loss, weight, *_), grads = ht.value_and_grad(loss_of, has_aux=True, recompute=self._recompute)(params)
         return loss, weight, grads
 
     def _accumulate_more(
@@ -259,16 +269,16 @@ class Engine:
 
     def _step(
         self, params: Tree, moments: Moments, seen: Tree, past: Past, frozen: Tree, batch: Batch, state: Tensor,
-        given: Scalars,
-    ) -> tuple[Tensor, Tensor, Tree, Moments, Tree, Tensor]:  # fmt: skip
+        given: Scalars, carried: tuple[Tensor, ...],
+    ) -> tuple[Tensor, Tensor, Tree, Moments, Tree, Tensor, tuple[Tensor, ...]]:  # fmt: skip
         assert self.rule is not None
-        values = self._loss(params, frozen, batch, state)
+        values = self._loss(params, frozen, batch, state, carried)
         rows = RowsRead(self.rule, values, params, moments, seen, past)
         loss_of = lambda _: rows.values  # noqa: E731  (made of the same nodes as what it would be given)
         differentiated = ht.value_and_grad(loss_of, has_aux=True, recompute=self._recompute)
-        (loss, weight), grads = differentiated(rows.params)
+        (loss, weight, *after), grads = differentiated(rows.params)
         params, moments, norm = apply(self.rule, self._clip, rows.params, rows.moments, grads, weight, given)
-        return loss, weight, *rows.put_back(params, moments, norm), norm
+        return loss, weight, *rows.put_back(params, moments, norm), norm, tuple(after)
 
     def _all_rows(self, tables: Tree, moments: Moments, seen: Tree, past: Past) -> tuple[Tree, Moments]:
         assert self.rule is not None
@@ -306,9 +316,11 @@ class Engine:
         """(sum, weight) of the loss over micro-batches that fit the capacity of training. Nothing random happens."""
         loss = weight = 0.0
         self._catch_up()
+        carried = self.task.begin(self.model)
         for part in parts:
             run = self._program("total", self._total, ())
-            more, counted = run(self.params, self.frozen, self._pack(part))
+            more, counted, *after = run(self.params, self.frozen, self._pack(part), carried)
+            carried = tuple(after)
             loss, weight = loss + float(more), weight + float(counted)
         return loss, weight
 
@@ -344,9 +356,11 @@ class Engine:
             self._evaluate = room, program
         return self._evaluate[1]
 
-    def _total(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _total(
+        self, params: Tree, frozen: Tree, batch: Batch, carried: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
         with self.model.bound({**params, **frozen}):
-            return self.task.total(self.model, batch)
+            return self.task.carry(self.model, batch, carried)
 
     def _ask(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         with self.model.bound({**params, **frozen}):

@@ -25,9 +25,10 @@ from handloom.models.config import Config, Fields, read_json
 from handloom.models.describe import config_values
 from handloom.models.registry import FAMILIES, load_config, load_model, new_model, read_config
 from handloom.models.resolve import model_folder
+from handloom.models.rnn import RecurrentConfig
 from handloom.nn import Module
 from handloom.runtime import memory
-from handloom.tasks.pretraining import OBJECTIVES, Choices, Pretraining, frame
+from handloom.tasks.pretraining import OBJECTIVES, Choices, Pretraining, Streamed, frame
 from handloom.tasks.scores import Scores
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.vocabularies import KINDS
@@ -43,7 +44,7 @@ from handloom.train.run import FORMAT, RunFolder, versions
 from handloom.train.settings import Settings
 from handloom.train.stopping import Diverged
 from handloom.train.storage import publish_text
-from handloom.train.windows import Sampler, densest, held_out
+from handloom.train.windows import Sampler, Streams, densest, held_out
 
 EVALUATION_TOKENS = 4096
 LONGEST = 512  #: tokens of context for a checkpoint, unless the user says otherwise
@@ -284,7 +285,11 @@ class _Run:
             self._context(start), recipe.mask_rate, recipe.mean_span, recipe.whole_words, settings.seed,
             decoder_start if isinstance(decoder_start, int) else 0,
         )  # fmt: skip
-        task = OBJECTIVES[objective](start.tokenizer, choices)
+        task: Pretraining
+        if objective == "causal" and isinstance(config, RecurrentConfig):
+            task = Streamed(start.tokenizer, choices, self._windows(choices.context))
+        else:
+            task = OBJECTIVES[objective](start.tokenizer, choices)
         begin: Sequence[int] = ()
         end = None
         if objective == "causal":  # elsewhere each part of a document gets its frame when it is packed
@@ -294,7 +299,16 @@ class _Run:
         at_once = max(1, (settings.micro_batch_tokens or size * task.width) // task.width)
         reach = task.width + task.beyond
         pieces = max(densest(train.starts, reach), densest(valid.starts, reach))
-        batches = Sampler(train, task, recipe.steps, settings.epochs, size, at_once, pieces, settings.seed)
+        batches: Sampler
+        if isinstance(task, Streamed):
+            if at_once < size:
+                raise UsageError(
+                    "micro_batch_tokens is smaller than a batch, and a recurrent model's rows go on from step to step: "
+                    "take a smaller batch_size"
+                )
+            batches = Streams(train, task, recipe.steps, settings.epochs, size, pieces, settings.seed)
+        else:
+            batches = Sampler(train, task, recipe.steps, settings.epochs, size, at_once, pieces, settings.seed)
         next(iter(held_out(valid, task, 1, recipe.valid_tokens)))
         model, config, notes = start.model()
         about = (

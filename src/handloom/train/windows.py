@@ -9,7 +9,7 @@ import numpy as np
 from handloom.data.permutation import key_of, permuted
 from handloom.data.token_file import TokenFile
 from handloom.errors import HandloomError
-from handloom.tasks.pretraining import Array, Pretraining, Windows
+from handloom.tasks.pretraining import Array, Pretraining, Streamed, Windows
 
 _ORDER, _PHASE, _CHANCE = 1, 2, 3  # what a key is for
 
@@ -71,7 +71,54 @@ class Sampler:
         return self.task.capacity(self.at_once, self.pieces)
 
 
+class Streams(Sampler):
+    """For `Streamed` tasks: in an epoch each of `size` rows goes through its own part of the file, window by window."""
+
+    def __init__(
+        self, file: TokenFile, task: Streamed, steps: int | None, epochs: float, size: int, pieces: int, seed: int
+    ) -> None:
+        self.each = len(file) // task.width // size  #: windows of a row in an epoch
+        if not self.each:
+            raise HandloomError(
+                f"the training text has {len(file):,} tokens, fewer than one window of {task.width} for each of {size} "
+                "rows; take more text, or a smaller --context or --batch-size"
+            )
+        if steps is None:
+            steps = max(1, round(epochs * self.each))
+        super().__init__(file, task, steps, epochs, size, size, pieces, seed)
+
+    def step(self, number: int) -> list[Windows]:
+        epoch, place = divmod(number, self.each)
+        phase = key_of(_PHASE, self.seed, epoch) % len(self.file)
+        first = (phase + (np.arange(self.size) * self.each + place) * self.task.width) % len(self.file)
+        lengths = np.full(self.size, self.task.width)
+        return [Windows(self.file, first, lengths, np.arange(self.size), self.seed, follows=place > 0)]
+
+    def epochs_after(self, steps: int) -> float:
+        return steps / self.each
+
+
 def held_out(file: TokenFile, task: Pretraining, at_once: int, limit: int) -> Iterator[Windows]:
+    """What to validate on: every time the same, in the same way."""
+    return _rows(file, task, limit) if isinstance(task, Streamed) else _side_by_side(file, task, at_once, limit)
+
+
+def _rows(file: TokenFile, task: Streamed, limit: int) -> Iterator[Windows]:
+    """The whole file in rows, or the beginning of each row, about `limit` tokens altogether."""
+    each = (len(file) - task.beyond) // task.streams
+    if each < 1:
+        raise HandloomError(
+            f"the validation text has {len(file):,} tokens, fewer than the {task.streams} rows of a batch; take more "
+            "text, or a smaller --batch-size"
+        )
+    numbers = np.arange(task.streams)
+    length = min(each, max(task.width, limit // task.streams))
+    for at in range(0, length, task.width):
+        lengths = np.full(task.streams, min(task.width, length - at))
+        yield Windows(file, numbers * each + at, lengths, numbers, follows=at > 0)
+
+
+def _side_by_side(file: TokenFile, task: Pretraining, at_once: int, limit: int) -> Iterator[Windows]:
     """The windows to validate on: those of a whole file side by side, or about `limit` tokens of them chosen evenly;
     the same ones, corrupted the same way, every time."""
     last = len(file) - task.beyond
