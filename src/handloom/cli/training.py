@@ -68,10 +68,18 @@ def pretrained(found: Pretrained, run: Path, json: bool) -> None:
     console = Console()
     if found.scores is not None:
         console.print(f"\n{found.scores}", highlight=False)
-    console.print(f"\nThe model is in [bold]{run}[/]; transformers opens it as it is.", highlight=False, soft_wrap=True)
+    console.print(f"\nThe model is in [bold]{run}[/]{_opened(run)}.", highlight=False, soft_wrap=True)
     console.print(f"Curves and more: {run / 'report.html'}", highlight=False, soft_wrap=True)
-    if found.task == "text-generation":
-        console.print(f'To use it:\n  [bold]handloom generate {run} "…"[/]', highlight=False)
+    command = "fill-mask" if found.task == "fill-mask" else "generate"
+    console.print(f'To use it:\n  [bold]handloom {command} {run} "…"[/]', highlight=False)
+
+
+def _opened(run: Path) -> str:
+    """Who else opens a model: nobody, where the family is our own."""
+    from handloom.models.registry import load_config
+    from handloom.models.rnn import MODEL_TYPE
+
+    return "" if load_config(run).model_type == MODEL_TYPE else "; transformers opens it as it is"
 
 
 def show(console: Console, scores: Scores, baselines: Mapping[str, Scores]) -> None:
@@ -87,5 +95,5 @@ def show(console: Console, scores: Scores, baselines: Mapping[str, Scores]) -> N
 
 def where(console: Console, run: Path) -> None:
     """Where the model lies. The command to go on with is printed by the caller."""
-    console.print(f"\nThe model is in [bold]{run}[/]; transformers opens it as it is.", highlight=False, soft_wrap=True)
+    console.print(f"\nThe model is in [bold]{run}[/]{_opened(run)}.", highlight=False, soft_wrap=True)
     console.print(f"Curves and more: {run / 'report.html'}\nTo use it:", highlight=False, soft_wrap=True)

@@ -165,7 +165,7 @@ class TextGenerator(Scorer):
         A text may be longer than the context: each further token is told by the half of it, at least, that precedes.
         """
         decoder, begun = self._reader(source)
-        coded = self.tokenizer.encode(text)
+        coded = self.written.encode(text)
         ids = np.concatenate([begun, coded.ids]).astype(np.int32)
         found: list[float | None] = [None] * (len(coded) > 0 and not len(begun))
         width = len(ids) if decoder.context is None or len(begun) else decoder.context + 1
@@ -217,9 +217,9 @@ class TextGenerator(Scorer):
         if not isinstance(prompt, str):
             return self.tokenizer.ids(self.chat_text(prompt), frame=False)
         if not prompt:  # nothing is said yet but what the tokenizer puts before every text
-            coded = self.tokenizer.encode("a")
+            coded = self.written.encode("a")
             return coded.ids[: int(coded.special.argmin())] if not coded.special.all() else coded.ids
-        framed, plain = self.tokenizer.ids(prompt), self.tokenizer.ids(prompt, frame=False)
+        framed, plain = self.written.ids(prompt), self.written.ids(prompt, frame=False)
         places = range(len(framed) - len(plain) + 1)
         before = next((at for at in places if (framed[at : at + len(plain)] == plain).all()), 0)
         return framed[: before + len(plain)]

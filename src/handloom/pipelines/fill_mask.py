@@ -107,7 +107,7 @@ class FillMask(Scorer):
     def _mask_id(self) -> int:
         if self.tokenizer.mask is None:
             raise HandloomError("this model's tokenizer has no mask token, so no token can be left out for it to guess")
-        return self.tokenizer.mask
+        return int(self.tokenizer.mask)
 
     def _behind_mask(self, ids: Ints, types: Ints, own: Ints, index: int) -> Feature:
         """A text with a token behind a mask, or as much around it as the model can read."""

@@ -57,8 +57,9 @@ class Windows:
     def continued(self) -> Array:
         """bool[n]: which windows go on with a document that the one before has begun."""
         first = self.first % len(self.file)
-        begins = self.file.starts[np.searchsorted(self.file.starts, first)] == first
-        return ~begins & self.follows
+        starts = self.file.starts
+        inside: Array = starts[np.searchsorted(starts, first)] != first
+        return inside & self.follows
 
     def tokens(self, beyond: int = 0) -> tuple[Array, Array, Array]:
         """(ids i32, begins bool, owner i64) of all windows' tokens and `beyond` more behind each: where a sequence
@@ -215,7 +216,9 @@ class Streamed(Causal):
 
 def _rows(state: Tensor, numbers: Tensor) -> Tensor:
     """[layers, numbers, hidden]: some rows of a state [layers, rows, hidden]."""
-    return ht.stack([ht.take(state[layer], numbers) for layer in range(state.shape[0])])
+    layers = state.shape[0]
+    assert isinstance(layers, int)
+    return ht.stack([ht.take(state[layer], numbers) for layer in range(layers)])
 
 
 class Masked(Pretraining):
