@@ -17,7 +17,8 @@ PAGE = Path(__file__).parent / "cli.md"
 HEAD = """# Every command and option
 
 Made from the commands themselves by `python docs/make_cli.py`; `handloom COMMAND --help` shows the same in a terminal.
-Exit codes: 0 for success, 2 for a command line that makes no sense, 130 after Ctrl-C, 1 for everything else. `--debug`
+Exit codes: 0 for success, 2 for a command line that makes no sense, 3 where `compare` finds
+the new model worse, 130 after Ctrl-C, 1 for everything else. `--debug`
 may stand anywhere and shows a traceback on errors.
 """
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from handloom.tasks import metrics
 
@@ -41,11 +43,26 @@ def test_span_scores_by_hand() -> None:
     gold = [["B-x", "I-x", "O", "B-y"], ["O", "O"], ["B-x", "O"]]
     guess = [["B-x", "I-x", "O", "B-x"], ["B-y", "O"], ["B-x", "O"]]
     counted = metrics.span_counts(gold, guess)
-    assert counted.types == ("x", "y")
+    assert counted.labels == ("x", "y")
     assert counted.counts[:, :, 0].tolist() == [[1, 0], [0, 0], [1, 0]]  # right
-    assert counted.scores() == pytest.approx({"span_f1": 4 / 7, "span_precision": 0.5, "span_recall": 2 / 3})
-    assert counted.per_type()["x"] == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2.0})
-    assert metrics.span_f1_of(counted.counts.sum(0)) == pytest.approx(4 / 7)
+    found = {name: metric(counted.counts.sum(0)) for name, metric in metrics.OF_SPANS.items()}
+    assert found == pytest.approx({"span_f1": 4 / 7, "span_precision": 0.5, "span_recall": 2 / 3})
+    assert counted.right.tolist() == [False, False, True]
+    assert counted.per_label()["x"] == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2.0})
+    assert metrics.micro_f1_of(counted.counts.sum(0)) == pytest.approx(4 / 7)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1, max_size=30))
+def test_counts_of_labels_give_the_scores_of_a_confusion_matrix(pairs: list[tuple[str, str]]) -> None:
+    gold, guess = [g for g, _ in pairs], [p for _, p in pairs]
+    matrix = metrics.confusion(["abcd".index(g) for g in gold], ["abcd".index(p) for p in guess], 4)
+    counted = metrics.label_counts([(g,) for g in gold], [(p,) for p in guess])
+    for name, metric in metrics.OF_LABELS.items():
+        assert metric(counted.counts.sum(0)) == pytest.approx(float(metrics.OF_CONFUSION[name](matrix)))
+    assert counted.right.tolist() == [g == p for g, p in pairs]
+    wide = counted.among(["z", *"dcba"])
+    assert metrics.macro_f1_of(wide.counts.sum(0)) == pytest.approx(metrics.macro_f1_of(counted.counts.sum(0)))
+    assert {k: v for k, v in wide.per_label().items() if k in counted.labels} == counted.per_label()
 
 
 def test_interval_of_accuracy_is_the_binomial_one() -> None:
@@ -59,8 +76,8 @@ def test_interval_of_spans_matches_plain_resampling() -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 3, (80, 2, 3))
     counts[..., 0] = counts.min(-1)
-    drawn = [metrics.span_f1_of(counts[rng.integers(0, 80, 80)].sum(0)) for _ in range(3000)]
-    low, high = metrics.interval(counts, metrics.span_f1_of, draws=3000)
+    drawn = [metrics.micro_f1_of(counts[rng.integers(0, 80, 80)].sum(0)) for _ in range(3000)]
+    low, high = metrics.interval(counts, metrics.micro_f1_of, draws=3000)
     assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.02)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from handloom.cli import (
+    compare,
     data,
     demo,
     doctor,
@@ -64,8 +65,8 @@ def root(
 
 
 GROUPS = (
-    demo, train, pretrain, evaluate, predict, generate, score, fill_mask, sentences, resume, data, ngram, profile,
-    doctor,
+    demo, train, pretrain, evaluate, compare, predict, generate, score, fill_mask, sentences, resume, data, ngram,
+    profile, doctor,
 )  # fmt: skip
 for group in GROUPS:
     group.add_to(app)

@@ -70,26 +70,18 @@ OF_CONFUSION: dict[str, Callable[[Counts], Floats]] = {
 }
 
 
-# -- spans ----------------------------------------------------------------------------------------------------------
+# -- right, guessed, true --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class SpanCounts:
-    """For each sentence and entity type the spans that are right, guessed and true: int64 [sentences, types, 3]."""
+class LabelCounts:
+    """For each example and label how often it is right, guessed and true: int64 [examples, labels, 3]. A label is a
+    class, a type of entity, a relation."""
 
-    types: tuple[str, ...]
+    labels: tuple[str, ...]
     counts: Counts
 
-    def scores(self) -> dict[str, float]:
-        """Micro-averaged precision, recall and F1 over all types."""
-        right, guessed, true = self.counts.sum((0, 1))
-        return {
-            "span_f1": float(ratio(2 * right, guessed + true)),
-            "span_precision": float(ratio(right, guessed)),
-            "span_recall": float(ratio(right, true)),
-        }
-
-    def per_type(self) -> dict[str, dict[str, float]]:
+    def per_label(self) -> dict[str, dict[str, float]]:
         right, guessed, true = self.counts.sum(0).T
         table = {
             "precision": ratio(right, guessed),
@@ -98,14 +90,86 @@ class SpanCounts:
         }
         return {
             name: {**{key: float(values[i]) for key, values in table.items()}, "support": float(true[i])}
-            for i, name in enumerate(self.types)
+            for i, name in enumerate(self.labels)
         }
+
+    def among(self, labels: Sequence[str]) -> LabelCounts:
+        """The same with zeros for the labels that are not its own. labels: its own, and perhaps others."""
+        wide = np.zeros((len(self.counts), len(labels), 3), np.int64)
+        wide[:, [list(labels).index(name) for name in self.labels]] = self.counts
+        return LabelCounts(tuple(labels), wide)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """bool [examples]: whether nothing is wrong and nothing is missing."""
+        return (self.counts == self.counts[..., :1]).all((1, 2))  # type: ignore[no-any-return]
+
+
+Summed = Callable[[Counts], Floats]
+"""A metric of counts [..., labels, 3] that are summed over examples: [...]."""
+
+
+def f1_of(counts: Counts) -> Floats:
+    """F1 of each label: [..., labels]."""
+    right, guessed, true = np.moveaxis(counts, -1, 0)
+    return ratio(2 * right, guessed + true)
+
+
+def micro_f1_of(counts: Counts) -> Floats:
+    return f1_of(counts.sum(-2))
+
+
+def micro_precision_of(counts: Counts) -> Floats:
+    right, guessed, _ = np.moveaxis(counts.sum(-2), -1, 0)
+    return ratio(right, guessed)
+
+
+def micro_recall_of(counts: Counts) -> Floats:
+    right, _, true = np.moveaxis(counts.sum(-2), -1, 0)
+    return ratio(right, true)
+
+
+def mean_f1_of(counts: Counts) -> Floats:
+    """Mean F1 over all labels, whether they occur or not."""
+    return f1_of(counts).mean(-1)  # type: ignore[no-any-return]
+
+
+def macro_f1_of(counts: Counts) -> Floats:
+    """Mean F1 over the labels that occur, as truth or as guess."""
+    occurs = counts[..., 1] + counts[..., 2] > 0
+    return ratio((f1_of(counts) * occurs).sum(-1), occurs.sum(-1))
+
+
+def weighted_f1_of(counts: Counts) -> Floats:
+    """Mean F1 weighted by how often a label is true."""
+    return ratio((f1_of(counts) * counts[..., 2]).sum(-1), counts[..., 2].sum(-1))
+
+
+#: Metrics of one label an example, by name, and of spans.
+OF_LABELS: dict[str, Summed] = {"accuracy": micro_recall_of, "macro_f1": macro_f1_of, "weighted_f1": weighted_f1_of}
+OF_SPANS: dict[str, Summed] = {
+    "span_f1": micro_f1_of, "span_precision": micro_precision_of, "span_recall": micro_recall_of,
+}  # fmt: skip
+
+
+def label_counts(gold: Iterable[Sequence[str]], guess: Iterable[Sequence[str]]) -> LabelCounts:
+    """Of examples with labels in the same places: one a text, one a word."""
+    pairs = [(list(true), list(found)) for true, found in zip(gold, guess, strict=True)]
+    labels = tuple(sorted({label for pair in pairs for side in pair for label in side}))
+    place = {name: i for i, name in enumerate(labels)}
+    counts = np.zeros((len(pairs), len(labels), 3), np.int64)
+    for row, (true, found) in zip(counts, pairs, strict=True):
+        for one, other in zip(true, found, strict=True):
+            row[place[one], 2] += 1
+            row[place[other], 1] += 1
+            row[place[one], 0] += one == other
+    return LabelCounts(labels, counts)
 
 
 Tags = Sequence[str | None]
 
 
-def span_counts(gold: Iterable[Tags], guess: Iterable[Tags], scheme: Scheme | None = None) -> SpanCounts:
+def span_counts(gold: Iterable[Tags], guess: Iterable[Tags], scheme: Scheme | None = None) -> LabelCounts:
     """Compare tag sequences sentence by sentence; a span is right if its type and both ends are."""
     pairs = [(set(runs(true, scheme)), set(runs(guessed, scheme))) for true, guessed in zip(gold, guess, strict=True)]
     types = tuple(sorted({span[2] for true, guessed in pairs for span in true | guessed}))
@@ -115,27 +179,31 @@ def span_counts(gold: Iterable[Tags], guess: Iterable[Tags], scheme: Scheme | No
         for column, found in enumerate((true & guessed, guessed, true)):
             for span in found:
                 row[place[span[2]], column] += 1
-    return SpanCounts(types, counts)
+    return LabelCounts(types, counts)
 
 
 # -- how sure -------------------------------------------------------------------------------------------------------
 
 
-def interval(
-    counts: Counts, metric: Callable[[Counts], Floats], seed: int = 0, draws: int = 1000, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a metric of summed counts.
+def bootstrap(counts: Counts, metric: Callable[[Counts], Floats], seed: int = 0, draws: int = 1000) -> Floats:
+    """[draws] values of a metric of summed counts, the examples drawn anew with replacement each time.
 
     counts: int64 [examples, ...], one row an example; `metric` maps summed counts [draws, ...] to [draws]. Resampling n
     examples with replacement is a multinomial draw over the distinct rows, which is what is drawn here.
     """
     if len(counts) == 0:
-        return (0.0, 0.0)
+        return np.zeros(draws)
     rows, often = np.unique(counts.reshape(len(counts), -1), axis=0, return_counts=True)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(counts), often / len(counts), size=draws)
-    values = metric((drawn @ rows).reshape(draws, *counts.shape[1:]))
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return metric((drawn @ rows).reshape(draws, *counts.shape[1:]))
+
+
+def interval(
+    counts: Counts, metric: Callable[[Counts], Floats], seed: int = 0, draws: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a metric of summed counts: see `bootstrap`."""
+    low, high = np.quantile(bootstrap(counts, metric, seed, draws), [(1 - level) / 2, (1 + level) / 2])
     return (float(low), float(high))
 
 
@@ -155,9 +223,3 @@ def confusion_interval(
         values[i : i + 64] = metric(block.reshape(-1, size, size))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return (float(low), float(high))
-
-
-def span_f1_of(counts: Counts) -> Floats:
-    """Micro F1 of summed counts [..., types, 3]."""
-    right, guessed, true = np.moveaxis(counts.sum(-2), -1, 0)
-    return ratio(2 * right, guessed + true)

@@ -18,9 +18,9 @@ from handloom.data.examples import RELATION, RelationExample
 from handloom.errors import HandloomError, UsageError
 from handloom.nn import Dropout, Linear, Module
 from handloom.tasks import metrics
-from handloom.tasks.metrics import SpanCounts
+from handloom.tasks.metrics import LabelCounts
 from handloom.tasks.scores import Scores
-from handloom.tasks.task import Array, Batch, Encoded, Feature, Task, softmax
+from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task, softmax
 from handloom.tasks.text_classification import classification_scores, weight_array
 from handloom.tensor import Tensor
 from handloom.text.encoding import Encoding, Ints
@@ -36,6 +36,7 @@ NONE = (
 MARKS = (("$", "#"), ("@", "*"), ("<", ">"), ("[", "]"), ("“", "”"))
 """What may mark the first and the second place: the first pair that a tokenizer knows."""
 DROPOUT = 0.1
+OF_RELATIONS: dict[str, metrics.Summed] = {"relation_f1": metrics.mean_f1_of, "micro_f1": metrics.micro_f1_of}
 
 
 def name_of(label: str) -> str:
@@ -204,22 +205,18 @@ class RelationExtraction(Task):
         guess = [self._ids[prediction.label] for prediction in predictions]
         texts = [example.marked("[", "]", "[", "]") for example in examples]
         scores = classification_scores(self.labels, gold, guess, texts, [p.score for p in predictions], seed)
-        counted = self._counts([self.labels[i] for i in gold], [self.labels[i] for i in guess])
-        scores.metrics = {
-            "relation_f1": float(macro_f1_of(counted.counts.sum(0))),
-            "micro_f1": float(metrics.span_f1_of(counted.counts.sum(0))),
-            "accuracy": scores.metrics["accuracy"],
-        }
-        scores.intervals = {
-            "relation_f1": metrics.interval(counted.counts, macro_f1_of, seed),
-            "micro_f1": metrics.interval(counted.counts, metrics.span_f1_of, seed),
-            "accuracy": scores.intervals["accuracy"],
-        }
-        scores.labels = counted.per_type()
+        counted = self.counted(examples, predictions)
+        total = counted.counts.counts.sum(0)
+        own = {name: float(metric(total)) for name, metric in counted.metrics.items()}
+        sure = {name: metrics.interval(counted.counts.counts, metric, seed) for name, metric in counted.metrics.items()}
+        scores.metrics = {**own, "accuracy": scores.metrics["accuracy"]}
+        scores.intervals = {**sure, "accuracy": scores.intervals["accuracy"]}
+        scores.labels = counted.counts.per_label()
         return scores
 
-    def _counts(self, gold: Sequence[str], guess: Sequence[str]) -> SpanCounts:
-        """For each example and relation: right, guessed, true."""
+    def counted(self, examples: Sequence[RelationExample], predictions: Sequence[Relation]) -> Counted:
+        """Of the relations without their directions: one is right only with its direction."""
+        gold, guess = [example.label or "" for example in examples], [prediction.label for prediction in predictions]
         names = self.names
         place = {name: i for i, name in enumerate(names)}
         counts = np.zeros((len(gold), len(names), 3), np.int64)
@@ -229,7 +226,7 @@ class RelationExtraction(Task):
                     row[place[name_of(label)], column] = 1
             if true == found and not self.is_none(true):
                 row[place[name_of(true)], 0] = 1
-        return SpanCounts(names, counts)
+        return Counted(LabelCounts(names, counts), OF_RELATIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +263,6 @@ def triples_of(texts: int, pairs: Sequence[Pair], said: Sequence[Relation]) -> l
             subject, object_ = reversed(ends) if relation.label.endswith(BACKWARD) else ends
             found[pair.text].append(Triple(subject, name_of(relation.label), object_, relation.score))
     return found
-
-
-def macro_f1_of(counts: metrics.Counts) -> metrics.Floats:
-    """Mean F1 of summed counts [..., relations, 3]."""
-    right, guessed, true = np.moveaxis(counts, -1, 0)
-    return metrics.ratio(2 * right, guessed + true).mean(-1)  # type: ignore[no-any-return]
 
 
 def nearest(coded: Encoding, marks: Ints, max_length: int, where: str = "") -> Ints:

@@ -6,7 +6,7 @@ is of another kind altogether says that, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from handloom.data import packing
 from handloom.nn import Module
+from handloom.tasks.metrics import LabelCounts, Summed
 from handloom.tasks.scores import Scores
 from handloom.tensor import Tensor
 from handloom.text.encoding import Encoding, Ints
@@ -58,6 +59,14 @@ class Encoded:
     @property
     def tokens(self) -> int:
         return sum(map(len, self.features))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What metrics are made of: counts of every example, and the metrics of their sums."""
+
+    counts: LabelCounts
+    metrics: Mapping[str, Summed]
 
 
 class Task:
@@ -152,6 +161,11 @@ class Task:
     def score(self, examples: Sequence[Any], predictions: Sequence[Any], seed: int = 0) -> Scores:
         """How good predictions are; the examples carry the truth."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `score`")
+
+    def counted(self, examples: Sequence[Any], predictions: Sequence[Any]) -> Counted | None:
+        """Counts from which thousands of resamplings can be scored at once; None if the task's scores are none of
+        counts."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """What handloom.json keeps, so that a loaded model has the same task."""

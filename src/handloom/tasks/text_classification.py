@@ -13,7 +13,7 @@ from handloom.data.examples import TEXT, TextExample
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks import metrics
 from handloom.tasks.scores import Mistake, Scores
-from handloom.tasks.task import Array, Batch, Encoded, Feature, Task, softmax
+from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task, softmax
 from handloom.tensor import Tensor
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.windows import cut_all, mean_logits
@@ -87,6 +87,10 @@ class TextClassification(Task):
             self.labels, gold, guess, [e.text if e.pair is None else f"{e.text} ⏐ {e.pair}" for e in examples],
             [p.score for p in predictions], seed,
         )  # fmt: skip
+
+    def counted(self, examples: Sequence[TextExample], predictions: Sequence[Prediction]) -> Counted:
+        counts = metrics.label_counts([e.labels for e in examples], [(p.label,) for p in predictions])
+        return Counted(counts, metrics.OF_LABELS)
 
 
 def weight_array(labels: Sequence[str], weights: Mapping[str, float] | None) -> Array | None:

@@ -16,7 +16,7 @@ from handloom.data.examples import TOKEN, TokenExample
 from handloom.errors import HandloomError
 from handloom.tasks import metrics
 from handloom.tasks.scores import Mistake, Scores
-from handloom.tasks.task import Array, Batch, Encoded, Feature, Task, softmax
+from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task, softmax
 from handloom.tasks.text_classification import classification_scores, weight_array
 from handloom.tensor import Tensor
 from handloom.text.schemes import Scheme
@@ -160,6 +160,15 @@ class TokenClassification(Task):
             return self._word_scores(examples, true, predictions, seed)
         return self._span_scores(examples, true, predictions, seed)
 
+    def counted(self, examples: Sequence[TokenExample], predictions: Sequence[Tagged]) -> Counted:
+        """Of spans; of tags, where these are plain. A word of which nothing is left for the model has no tag."""
+        gold, guess = [self.tags(example) or [] for example in examples], [p.tags for p in predictions]
+        if self.scheme.name != "plain":
+            return Counted(metrics.span_counts(gold, guess, self.scheme), metrics.OF_SPANS)
+        kept = [{at: tag for at, tag in enumerate(tags) if tag is not None} for tags in guess]
+        true = [[tags[at] for at in own] for tags, own in zip(gold, kept, strict=True)]
+        return Counted(metrics.label_counts(true, [list(own.values()) for own in kept]), metrics.OF_LABELS)
+
     def _word_scores(
         self, examples: Sequence[TokenExample], gold: list[list[str]], predictions: Sequence[Tagged], seed: int
     ) -> Scores:
@@ -176,12 +185,16 @@ class TokenClassification(Task):
         self, examples: Sequence[TokenExample], gold: list[list[str]], predictions: Sequence[Tagged], seed: int
     ) -> Scores:
         counted = metrics.span_counts(gold, [p.tags for p in predictions], self.scheme)
+        total = counted.counts.sum(0)
         types, matrix = self._confusion(gold, predictions)
         right = np.trace(matrix)
         return Scores(
-            metrics={**counted.scores(), "accuracy": float(right / max(int(matrix.sum()), 1))},
-            intervals={"span_f1": metrics.interval(counted.counts, metrics.span_f1_of, seed)},
-            labels=counted.per_type(),
+            metrics={
+                **{name: float(metric(total)) for name, metric in metrics.OF_SPANS.items()},
+                "accuracy": float(right / max(int(matrix.sum()), 1)),
+            },
+            intervals={"span_f1": metrics.interval(counted.counts, metrics.micro_f1_of, seed)},
+            labels=counted.per_label(),
             confusion=matrix,
             confusion_labels=types,
             mistakes=self._mistakes(examples, gold, predictions),

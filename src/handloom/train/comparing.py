@@ -1,0 +1,154 @@
+"""Two models on the same labelled examples: is the new one no worse than the old?
+
+The examples are drawn anew, with replacement, many times, the same for both models (the paired bootstrap,
+Berg-Kirkpatrick et al. 2012): what the two have in common falls out of the difference, and it is told apart sooner than
+two intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from handloom.errors import HandloomError, UsageError
+from handloom.tasks import metrics
+from handloom.tasks.task import Task
+from handloom.train.estimators import Estimator
+
+DRAWS = 2000
+SLOW_DRAWS = 200  #: of tasks whose scores are not made of counts
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score of the old model and of the new, and the 95 % interval of new − old. worse: the share of the draws in
+    which the new model was worse, 0 to 1."""
+
+    old: float
+    new: float
+    low: float
+    high: float
+    worse: float
+
+    @property
+    def verdict(self) -> str:
+        """"better", "worse", or "no difference": that 0 is within the interval."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "no difference"
+
+    def to_dict(self) -> dict[str, Any]:
+        own = {"old": self.old, "new": self.new, "difference": self.new - self.old}
+        return {**own, "low": self.low, "high": self.high, "worse": self.worse, "verdict": self.verdict}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """metric: the one that decides. metrics, labels: by name; of a label its F1. examples: how many; fixed, broken:
+    the examples that only the new model, and only the old one, gets right."""
+
+    metric: str
+    metrics: dict[str, Difference]
+    labels: dict[str, Difference]
+    examples: int
+    fixed: list[Any] = field(default_factory=list)
+    broken: list[Any] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        return self.metrics[self.metric].verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "metric": self.metric,
+            "verdict": self.verdict,
+            "metrics": {name: one.to_dict() for name, one in self.metrics.items()},
+            "labels": {name: one.to_dict() for name, one in self.labels.items()},
+            "examples": self.examples,
+            "fixed": [_shown(example) for example in self.fixed],
+            "broken": [_shown(example) for example in self.broken],
+        }
+
+
+def _shown(example: Any) -> dict[str, Any]:
+    return {"where": example.where, "text": example.text}
+
+
+def compare(
+    old: Estimator, new: Estimator, test: Any, *, metric: str | None = None, seed: int = 0, **reading: Any
+) -> Comparison:
+    """Both models on labelled examples, which are read as `new` reads them.
+
+    metric: by which they are judged; None for the task's own. Raises UsageError for models of different tasks and for a
+    metric that there is not.
+    """
+    if old.task_name != new.task_name:
+        raise UsageError(f"{old.folder} was trained for {old.task_name} and {new.folder} for {new.task_name}")
+    data = new.read(test, **reading)
+    sides = [_predicted(model, data.examples) for model in (old, new)]
+    (_, old_said), (task, new_said) = sides
+    counted = [task.counted(data.examples, said) for task, said in sides]
+    wanted = metric or task.metric
+    if counted[0] is None or counted[1] is None:
+        found = _resampled(task, data.examples, old_said, new_said, seed)
+        return Comparison(_known(wanted, found), found, {}, len(data))
+    before, after = counted[0], counted[1]
+    labels = sorted({*before.counts.labels, *after.counts.labels})
+    both = np.stack([side.counts.among(labels).counts for side in (before, after)], 1)  # [examples, 2, labels, 3]
+    found = {name: _difference(both, one, seed) for name, one in after.metrics.items()}
+    by_label = {
+        label: _difference(both[:, :, i : i + 1], metrics.micro_f1_of, seed) for i, label in enumerate(labels)
+    }
+    was, is_ = before.counts.right, after.counts.right
+    return Comparison(
+        _known(wanted, found), found, by_label, len(data),
+        [data[i] for i in np.flatnonzero(is_ & ~was).tolist()],
+        [data[i] for i in np.flatnonzero(was & ~is_).tolist()],
+    )  # fmt: skip
+
+
+def _known(metric: str, found: dict[str, Difference]) -> str:
+    if metric not in found:
+        raise UsageError(f"models cannot be compared by {metric!r}; there are {', '.join(found)}")
+    return metric
+
+
+def _predicted(model: Estimator, examples: Sequence[Any]) -> tuple[Task, list[Any]]:
+    task = model.task
+    if task is None:
+        raise HandloomError(f"{model.folder} holds no model that was trained for {model.task_name}")
+    encoded = task.encode([_unlabelled(example) for example in examples], model.tokenizer, model.max_length, model.long)
+    logits, _ = model.engine().logits(encoded)
+    return task, task.decode(examples, encoded, logits)
+
+
+def _unlabelled(example: Any) -> Any:
+    """A label that a model does not know is one that it gets wrong."""
+    names = {name for name in ("label", "tags", "spans") if name in {f.name for f in fields(example)}}
+    return replace(example, **dict.fromkeys(names))
+
+
+def _difference(both: metrics.Counts, metric: metrics.Summed, seed: int) -> Difference:
+    old, new = (float(metric(both[:, side].sum(0))) for side in (0, 1))
+    drawn = metrics.bootstrap(both, lambda sums: metric(sums[:, 1]) - metric(sums[:, 0]), seed, DRAWS)
+    return _of_draws(old, new, drawn)
+
+
+def _of_draws(old: float, new: float, drawn: metrics.Floats) -> Difference:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Difference(old, new, float(low), float(high), float((drawn < 0).mean()))
+
+
+def _resampled(task: Task, examples: Sequence[Any], old: Sequence[Any], new: Sequence[Any], seed: int
+               ) -> dict[str, Difference]:  # fmt: skip
+    """By scoring every draw anew."""
+    rng = np.random.default_rng(seed)
+    whole = [task.score(examples, said).metrics for said in (old, new)]
+    names = [name for name in whole[0] if name != "loss"]
+    drawn = np.zeros((SLOW_DRAWS, len(names)))
+    for row in drawn:
+        chosen = rng.integers(0, len(examples), len(examples)).tolist()
+        sides = [task.score([examples[i] for i in chosen], [said[i] for i in chosen]).metrics for said in (old, new)]
+        row[:] = [sides[1][name] - sides[0][name] for name in names]
+    return {name: _of_draws(whole[0][name], whole[1][name], drawn[:, i]) for i, name in enumerate(names)}
