@@ -97,7 +97,8 @@ def score(
         print(f"{total:.4f}\t{text}")
         for one in found if tokens else ():
             value = "" if one.log_probability is None else f"{one.log_probability:.4f}"
-            print(f"  {value:>9}  {one.token}")
+            part = text[one.start : one.end].strip()
+            print(f"  {value:>9}  {one.token}" + (f"  {part}" if part not in ("", one.token) else ""))
 
 
 def perplexity(
