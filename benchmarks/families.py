@@ -39,6 +39,8 @@ _BIASES = dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_
 _GPT2 = {"n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 40, "pad_token_id": 0}
 _LLAMA = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2,
           "intermediate_size": 40, "max_position_embeddings": 40, "pad_token_id": 0}  # fmt: skip
+_LONGROPE = {"rope_type": "longrope", "rope_theta": 10_000.0, "original_max_position_embeddings": 8,
+             "short_factor": [1.0, 1.5], "long_factor": [1.25, 6.0]}  # fmt: skip
 # the bias of T5's distances reaches beyond the farthest bucket; transformers' cache wants as many layers on both sides
 _T5 = {"d_model": 20, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 3, "relative_attention_num_buckets": 8,
        "relative_attention_max_distance": 6, "decoder_start_token_id": 2, "pad_token_id": 0,
@@ -67,7 +69,8 @@ TINY: dict[str, dict[str, dict[str, Any]]] = {
     "modernbert": {"": _MODERNBERT, "biases, mean": {**_MODERNBERT, **_BIASES, "classifier_pooling": "mean"}},
     "gpt2": {"": _GPT2, "free output": {**_GPT2, "tie_word_embeddings": False, "n_inner": 40}},
     "llama": {"": _LLAMA, "biases, tied": {**_LLAMA, "attention_bias": True, "mlp_bias": True,
-                                           "tie_word_embeddings": True}},
+                                           "tie_word_embeddings": True},
+              "texts longer than at first": {**_LLAMA, "rope_parameters": _LONGROPE}},
     "mistral": {"": {**_LLAMA, "sliding_window": 5, "head_dim": 8}},
     "qwen2": {"": {**_LLAMA, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}},
     "qwen3": {"": {**_LLAMA, "head_dim": 8, "tie_word_embeddings": True}},

@@ -10,7 +10,7 @@ import pytest
 
 from handloom.errors import UsageError
 from handloom.generate import sampling
-from handloom.generate.sampling import NEVER, Sampling, choose, processed
+from handloom.generate.sampling import NEVER, Place, Sampling, choose, processed
 
 ROW = np.array([1.0, 3.0, -2.0, 2.0, 3.0], np.float32)
 NOTHING = np.zeros(0, np.int32)
@@ -66,7 +66,7 @@ def test_no_ngram_comes_twice(before: np.ndarray, size: int, banned: list[int]) 
 def test_the_row_that_was_given_stays() -> None:
     how = Sampling(0.5, 2, 0.9, 0.1, 1.5, 1, {0: 4.0})
     row = ROW.copy()
-    processed(row, ids(1, 2), how)
+    processed(row, ids(1, 2), how, Place())
     np.testing.assert_array_equal(row, ROW)
 
 
@@ -76,13 +76,13 @@ def test_a_bias_outside_of_the_vocabulary_is_named() -> None:
 
 
 def test_greedy_takes_the_first_of_the_likeliest() -> None:
-    assert choose(ROW, NOTHING, Sampling(), 0) == 1
-    assert choose(ROW, NOTHING, Sampling(logit_bias={0: 9.0}), 0) == 0
+    assert choose(ROW, NOTHING, Sampling(), Place(0)) == 1
+    assert choose(ROW, NOTHING, Sampling(logit_bias={0: 9.0}), Place(0)) == 0
 
 
 def test_drawn_as_often_as_likely_and_never_what_is_forbidden() -> None:
     how = Sampling(temperature=1.0, top_k=3, seed=3)
-    drawn = Counter(choose(ROW, NOTHING, how, place) for place in range(4000))
+    drawn = Counter(choose(ROW, NOTHING, how, Place(place)) for place in range(4000))
     wanted = sampling.probabilities(sampling.top_k(ROW, 3).astype(np.float64))
     assert set(drawn) == {1, 3, 4}
     for token in drawn:
@@ -92,10 +92,11 @@ def test_drawn_as_often_as_likely_and_never_what_is_forbidden() -> None:
 def test_chance_depends_on_seed_place_and_sample() -> None:
     row = np.zeros(1000, np.float32)
     how = Sampling(temperature=1.0, seed=2**40 + 7)
-    first = choose(row, NOTHING, how, 3, 1)
-    assert choose(row, ids(5), how, 3, 1) == first
-    others = [choose(row, NOTHING, Sampling(temperature=1.0, seed=7), 3, 1), choose(row, NOTHING, how, 4, 1)]
-    assert first not in [*others, choose(row, NOTHING, how, 3, 2)]
+    first = choose(row, NOTHING, how, Place(3), 1)
+    assert choose(row, ids(5), how, Place(3), 1) == first
+    other = Sampling(temperature=1.0, seed=7)
+    others = [choose(row, NOTHING, other, Place(3), 1), choose(row, NOTHING, how, Place(4), 1)]
+    assert first not in [*others, choose(row, NOTHING, how, Place(3), 2)]
 
 
 @pytest.mark.parametrize(
@@ -142,3 +143,22 @@ def test_every_rule_as_transformers_has_it() -> None:
                 warnings.simplefilter("ignore")
                 want = processor(torch.tensor(before.astype(np.int64))[None], torch.tensor(row.copy())[None])[0]
             np.testing.assert_allclose(ours, want.numpy(), rtol=1e-6, err_msg=type(processor).__name__)
+
+
+def test_what_must_come_and_what_must_not() -> None:
+    def left(before: np.ndarray, place: Place, **rules: object) -> list[int]:
+        return kept(processed(ROW, before, Sampling(**rules), place))  # type: ignore[arg-type]
+
+    ends = frozenset({2})
+    assert left(ids(9, 3), Place(1), bad_words=[[3, 0], [9, 9, 1], [4]]) == [1, 2, 3]
+    assert left(ids(9, 9), Place(1, ends=ends), bad_words=[[9, 9, 1], [2], [0, 2]]) == [0, 2, 3, 4]
+    assert left(ids(9), Place(0, ends=ends), min_length=2) == [0, 1, 3, 4] == left(ids(9), Place(0, ends=ends),
+                                                                                  min_new_tokens=1)  # fmt: skip
+    assert left(ids(9, 9), Place(1, ends=ends), min_length=2, min_new_tokens=1) == [0, 1, 2, 3, 4]
+    assert left(ids(9), Place(), force_first=3) == [3] and len(left(ids(9, 3), Place(1), force_first=3)) == 5
+    assert left(ids(9), Place(5, last=True), force_last=(2, 4)) == [2, 4]
+    assert left(ids(9), Place(), suppress=[0], suppress_first=[1]) == [2, 3, 4]
+    assert left(ids(9, 8), Place(1), suppress_first=[1]) == [0, 1, 2, 3, 4]
+    # behind a forced first token the second one is the first that is chosen
+    assert left(ids(9, 8), Place(1), force_first=3, suppress_first=[1]) == [0, 2, 3, 4]
+    assert left(ids(9, 8), Place(0), force_first=3, suppress_first=[1]) == [0, 2, 3, 4]

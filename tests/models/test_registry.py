@@ -12,8 +12,9 @@ import pytest
 from comparison import CASES, RECORDINGS, save_model
 
 from handloom.errors import HandloomError, UsageError
+from handloom.models import registry
 from handloom.models.encoder import Classifier, freezable
-from handloom.models.registry import load_config, load_model
+from handloom.models.registry import FAMILIES, load_config, load_model
 from handloom.models.safetensors_file import SafetensorsFile, write_safetensors
 
 TEXT, TOKEN = "text-classification", "token-classification"
@@ -36,6 +37,8 @@ def copy(case: str, to: Path, **changes: Any) -> Path:
     ({"hidden_act": "gleu"}, r"hidden_act 'gleu' is not supported \(did you mean 'gelu'\?\)"),
     ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key' is not supported"),
     ({"is_decoder": True}, "is_decoder = True is not supported"),
+    ({"quantization_config": {"bits": 4}}, "quantization_config = .* is not supported"),
+    ({"final_logit_softcapping": 30.0}, "final_logit_softcapping = 30.0 is not supported"),
     ({"hidden_size": "24"}, "hidden_size must be a whole number"),
     ({"hidden_size": 2**40}, "hidden_size must be a whole number"),
     ({"vocab_size": "absent"}, "vocab_size must be a whole number"),
@@ -178,3 +181,34 @@ def test_freezing_by_words(case: str) -> None:
     for word in ("layers:3", "layers:0", "layers", "head", "layers:-1"):
         with pytest.raises(HandloomError, match=f"cannot freeze '{word}'"):
             freezable(model, word)
+
+
+# Fields of transformers' configurations that change nothing of what our classes compute.
+INERT = {
+    "_name_or_path", "architectures", "chunk_size_feed_forward", "dtype", "is_encoder_decoder", "output_attentions",
+    "output_hidden_states", "problem_type", "return_dict", "transformers_version", "use_cache",
+    "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "forced_eos_token_id", "label2id",
+    "pad_token_id",  # where it moves no position: nothing is padded
+    "is_decoder",  # of encoder–decoders, whose halves set it themselves
+    "sinusoidal_pos_embds", "initializer_cutoff_factor",  # how weights are drawn
+    "summary_type", "summary_use_proj", "summary_activation", "summary_last_dropout", "summary_first_dropout",
+    "summary_proj_to_labels", "qa_dropout", "pooler_hidden_size",  # of heads that we lack, or told by the tensors
+    "deterministic_flash_attn", "reorder_and_upcast_attn", "pretraining_tp",  # how it is computed
+    "sparse_prediction", "sparse_pred_ignore_index",  # which rows a loss is computed of
+    "dense_act_fn", "is_gated_act",  # made of feed_forward_proj
+    "decoder_vocab_size",  # where there is one table of words, which is the only form that is read
+}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("model_type", [name for name in FAMILIES if name != "handloom-rnn"])
+def test_every_field_of_transformers_is_read_or_known_to_be_inert(model_type: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = Path(registry.__file__).parent
+    kin = {"distilbert": (), "gpt2": (), "mistral": ("llama",), "qwen2": ("llama",), "qwen3": ("llama", "qwen2"),
+           "mt5": ("t5",), "marian": ("bart",)}  # fmt: skip
+    files = [model_type.replace("-", "_"), "config", "encoder", "language_model", *kin.get(model_type, ("bert",))]
+    text = "".join((folder / f"{name}.py").read_text(encoding="utf-8") for name in files)
+    text += text.replace('f"{part}_', '"encoder_') + text.replace('f"{part}_', '"decoder_')
+    fields = set(transformers.AutoConfig.for_model(model_type).to_dict()) - INERT
+    assert sorted(name for name in fields if f'"{name}"' not in text and f"source.{name}" not in text) == []

@@ -53,6 +53,18 @@ def test_dynamic_scaling_looks_at_each_sequence_by_itself() -> None:
     np.testing.assert_allclose(together[3:], turned(RotarySettings(8, base), x[3:], 1, range(6)), atol=1e-5)
 
 
+def test_longrope_looks_at_each_sequence_by_itself() -> None:
+    settings = RotarySettings(8, kind="longrope", positions=4, short=(1.0, 2.0, 3.0, 4.0), long=(2.0, 4.0, 8.0, 16.0))
+    x = rng.standard_normal((9, 8)).astype(np.float32)
+    together = turned(settings, x, 1, [0, 1, 2, 3, 0, 1, 2, 3, 4], [0, 4, 9])
+    for part, factors, places in ((slice(0, 4), settings.short, range(4)), (slice(4, 9), settings.long, range(5))):
+        pairs = x[part].reshape(-1, 2, 4).astype(np.float64)
+        angles = np.array(places)[:, None] * (10_000.0 ** -(np.arange(4) / 4) / np.array(factors))
+        spun = (pairs[:, 0] + 1j * pairs[:, 1]) * np.exp(1j * angles)
+        np.testing.assert_allclose(together[part], np.concatenate([spun.real, spun.imag], 1), atol=1e-5)
+    np.testing.assert_array_equal(together[4:], turned(settings, x[4:], 1, range(5)))
+
+
 SCALINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "linear": {"factor": 3.0},

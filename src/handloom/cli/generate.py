@@ -31,7 +31,9 @@ def generate(
                            rich_help_panel=DATA)
     ] = False,
     system: Annotated[str | None, opt("TEXT", "With --chat: what the model is told beforehand.", DATA)] = None,
-    max_new_tokens: Annotated[int | None, opt("N", "Tokens at most.", DATA, min=1, default="256")] = None,
+    max_new_tokens: Annotated[
+        int | None, opt("N", "Tokens at most.", DATA, min=1, default="the model's, else 256")
+    ] = None,
     stop: Annotated[list[str] | None, opt("TEXT", "End before this text comes; may be given again.", DATA)] = None,
     temperature: Annotated[
         float | None, opt("T", "Draw words, the bolder the larger; 0 takes the likeliest.", CHOICE, min=0, default="0")
@@ -40,15 +42,19 @@ def generate(
     top_p: Annotated[float | None, opt("P", "Among the likeliest that together have probability P.", CHOICE)] = None,
     min_p: Annotated[float | None, opt("P", "Among those P times as likely as the likeliest.", CHOICE)] = None,
     repetition_penalty: Annotated[
-        float | None, opt("X", "Above 1: words that were there become less likely.", CHOICE, default="1")
+        float | None,
+        opt("X", "Above 1: words that were there become less likely.", CHOICE, default="the model's, else 1"),
     ] = None,
     no_repeat_ngram: Annotated[
-        int | None, opt("N", "No N words in a row come twice.", CHOICE, min=0, default="0")
+        int | None, opt("N", "No N words in a row come twice.", CHOICE, min=0, default="the model's, else 0")
     ] = None,
     seed: Annotated[int | None, opt("N", "The same seed gives the same text.", CHOICE, min=0, default="0")] = None,
-    beams: Annotated[int | None, opt("N", "Look for the likeliest text with N beams.", BEAMS, min=1)] = None,
+    beams: Annotated[
+        int | None, opt("N", "Look for the likeliest text with N beams.", BEAMS, min=1, default="the model's")
+    ] = None,
     length_penalty: Annotated[
-        float | None, opt("X", "Above 0: longer texts; scores are divided by length^X.", BEAMS, default="1")
+        float | None,
+        opt("X", "Above 0: longer texts; scores are divided by length^X.", BEAMS, default="the model's, else 1"),
     ] = None,
     weights: Annotated[
         str | None, opt("f32|bf16|int8", "Store matrices in less: faster words, a little worse.", OUTPUT, default="f32")

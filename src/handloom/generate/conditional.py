@@ -24,9 +24,12 @@ class CachedEncoderDecoder:
     """A model whose decoder keeps keys and values of what it has read, and of the sources."""
 
     def __init__(
-        self, model: ConditionalLanguageModel, threads: int | None = None, precision: str = "f32", weights: str = "f32"
-    ) -> None:
-        """weights: what matrices are stored in, as in CacheProgram."""
+        self, model: ConditionalLanguageModel, threads: int | None = None, precision: str = "f32", weights: str = "f32",
+        start: int | None = None,
+    ) -> None:  # fmt: skip
+        """weights: what matrices are stored in, as in CacheProgram. start: the token that targets begin with, if it is
+        another than the configuration's."""
+        self.first = model.config.start if start is None else start
         self.model, self.config = model, model.config
         self.program = CacheProgram(
             model, self.config.decoder_layers, self.config.decoder_width,
@@ -43,7 +46,7 @@ class CachedEncoderDecoder:
         return self.program.context
 
     def beginning(self, prompt: Ids) -> Ids:
-        return np.array([self.config.start], np.int32)
+        return np.array([self.first], np.int32)
 
     def start(self, prompts: Sequence[Ids]) -> tuple[Cache, Floats]:
         return self.given(prompts).start([self.beginning(prompt) for prompt in prompts])

@@ -7,10 +7,10 @@ what each does at its edges are transformers' own, so that settings carry over.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,13 @@ SITE = 0x67656E  # of philox: numbers that no dropout draws
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is chosen. temperature 0: the likeliest (greedy); the rest is off by default."""
+    """How a token is chosen. temperature 0: the likeliest (greedy); the rest is off by default.
+
+    bad_words: tokens in a row that must not come; suppress: tokens that must not, suppress_first: not as the first new
+    one. force_first: what follows a beginning of one token (an encoder–decoder's); force_last: what the longest text
+    ends with. min_length: tokens of a text with its beginning, min_new_tokens: without it, before it may end.
+    renormalize: what beams add up are log-probabilities again after all rules.
+    """
 
     temperature: float = 0.0
     top_k: int | None = None
@@ -37,6 +43,14 @@ class Sampling:
     no_repeat_ngram: int = 0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int = 0
+    bad_words: Sequence[Sequence[int]] = ()
+    suppress: Sequence[int] = ()
+    suppress_first: Sequence[int] = ()
+    force_first: int | None = None
+    force_last: Sequence[int] = ()
+    min_length: int = 0
+    min_new_tokens: int = 0
+    renormalize: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError for a setting that makes no sense."""
@@ -46,6 +60,9 @@ class Sampling:
             ("top_p", self.top_p is None or 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("min_p", self.min_p is None or 0 <= self.min_p <= 1, "from 0 to 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0 (1 changes nothing)"),
+            ("min_length", _whole(self.min_length, 0), "a whole number, 0 (off) or more"),
+            ("min_new_tokens", _whole(self.min_new_tokens, 0), "a whole number, 0 (off) or more"),
+            ("bad_words", all(len(word) for word in self.bad_words), "lists of one token or more"),
             ("no_repeat_ngram", _whole(self.no_repeat_ngram, 0), "a whole number, 0 (off) or more"),
             ("seed", _whole(self.seed, 0) and self.seed < 2**64, "a whole number from 0 to 2⁶⁴ − 1"),
         ):
@@ -53,6 +70,15 @@ class Sampling:
                 raise UsageError(f"{name} must be {need}, and is {getattr(self, name)}")
         if not self.temperature and any(x is not None for x in (self.top_k, self.top_p, self.min_p)):
             raise UsageError("top_k, top_p and min_p choose among several tokens: give a temperature above 0 with them")
+
+
+class Place(NamedTuple):
+    """Where in a text a token is chosen. new: how many new ones stand before it; last: there is no room for another;
+    ends: the tokens that end a text."""
+
+    new: int = 0
+    last: bool = False
+    ends: Collection[int] = ()
 
 
 def _whole(value: Any, least: int) -> bool:
@@ -87,6 +113,35 @@ def no_repeat_ngram(row: Floats, before: Ids, size: int) -> Floats:
     row = row.copy()
     row[grams[(grams[:, :-1] == tail).all(1), -1]] = NEVER
     return row
+
+
+def constrained(row: Floats, before: Ids, how: Sampling, place: Place) -> Floats:
+    """What must not come at this place, and what must; in transformers' order, where the later rule wins."""
+    lists = (how.bad_words, how.suppress, how.suppress_first, how.force_last)
+    if not any(map(len, lists)) and how.force_first is None and not how.min_length and not how.min_new_tokens:
+        return row
+    row = row.copy()
+    for *head, tail in how.bad_words:
+        if (head and before[-len(head) :].tolist() == head) or (not head and tail not in place.ends):
+            row[tail] = NEVER
+    if len(before) < how.min_length or place.new < how.min_new_tokens:
+        row[list(place.ends)] = NEVER
+    alone = len(before) == 1
+    if how.force_first is not None and alone:
+        row = _only(row, [how.force_first])
+    if how.force_last and place.last:
+        row = _only(row, how.force_last)
+    row[list(how.suppress)] = NEVER
+    begun_with_one = len(before) - place.new == 1
+    if place.new == (1 if begun_with_one and how.force_first is not None else 0):
+        row[list(how.suppress_first)] = NEVER
+    return row
+
+
+def _only(row: Floats, tokens: Sequence[int]) -> Floats:
+    found = np.full_like(row, NEVER)
+    found[list(tokens)] = 0
+    return found
 
 
 def temperature(row: Floats, value: float) -> Floats:
@@ -134,15 +189,16 @@ def log_probabilities(rows: Floats) -> Floats:
     return found
 
 
-def processed(row: Floats, before: Ids, how: Sampling, greedy: bool = False) -> Floats:
+def processed(row: Floats, before: Ids, how: Sampling, place: Place, greedy: bool = False) -> Floats:
     """All rules that are set; of those that need chance, none where the likeliest token is wanted. `before`: the
-    tokens of the sequence so far, its prompt included."""
+    tokens of the sequence so far, its beginning included."""
     if how.logit_bias:
         row = bias(row, how.logit_bias)
     if how.repetition_penalty != 1:
         row = repetition_penalty(row, before, how.repetition_penalty)
     if how.no_repeat_ngram:
         row = no_repeat_ngram(row, before, how.no_repeat_ngram)
+    row = constrained(row, before, how, place)
     if greedy or not how.temperature:
         return row
     if how.temperature != 1:
@@ -156,16 +212,16 @@ def processed(row: Floats, before: Ids, how: Sampling, greedy: bool = False) -> 
     return row
 
 
-def choose(row: Floats, before: Ids, how: Sampling, place: int, sample: int = 0) -> int:
-    """The token at `place` of what is generated, from its row of logits.
+def choose(row: Floats, before: Ids, how: Sampling, place: Place, sample: int = 0) -> int:
+    """The token at `place`, from its row of logits.
 
     Chance depends on the seed, the place and the number of the sample alone: not on threads, nor on what else is
     generated beside it.
     """
-    row = processed(row, before, how)
+    row = processed(row, before, how, place)
     if not how.temperature:
         return int(row.argmax())
-    state = np.array([how.seed & 0xFFFFFFFF, how.seed >> 32, place & 0xFFFFFFFF, 0], np.uint32)
+    state = np.array([how.seed & 0xFFFFFFFF, how.seed >> 32, place.new & 0xFFFFFFFF, 0], np.uint32)
     drawn = float(philox.uniform(state, SITE, [sample], 1)[0, 0])
     sums = np.cumsum(probabilities(row), dtype=np.float64)
     return int(np.searchsorted(sums, drawn * sums[-1], side="right"))

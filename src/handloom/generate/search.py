@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from handloom.errors import UsageError
 from handloom.generate.decoder import Decoder, Ids
-from handloom.generate.sampling import Sampling, choose, log_probabilities, processed
+from handloom.generate.sampling import Place, Sampling, choose, log_probabilities, processed
 
 Finish = Literal["end", "stop", "length"]
 """Why a sequence ended: an end token, a stop string, or no room for more."""
@@ -65,7 +65,8 @@ def generate(
         going: list[int] = []  # places in `running`
         for i, number in enumerate(running):
             sample = samples[number] if samples else 0
-            token = choose(logits[i], np.array(texts[number], np.int32), how, place, sample)
+            here = Place(place, place + 1 >= free[number], ends)
+            token = choose(logits[i], np.array(texts[number], np.int32), how, here, sample)
             texts[number].append(token)
             finish: Finish | None = "end" if token in ends else None
             if finish is None and stopped(number, token):
@@ -143,8 +144,9 @@ def beam_search(
         scores = log_probabilities(logits)
         for i, beam in enumerate(running):
             text = np.array(before + beam.ids, np.int32)
-            scores[i] = processed(scores[i], text, how, greedy=True) + np.float32(beam.score)
-        best = _best(scores, candidates)
+            row = processed(scores[i], text, how, Place(length - 1, length == most, ends), greedy=True)
+            scores[i] = (log_probabilities(row) if how.renormalize else row) + np.float32(beam.score)
+        best = [found for found in _best(scores, candidates) if found[2] > OUT / 2]
         last = length == most
         over = [token in ends or last for _, token, _ in best]
         if improvable and not (beams.early is True and _full(finished)):

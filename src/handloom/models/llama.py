@@ -16,10 +16,11 @@ from handloom.nn.embedding import Embedding
 from handloom.nn.linear import Linear
 from handloom.nn.module import Module
 from handloom.nn.norm import RMSNorm
-from handloom.nn.rotary import RULES, Rotary, RotarySettings, rotate, yarn_attention_factor
+from handloom.nn.rotary import RULES, Rotary, RotarySettings, longrope_attention_factor, rotate, yarn_attention_factor
 from handloom.tensor import Tensor
 
 Angles = tuple[Tensor, Tensor]
+PARTS = ("short", "long")
 OUTSIDE = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")  # of rope_scaling, in old files
 
 
@@ -73,9 +74,16 @@ def rotary_settings(fields: Fields, size: int, positions: int) -> RotarySettings
     if size % 2:
         raise HandloomError(f"{fields.path}: a head of {size} elements cannot be turned in pairs")
     original = rope.whole_or("original_max_position_embeddings", positions, high=2**24)
-    factor = rope.positive("factor", positions / original if kind == "yarn" else 1.0)
+    factor = rope.positive("factor", positions / original if kind in ("yarn", "longrope") else 1.0)
     scales = [rope.positive(key, 1.0) if rope.values.get(key) else 0.0 for key in ("mscale", "mscale_all_dim")]
-    attention = rope.positive("attention_factor", yarn_attention_factor(factor, *scales)) if kind == "yarn" else 1.0
+    attention = 1.0
+    if kind == "yarn":
+        attention = rope.positive("attention_factor", yarn_attention_factor(factor, *scales))
+    elif kind == "longrope":
+        if original < 2:
+            raise rope.wrong("original_max_position_embeddings", "2 or more")
+        attention = rope.positive("attention_factor", longrope_attention_factor(factor, original))
+    lists = {part: _factors(rope, f"{part}_factor", size // 2) if kind == "longrope" else () for part in PARTS}
     return RotarySettings(
         size=size,
         theta=rope.positive("rope_theta", 10_000.0, 1e12),
@@ -88,7 +96,18 @@ def rotary_settings(fields: Fields, size: int, positions: int) -> RotarySettings
         beta_slow=rope.positive("beta_slow", 1.0),
         truncate=rope.flag("truncate", True),
         attention_factor=attention,
+        short=lists["short"],
+        long=lists["long"],
     )
+
+
+def _factors(rope: Fields, name: str, count: int) -> tuple[float, ...]:
+    """One number for each frequency."""
+    values = rope.values.get(name)
+    good = isinstance(values, list) and len(values) == count
+    if not good or not all(type(x) in (int, float) and 0 < x < 1e6 for x in values or ()):
+        raise rope.wrong(name, f"a list of {count} positive numbers, one for each pair of a head's elements,")
+    return tuple(float(x) for x in values or ())
 
 
 class Attention(Module):

@@ -71,6 +71,16 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+# Fields of no family here that change what a model computes: what relatives of these families have, and how weights are
+# packed.
+REFUSED = (
+    "quantization_config", "compression_config", "pruned_heads", "attn_logit_softcapping", "final_logit_softcapping",
+    "logit_scale", "logits_scaling", "embedding_multiplier", "residual_multiplier", "attention_multiplier",
+    "use_qk_norm", "qk_layernorm", "attention_sinks", "num_local_experts", "num_experts", "alibi",
+    "use_parallel_residual",
+)  # fmt: skip
+
+
 def load_config(folder: str | Path) -> Config:
     """The checked config.json of a model directory, or what a GGUF file says in its place; an unknown `model_type`
     names the known ones."""
@@ -86,6 +96,8 @@ def read_config(fields: Fields) -> Config:
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if family is None:
         raise _unknown_type(fields.path, model_type)
+    for name in REFUSED:
+        fields.false(name)
     config: Config = family.read_config(fields)
     return config
 

@@ -1,7 +1,8 @@
 """Rotary positions (Su and others, 2021): pairs of a head's elements turned by angles that grow with the position.
 
 The pairs are element i and element i + half, as in Hugging Face's checkpoints. What stretches a model to longer texts
-changes the frequencies: `linear` (Chen and others, 2023), `dynamic` NTK, `yarn` (Peng and others, 2023), `llama3`.
+changes the frequencies: `linear` (Chen and others, 2023), `dynamic` NTK, `yarn` (Peng and others, 2023), `llama3`,
+`longrope` (Ding and others, 2024).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class RotarySettings:
     beta_slow: float = 1.0
     truncate: bool = True
     attention_factor: float = 1.0  # of cosines and sines
+    short: tuple[float, ...] = ()  # longrope: what divides each frequency, in texts up to `positions` and longer ones
+    long: tuple[float, ...] = ()
 
 
 class Rotary:
@@ -50,6 +53,9 @@ class Rotary:
         angles = positions * self._frequencies
         if self.settings.kind == "dynamic":
             angles = angles * self._stretch(batch)
+        if self.settings.kind == "longrope":
+            longer = (self._lengths(batch).reshape(-1, 1) > self.settings.positions).astype("f32")
+            angles = angles * (1 - longer) + positions * ht.tensor(_longrope(self.settings).astype(np.float32)) * longer
         tokens, half = angles.shape
         cos, sin = (wave(angles).reshape(tokens, 1, half) for wave in (ht.cos, ht.sin))
         factor = np.float32(self.settings.attention_factor)
@@ -60,15 +66,21 @@ class Rotary:
 
         The base becomes base · growth^(size / (size − 2)), so frequency i shrinks by growth^(2i / (size − 2)).
         """
-        settings, positions, starts = self.settings, batch["positions"], batch["starts"]
-        length = ht.take(positions, starts[1:] - 1) + 1  # [S]; with a cache, the tokens in it count
-        growth = length.astype("f32") * (settings.factor / settings.positions) - (settings.factor - 1)
+        settings = self.settings
+        growth = self._lengths(batch).astype("f32") * (settings.factor / settings.positions) - (settings.factor - 1)
+        own = ht.log(ht.maximum(growth, 1.0))  # [T]
+        powers = np.arange(0, settings.size, 2, dtype=np.float32) / np.float32(max(settings.size - 2, 1))
+        return ht.exp(own.reshape(-1, 1) * ht.tensor(-powers))
+
+
+    def _lengths(self, batch: Mapping[str, Any]) -> Tensor:
+        """i32[T]: how long each token's sequence is; with a cache, the tokens in it count."""
+        positions, starts = batch["positions"], batch["starts"]
+        lengths = ht.take(positions, starts[1:] - 1) + 1  # [S]
         # the sequence that a token belongs to: how many others have begun before it
         token = ht.iota(*positions.shape).reshape(-1, 1)
         begun = (starts[1:-1].reshape(1, -1) <= token).astype("i32")
-        own = ht.take(ht.log(ht.maximum(growth, 1.0)), begun.sum(1))  # [T]
-        powers = np.arange(0, settings.size, 2, dtype=np.float32) / np.float32(max(settings.size - 2, 1))
-        return ht.exp(own.reshape(-1, 1) * ht.tensor(-powers))
+        return ht.take(lengths, begun.sum(1))
 
 
 def rotate(x: Tensor, heads: int, angles: tuple[Tensor, Tensor]) -> Tensor:
@@ -80,9 +92,19 @@ def rotate(x: Tensor, heads: int, angles: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def frequencies(settings: RotarySettings) -> F64:
-    """[size / 2]: radians a position, by the kind's rule (of `dynamic`, those of a short text)."""
-    plain: F64 = settings.theta ** -(np.arange(0, settings.size, 2) / settings.size)
-    return RULES[settings.kind](settings, plain)
+    """[size / 2]: radians a position, by the kind's rule (of `dynamic` and `longrope`, those of a short text)."""
+    return RULES[settings.kind](settings, _plain(settings))
+
+
+def _plain(settings: RotarySettings) -> F64:
+    found: F64 = settings.theta ** -(np.arange(0, settings.size, 2) / settings.size)
+    return found
+
+
+def _longrope(settings: RotarySettings) -> F64:
+    """Of a long text."""
+    found: F64 = _plain(settings) / np.array(settings.long)
+    return found
 
 
 def _llama3(settings: RotarySettings, plain: F64) -> F64:
@@ -118,10 +140,16 @@ def yarn_attention_factor(factor: float, mscale: float = 0.0, mscale_all: float 
     return scaled(mscale) / scaled(mscale_all) if mscale and mscale_all else scaled(1.0)
 
 
+def longrope_attention_factor(factor: float, positions: int) -> float:
+    """What LongRoPE multiplies cosines and sines with. positions: of the first training."""
+    return 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(positions))
+
+
 RULES: dict[str, Callable[[RotarySettings, F64], F64]] = {
     "default": lambda settings, plain: plain,
     "linear": lambda settings, plain: plain / settings.factor,
     "dynamic": lambda settings, plain: plain,
     "yarn": _yarn,
     "llama3": _llama3,
+    "longrope": lambda settings, plain: plain / np.array(settings.short),
 }
