@@ -192,7 +192,7 @@ INERT = {
     "is_decoder",  # of encoder–decoders, whose halves set it themselves
     "sinusoidal_pos_embds", "initializer_cutoff_factor",  # how weights are drawn
     "summary_type", "summary_use_proj", "summary_activation", "summary_last_dropout", "summary_first_dropout",
-    "summary_proj_to_labels", "qa_dropout", "pooler_hidden_size",  # of heads that we lack, or told by the tensors
+    "summary_proj_to_labels", "qa_dropout", "pooler_hidden_size", "classifier_dropout",  # of heads that we lack or read
     "deterministic_flash_attn", "reorder_and_upcast_attn", "pretraining_tp",  # how it is computed
     "sparse_prediction", "sparse_pred_ignore_index",  # which rows a loss is computed of
     "dense_act_fn", "is_gated_act",  # made of feed_forward_proj
