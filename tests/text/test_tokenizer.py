@@ -210,6 +210,8 @@ def test_a_chinese_vocabulary_of_single_characters(tmp_path: Path) -> None:
 
 broken = [
     ({}, "holds no tokenizer.*There: nothing"),
+    ({"vocab.json": '{"a": 0}', "merges.txt": "", "tokenizer_config.json": '{"tokenizer_class": "Qwen2TokenizerFast"}'},
+     "Qwen's tokenizer cuts words otherwise than GPT-2's"),
     ({"my.model": "x"}, "SentencePiece model of another name than .* is not read"),
     ({"tokenizer.json": "{}"}, "tokenizer.json cannot be read as a tokenizer"),
     ({"tokenizer.json": "{"}, "tokenizer.json cannot be read as a tokenizer"),

@@ -209,6 +209,11 @@ def _byte_level(
     folder: Path, originals: dict[str, bytes], config: dict[str, Any], named: dict[str, str]
 ) -> tuple[Tokenizer, dict[str, Any]]:
     """RoBERTa's and GPT-2's: merges of bytes."""
+    if str(config.get("tokenizer_class")).startswith("Qwen"):
+        raise HandloomError(
+            f"{folder}: Qwen's tokenizer cuts words otherwise than GPT-2's, whose files vocab.json and merges.txt are; "
+            "fetch its tokenizer.json, too."
+        )
     vocabulary = _object(folder, originals, "vocab.json")
     try:
         lines = originals["merges.txt"].decode("utf-8").split("\n")
