@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from handloom.cli import options
-from handloom.cli.options import DATA, OUTPUT, opt
+from handloom.cli.options import DATA, opt
 from handloom.errors import UsageError
 
-CHOICE, BEAMS = "Choice of words", "Beam search"
+BEAMS = "Beam search"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,9 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def generate(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A folder, a catalogue name, or owner/name.", show_default=False)
-    ],
+    model: options.LanguageModel,
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="The text to go on with; - reads it from standard input.",
                                    show_default=False)
@@ -31,24 +29,15 @@ def generate(
                            rich_help_panel=DATA)
     ] = False,
     system: Annotated[str | None, opt("TEXT", "With --chat: what the model is told beforehand.", DATA)] = None,
-    max_new_tokens: Annotated[
-        int | None, opt("N", "Tokens at most.", DATA, min=1, default="the model's, else 256")
-    ] = None,
-    stop: Annotated[list[str] | None, opt("TEXT", "End before this text comes; may be given again.", DATA)] = None,
-    temperature: Annotated[
-        float | None, opt("T", "Draw words, the bolder the larger; 0 takes the likeliest.", CHOICE, min=0, default="0")
-    ] = None,
-    top_k: Annotated[int | None, opt("N", "Among the N likeliest.", CHOICE, min=1)] = None,
-    top_p: Annotated[float | None, opt("P", "Among the likeliest that together have probability P.", CHOICE)] = None,
-    min_p: Annotated[float | None, opt("P", "Among those P times as likely as the likeliest.", CHOICE)] = None,
-    repetition_penalty: Annotated[
-        float | None,
-        opt("X", "Above 1: words that were there become less likely.", CHOICE, default="the model's, else 1"),
-    ] = None,
-    no_repeat_ngram: Annotated[
-        int | None, opt("N", "No N words in a row come twice.", CHOICE, min=0, default="the model's, else 0")
-    ] = None,
-    seed: Annotated[int | None, opt("N", "The same seed gives the same text.", CHOICE, min=0, default="0")] = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    stop: options.Stop = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    no_repeat_ngram: options.NoRepeatNgram = None,
+    seed: options.TextSeed = None,
     beams: Annotated[
         int | None, opt("N", "Look for the likeliest text with N beams.", BEAMS, min=1, default="the model's")
     ] = None,
@@ -56,13 +45,9 @@ def generate(
         float | None,
         opt("X", "Above 0: longer texts; scores are divided by length^X.", BEAMS, default="the model's, else 1"),
     ] = None,
-    weights: Annotated[
-        str | None, opt("f32|bf16|int8", "Store matrices in less: faster words, a little worse.", OUTPUT, default="f32")
-    ] = None,
+    weights: options.Weights = None,
     threads: options.Threads = None,
-    precision: Annotated[
-        str | None, opt("auto|f32|bf16", "Matrix products in f32 or bf16.", OUTPUT, default="f32")
-    ] = None,
+    precision: options.TextPrecision = None,
     json: options.Json = False,
     offline: options.Offline = False,
     yes: options.Yes = False,

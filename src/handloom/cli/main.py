@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from handloom.cli import (
+    chat,
     compare,
     data,
     demo,
@@ -65,7 +66,7 @@ def root(
 
 
 GROUPS = (
-    demo, train, pretrain, evaluate, compare, predict, generate, score, fill_mask, sentences, resume, data, ngram,
+    demo, train, pretrain, evaluate, compare, predict, generate, chat, score, fill_mask, sentences, resume, data, ngram,
     profile, doctor,
 )  # fmt: skip
 for group in GROUPS:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from handloom.train.settings import Settings
 
 DATA, MODEL, TRAINING, OUTPUT = "Data", "Model", "Training", "Running and output"
+CHOICE = "Choice of words"
 
 
 def opt(metavar: str, help: str, group: str, min: float | None = None, default: str | None = None) -> Any:
@@ -90,6 +91,33 @@ Clip = Annotated[float | None, opt("X", "Greatest norm of the gradient; 0 for no
 Patience = Annotated[int | None, opt("N", "Stop after so many validations without gain.", TRAINING, min=0)]
 Keep = Annotated[str | None, opt("best|last", "Which weights are saved.", TRAINING, default="best")]
 Seed = Annotated[int | None, opt("N", "The same seed gives the same bits.", TRAINING, min=0, default="0")]
+LanguageModel = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A folder, a catalogue name, or owner/name.", show_default=False)
+]
+MaxNewTokens = Annotated[
+    int | None, opt("N", "Tokens at most.", DATA, min=1, default="the model's, else 256")
+]
+Stop = Annotated[list[str] | None, opt("TEXT", "End before this text comes; may be given again.", DATA)]
+Temperature = Annotated[
+    float | None, opt("T", "Draw words, the bolder the larger; 0 takes the likeliest.", CHOICE, min=0, default="0")
+]
+TopK = Annotated[int | None, opt("N", "Among the N likeliest.", CHOICE, min=1)]
+TopP = Annotated[float | None, opt("P", "Among the likeliest that together have probability P.", CHOICE)]
+MinP = Annotated[float | None, opt("P", "Among those P times as likely as the likeliest.", CHOICE)]
+RepetitionPenalty = Annotated[
+    float | None,
+    opt("X", "Above 1: words that were there become less likely.", CHOICE, default="the model's, else 1"),
+]
+NoRepeatNgram = Annotated[
+    int | None, opt("N", "No N words in a row come twice.", CHOICE, min=0, default="the model's, else 0")
+]
+TextSeed = Annotated[int | None, opt("N", "The same seed gives the same text.", CHOICE, min=0, default="0")]
+Weights = Annotated[
+    str | None, opt("f32|bf16|int8", "Store matrices in less: faster words, a little worse.", OUTPUT, default="f32")
+]
+TextPrecision = Annotated[
+    str | None, opt("auto|f32|bf16", "Matrix products in f32 or bf16.", OUTPUT, default="f32")
+]
 MicroBatchTokens = Annotated[int | None, opt("N", "Run a larger batch in parts, for less memory.", TRAINING, min=1)]
 Out = Annotated[Path, opt("FOLDER", "The run folder that is made.", OUTPUT)]
 Overwrite = Annotated[

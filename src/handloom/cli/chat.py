@@ -1,0 +1,96 @@
+"""`handloom chat MODEL`: talk with a language model."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from handloom.cli import options
+from handloom.cli.options import DATA, opt
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("chat", no_args_is_help=True)(chat)
+
+
+def chat(
+    model: options.LanguageModel,
+    system: Annotated[str | None, opt("TEXT", "What the model is told beforehand.", DATA)] = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    stop: options.Stop = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    no_repeat_ngram: options.NoRepeatNgram = None,
+    seed: options.TextSeed = None,
+    weights: options.Weights = None,
+    threads: options.Threads = None,
+    precision: options.TextPrecision = None,
+    offline: options.Offline = False,
+    yes: options.Yes = False,
+) -> None:
+    """Talk with a language model.
+
+    \b
+    handloom chat smollm2-135m-instruct
+    handloom chat smollm2-135m-instruct --system "You answer in one sentence." --weights int8
+    handloom chat runs/helper --temperature 0.7 --top-p 0.9 < questions.txt
+
+    \b
+    A line is what you say. /new begins anew, Ctrl-C ends a reply, Ctrl-D (or
+    /bye) the conversation. What no longer fits the model's context is forgotten,
+    the oldest first, and it is said.
+    """
+    from handloom.cli.download import model_folder
+    from handloom.generate.conversation import Conversation
+    from handloom.generate.generator import TextGenerator
+
+    how = options.given(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        repetition_penalty=repetition_penalty, no_repeat_ngram=no_repeat_ngram, seed=seed, stop=stop,
+    )  # fmt: skip
+    folder = model_folder(model, offline, yes)
+    generator = TextGenerator.from_pretrained(
+        folder, threads=threads, precision=precision or "f32", weights=weights or "f32"
+    )
+    talk(Conversation(generator, system), how)
+
+
+def talk(conversation: object, how: dict[str, object]) -> None:
+    """Until there is nothing more to read."""
+    from handloom.generate.conversation import Conversation
+
+    assert isinstance(conversation, Conversation)
+    person = sys.stdin.isatty()
+    while True:
+        if person:
+            sys.stdout.write("> ")
+            sys.stdout.flush()
+        line = sys.stdin.readline()
+        said = line.strip()
+        if not line or said == "/bye":
+            break
+        if said == "/new":
+            conversation.begin_anew()
+            continue
+        if not said:
+            continue
+        forgotten = conversation.forgotten
+        reply = conversation.say(said, **how)
+        try:
+            for piece in reply:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            if not person:
+                raise
+            reply.close()
+        sys.stdout.write("\n")
+        if conversation.forgotten > forgotten:
+            sys.stderr.write(f"(the context is full: the oldest {conversation.forgotten} messages are forgotten)\n")
+    if person:
+        sys.stdout.write("\n")
