@@ -73,7 +73,7 @@ def test_the_oldest_is_forgotten_where_the_context_is_full(generator: TextGenera
     assert talk.forgotten and talk.messages[0]["role"] == "system"
     assert [m["role"] for m in talk.messages[1:]][::2] == ["user"] * (len(talk.messages[1:]) // 2)
     with pytest.raises(HandloomError, match="shorten"):
-        list(talk.say("x" * 200))
+        list(talk.say("the dog " * 60))
 
 
 def test_a_reply_that_is_cut_off_is_kept_as_far_as_it_was_said(generator: TextGenerator) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from handloom.cli import options
 from handloom.cli.options import DATA, opt
+
+if TYPE_CHECKING:
+    from handloom.generate.conversation import Conversation
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,12 +41,12 @@ def chat(
     \b
     handloom chat smollm2-135m-instruct
     handloom chat smollm2-135m-instruct --system "You answer in one sentence." --weights int8
-    handloom chat runs/helper --temperature 0.7 --top-p 0.9 < questions.txt
+    handloom chat runs/helper --temperature 0.7 --top-p 0.9
 
     \b
-    A line is what you say. /new begins anew, Ctrl-C ends a reply, Ctrl-D (or
-    /bye) the conversation. What no longer fits the model's context is forgotten,
-    the oldest first, and it is said.
+    A line is what you say; standard input may be a file of them. /new begins
+    anew, Ctrl-C ends a reply, Ctrl-D (or /bye) the conversation. What no longer
+    fits the model's context is forgotten, the oldest first, and it is said.
     """
     from handloom.cli.download import model_folder
     from handloom.generate.conversation import Conversation
@@ -60,11 +63,8 @@ def chat(
     talk(Conversation(generator, system), how)
 
 
-def talk(conversation: object, how: dict[str, object]) -> None:
+def talk(conversation: Conversation, how: dict[str, Any]) -> None:
     """Until there is nothing more to read."""
-    from handloom.generate.conversation import Conversation
-
-    assert isinstance(conversation, Conversation)
     person = sys.stdin.isatty()
     while True:
         if person:

@@ -6,7 +6,7 @@ writes otherwise than before (some leave out a former turn's thoughts) everythin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ class Conversation:
     def __init__(self, generator: TextGenerator, system: str | None = None) -> None:
         """Raises HandloomError for a model without a chat template."""
         if generator.template is None:
-            raise HandloomError("this model has no chat template, so there is no talking with it; see handloom generate")
+            raise HandloomError("this model has no chat template, so it cannot be talked with; see handloom generate")
         decoder: Decoder = generator.decoder
         if isinstance(decoder, CachedDecoder):
             decoder = Remembering(decoder)
@@ -87,7 +87,7 @@ class Conversation:
         self.messages: list[Message] = list(self.system)
         self.forgotten = 0
 
-    def say(self, text: str, *, max_new_tokens: int = MOST, **how: Any) -> Iterator[str]:
+    def say(self, text: str, *, max_new_tokens: int = MOST, **how: Any) -> Generator[str, None, None]:
         """The reply, piece by piece; what is not taken of it was not said. how: as for TextGenerator.stream.
 
         Raises HandloomError for a text that is too long even if all else is forgotten.
