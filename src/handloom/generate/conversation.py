@@ -14,7 +14,7 @@ import numpy as np
 from handloom.errors import HandloomError
 from handloom.generate.chat import Message
 from handloom.generate.decoder import Cache, CachedDecoder, Decoder, Floats, Ids, State, check_prompts
-from handloom.generate.generator import MOST, TextGenerator
+from handloom.generate.generator import TextGenerator
 
 
 class Remembering:
@@ -78,7 +78,9 @@ class Conversation:
         decoder: Decoder = generator.decoder
         if isinstance(decoder, CachedDecoder):
             decoder = Remembering(decoder)
-        self.generator = TextGenerator(decoder, generator.tokenizer, generator.ends, generator.template)
+        self.generator = TextGenerator(
+            decoder, generator.tokenizer, generator.ends, generator.template, generator.defaults
+        )
         self.system = [] if system is None else [{"role": "system", "content": system}]
         self.begin_anew()
 
@@ -87,13 +89,13 @@ class Conversation:
         self.messages: list[Message] = list(self.system)
         self.forgotten = 0
 
-    def say(self, text: str, *, max_new_tokens: int = MOST, **how: Any) -> Generator[str, None, None]:
+    def say(self, text: str, *, max_new_tokens: int | None = None, **how: Any) -> Generator[str, None, None]:
         """The reply, piece by piece; what is not taken of it was not said. how: as for TextGenerator.stream.
 
         Raises HandloomError for a text that is too long even if all else is forgotten.
         """
         said = [*self.messages, {"role": "user", "content": text}]
-        while not self._fits(said, max_new_tokens):
+        while not self._fits(said, self.generator.most(max_new_tokens)):
             oldest = len(self.system)
             if len(said) == oldest + 1:
                 break  # the generator says what is too long

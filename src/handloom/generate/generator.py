@@ -101,7 +101,7 @@ class TextGenerator(Scorer):
         some and neither samples, a temperature nor a stop string are asked for; MOST new tokens, if it says nothing.
         Raises HandloomError for a prompt that is empty or longer than the context, UsageError for bad settings.
         """
-        how, several, most = self._sampling(sampling), samples != 1, self._most(max_new_tokens)
+        how, several, most = self._sampling(sampling), samples != 1, self.most(max_new_tokens)
         if samples < 1:
             raise UsageError(f"samples must be at least 1, and are {samples}")
         given, single = _listed(prompts)
@@ -135,7 +135,7 @@ class TextGenerator(Scorer):
         if self._searches(how, stop):
             yield self.beams(prompt, max_new_tokens=max_new_tokens, **sampling)[0].text
             return
-        ids, most = self.encode(prompt), self._most(max_new_tokens)
+        ids, most = self.encode(prompt), self.most(max_new_tokens)
         text = self._text(ids, stop)
         pieces: list[str] = []
 
@@ -168,7 +168,7 @@ class TextGenerator(Scorer):
             said.early if early_stopping is None else early_stopping,
         )
         result = []
-        for found in beam_search(self.decoder, ids, how, settings, self._most(max_new_tokens), self.ends):
+        for found in beam_search(self.decoder, ids, how, settings, self.most(max_new_tokens), self.ends):
             text = self._text(ids)
             for token in found.ids:
                 text.push(token)
@@ -185,7 +185,8 @@ class TextGenerator(Scorer):
                 raise UsageError(f"unknown setting {name!r}; there are {', '.join(known)}")
         return Sampling(**{**self.defaults.sampling, **options})
 
-    def _most(self, given: int | None) -> int:
+    def most(self, given: int | None) -> int:
+        """New tokens at most: as given, else as the model says."""
         return given if given is not None else self.defaults.most or MOST
 
     def _searches(self, how: Sampling, stop: str | Sequence[str]) -> bool:
