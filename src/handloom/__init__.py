@@ -72,6 +72,7 @@ _HOMES = {
     "TextClassifier": "handloom.train.estimators",
     "TokenClassifier": "handloom.train.estimators",
     "RelationExtractor": "handloom.train.estimators",
+    "QuestionAnswerer": "handloom.train.estimators",
     "TextGenerator": "handloom.generate.generator",
     "pretrain": "handloom.train.pretraining",
     "NgramModel": "handloom.ngram.model",

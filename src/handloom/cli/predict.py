@@ -23,6 +23,10 @@ def predict(
         list[str] | None, typer.Argument(metavar="TEXT…", help="Texts to judge.", show_default=False)
     ] = None,
     data: Annotated[Path | None, opt("FILE", "A file of texts instead; labels are not needed.", DATA)] = None,
+    context: Annotated[
+        Path | None,
+        opt("FILE|FOLDER", "The text that questions are asked of; in a folder's texts they are looked for.", DATA),
+    ] = None,
     text_column: options.TextColumn = None,
     pair_column: options.PairColumn = None,
     delimiter: options.Delimiter = None,
@@ -38,13 +42,17 @@ def predict(
     handloom predict runs/reviews --data new.csv --json > judged.jsonl
     handloom predict runs/ner "Marie Curie worked in Paris."
     handloom predict runs/rel "A <e1>pump</e1> feeds the <e2>boiler</e2>."
+    handloom predict runs/qa "Who found radium?" --context curie.txt
+    handloom predict runs/qa "How long is the warranty?" --context manuals/
 
     \b
     With --json one line is printed for each text, in the order of the input
     and with its other columns: {"text", "label", "scores"} or
     {"text", "spans": [{"start", "end", "label", "text", "score"}]} or
-    {"text", "first", "second", "label", "scores"}. A column of the input that
-    has one of these names comes back as "label_given" and so on.
+    {"text", "first", "second", "label", "scores"} or
+    {"question", "context", "answer", "start", "end", "score", "others"}. A
+    column of the input that has one of these names comes back as "label_given"
+    and so on. With a folder there is a line for each answer that was found.
     """
     if bool(texts) == (data is not None):
         raise UsageError(
@@ -58,7 +66,7 @@ def predict(
 
     how = options.reading(text_column, None, pair_column, delimiter, encoding)
     estimator = estimators.load(model, threads, precision or "auto")
-    found = estimator.predict_dicts(data or texts, **how)
+    found = estimator.predict_dicts(data or texts, **how) if context is None else asked(estimator, texts, context, how)
     if json:
         for row in found:
             print_json(row)
@@ -68,6 +76,26 @@ def predict(
     console = Console()
     for row in found:
         console.print(*shown(row), sep="\n", soft_wrap=True)
+
+
+def asked(estimator: Any, questions: list[str] | None, context: Path, how: dict[str, Any]) -> list[dict[str, Any]]:
+    """Answers to questions about a file, or from the texts of a folder."""
+    from handloom.data.files import read_text
+    from handloom.train.estimators import QuestionAnswerer
+
+    if not isinstance(estimator, QuestionAnswerer):
+        raise UsageError(f"--context is for question-answering; this model was trained for {estimator.task_name}")
+    if not questions:
+        raise UsageError("--context needs questions, as texts; a file given by --data holds its own contexts")
+    if not context.is_dir():
+        text = read_text(context, how.pop("encoding", None)).text
+        return estimator.predict_dicts([(question, text) for question in questions], **how)
+    book, rows = estimator.search(context, how.get("encoding")), []
+    for question in questions:
+        found = [one.to_dict() for one in book.ask(question)]
+        nothing = {"answer": "", "start": 0, "end": 0, "score": 0.0, "document": "", "context": ""}
+        rows += [{"question": question, **one} for one in found or [nothing]]
+    return rows
 
 
 def shown(row: dict[str, Any]) -> Iterator[Any]:
@@ -80,6 +108,9 @@ def shown(row: dict[str, Any]) -> Iterator[Any]:
             text.stylize(style, start, end)
         yield Text.assemble((row["label"], "bold"), f" {row['scores'][row['label']]:.3f}  ", text)
         return
+    if "answer" in row:
+        yield from _answer(row)
+        return
     if "spans" not in row:
         yield Text.assemble((f"{row['label']}", "bold green"), f" {row['scores'][row['label']]:.3f}  ", row["text"])
         return
@@ -89,3 +120,22 @@ def shown(row: dict[str, Any]) -> Iterator[Any]:
     yield text
     for span in row["spans"]:
         yield Text(f"  {span['label']:<12} {span['score']:.3f}  {span['start']}–{span['end']}  {span['text']}")
+
+
+AROUND = 80  #: characters of the context that are shown on either side of an answer
+
+
+def _answer(row: dict[str, Any]) -> Iterator[Any]:
+    from rich.text import Text
+
+    if not row["answer"]:
+        yield Text.assemble(("no answer", "bold"), f" {row['score']:.3f}  ", (row["question"], "dim"))
+        return
+    context, document = row["context"], row.get("document")
+    start = context.find(row["answer"]) if document else row["start"]
+    end = start + len(row["answer"])
+    before, after = context[max(start - AROUND, 0) : start], context[end : end + AROUND]
+    place = f"  {document}" if document else f"  {start}–{end}"
+    yield Text.assemble((row["answer"], "bold green"), f" {row['score']:.3f}", (place, "dim"))
+    around = Text.assemble("  …" if start > AROUND else "  ", before, (row["answer"], "green"), after)
+    yield Text(" ").join(around.split()) if "\n" in around.plain else around

@@ -21,7 +21,10 @@ def train(
     command: typer.Context,
     task: Annotated[
         str,
-        typer.Argument(metavar="TASK", help="text-classification, token-classification or relation-extraction."),
+        typer.Argument(
+            metavar="TASK",
+            help="text-classification, token-classification, relation-extraction or question-answering.",
+        ),
     ],
     *,
     train: Annotated[Path, opt("FILE", "Labelled examples to learn from.", DATA)],
@@ -75,6 +78,10 @@ def train(
     patience: options.Patience = None,
     keep: options.Keep = None,
     seed: options.Seed = None,
+    longest_answer: Annotated[
+        int | None,
+        opt("N", "Tokens of an answer to a question, at most; 30 if not given.", TRAINING, min=1),
+    ] = None,
     validate_every: Annotated[
         int | None,
         opt("N", "Validate every N steps, too.", TRAINING, min=1),
@@ -100,6 +107,7 @@ def train(
         --valid valid.conll --test test.conll --out runs/ner
     handloom train token-classification --model runs/ner \\
         --train more.conll --out runs/ner2
+    handloom train question-answering --train squad.json --out runs/qa
 
     \b
     A file for classification is CSV, TSV or JSONL, or a folder with a folder

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from handloom.data.examples import Dataset, RelationExample, TextExample, TokenExample
-from handloom.data.texts import text_key
+from handloom.data.examples import Dataset, QuestionExample, RelationExample, TextExample, TokenExample
+from handloom.data.texts import AnyExample, text_key
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.unknown import LIMIT
@@ -106,8 +106,7 @@ def _balance(labels: Mapping[str, int]) -> list[str]:
     return [f"  {name:<{width}}{count:>8}  {count / total:6.1%}" if count else f"  {name}" for name, count in shown]
 
 
-AnyExample = TextExample | TokenExample | RelationExample
-AnySplit = Dataset[TextExample] | Dataset[TokenExample] | Dataset[RelationExample]
+AnySplit = Dataset[TextExample] | Dataset[TokenExample] | Dataset[RelationExample] | Dataset[QuestionExample]
 
 
 def check(
@@ -128,7 +127,8 @@ def check(
     for name, data in splits.items():
         findings += _inside(name, data, keyed[name])
     findings += _across(splits, keyed)
-    findings += _labels(summaries, tagged=any(isinstance(example, TokenExample) for example in train))
+    if not any(isinstance(example, QuestionExample) for example in train):
+        findings += _labels(summaries, tagged=any(isinstance(example, TokenExample) for example in train))
     rank = ("error", "warning", "note")
     return Report(tuple(summaries), tuple(sorted(findings, key=lambda finding: rank.index(finding.severity))))
 
@@ -175,6 +175,8 @@ def _by_text(data: AnySplit) -> dict[Hashable, list[AnyExample]]:
 
 def _verdict(example: AnyExample) -> Hashable:
     """What the label says, in a form that can be compared."""
+    if isinstance(example, QuestionExample):
+        return tuple(sorted(example.answers or ()))
     if isinstance(example, TokenExample):
         return tuple((span.start, span.end, span.label) for span in example.spans or ())
     return example.label
@@ -185,17 +187,21 @@ def _place(example: AnyExample) -> str:
     return f"{example.where}: {text}" if example.where else text
 
 
+def _empty(example: AnyExample) -> bool:
+    return not example.text.strip() or (isinstance(example, QuestionExample) and not example.context.strip())
+
+
 def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) -> list[Finding]:
     findings = []
     rows: list[AnyExample] = list(data)
-    empty = [example.where or str(index) for index, example in enumerate(rows) if not example.text.strip()]
+    empty = [example.where or str(index) for index, example in enumerate(rows) if _empty(example)]
     if empty:
         message = f"{name}: {_times(len(empty), 'empty text')} ({', '.join(empty[:SHOWN])})"
         findings.append(Finding("error", "empty", message, len(empty), tuple(empty[:SHOWN])))
     blank = [
         example.where or str(index)
         for index, example in enumerate(rows)
-        if not isinstance(example, TokenExample) and example.label is None
+        if isinstance(example, (TextExample, RelationExample)) and example.label is None
     ]
     if blank:
         message = f"{name}: {_times(len(blank), 'text')} without a label ({', '.join(blank[:SHOWN])})"

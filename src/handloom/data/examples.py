@@ -12,6 +12,7 @@ from handloom.text.schemes import Scheme
 from handloom.text.spans import Span, Word
 
 TEXT, TOKEN, RELATION = "text-classification", "token-classification", "relation-extraction"
+QUESTION = "question-answering"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,39 @@ class RelationExample:
                         close2, text[end2:]))  # fmt: skip
 
 
-Example = TypeVar("Example", TextExample, TokenExample, RelationExample)
+@dataclass(frozen=True, slots=True)
+class QuestionExample:
+    """A question about a context, and where in it the answers stand: (start, end) in characters; () where it has none,
+    None where the data does not say."""
+
+    question: str
+    context: str
+    answers: tuple[Word, ...] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.question
+
+    @property
+    def pair(self) -> str:
+        return self.context
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.question, self.context)
+
+    @property
+    def answer_texts(self) -> list[str]:
+        return [self.context[start:end] for start, end in self.answers or ()]
+
+
+Example = TypeVar("Example", TextExample, TokenExample, RelationExample, QuestionExample)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handloom.data import columns, conll, folders, jsons, relations, tables
+from handloom.data import columns, conll, folders, jsons, questions, relations, tables
 from handloom.data.examples import (
+    QUESTION,
     RELATION,
     TEXT,
     TOKEN,
     Dataset,
+    QuestionExample,
     RelationExample,
     Source,
     TextExample,
@@ -71,10 +73,11 @@ def read(
 ) -> AnyDataset:
     """Examples for `task`, one of KINDS.
 
-    `data`: a file (CSV, TSV, JSON lines, JSON, CoNLL, SemEval's relations, Parquet, Excel; plain lines of text where
-    `labelled` is False), a folder with a folder for each label, a data frame, or a list: of (text, label) or
+    `data`: a file (CSV, TSV, JSON lines, JSON, SQuAD, CoNLL, SemEval's relations, Parquet, Excel; plain lines of text
+    where `labelled` is False), a folder with a folder for each label, a data frame, or a list: of (text, label) or
     (text, pair, label), of (words, tags) or (text, spans), of (text, relation) or (text, first, second, relation), of
-    dicts, of texts where `labelled` is False. A Dataset is returned as it is.
+    (question, context, answers) or (question, context, answer, start), of dicts, of texts where `labelled` is False. A
+    Dataset is returned as it is.
 
     Columns are named, or numbered from 1; left out, they are found by their usual names, and the data set's notes say
     which. `labelled=False` reads texts alone. `blanks="keep"` lets empty texts and labels pass, for `data check`.
@@ -100,6 +103,8 @@ def task_of(path: Path) -> str:
     """The task that a file's name or its first lines speak of; TEXT where they leave it open."""
     if FORMS.get(path.suffix.lower()) == "conll":
         return TOKEN
+    if FORMS.get(path.suffix.lower()) == "json" and questions.looks_like_squad(read_text(path, None).text):
+        return QUESTION
     if path.is_file() and path.suffix.lower() not in FORMS and relations.looks_like_semeval(read_text(path, None).text):
         return RELATION
     return TEXT
@@ -240,6 +245,12 @@ KINDS: dict[str, Kind] = {
          {1: ("text",), 3: ("text", "first", "second")}),
         {"semeval": relations.read_semeval},
         lambda file, options: "semeval" if relations.looks_like_semeval(file.text) else None, _no_folder,
+    ),
+    QUESTION: Kind(
+        QuestionExample, lambda records, source, options, notes: questions.read_questions(records, source, options),
+        ({3: ("question", "context", "answers"), 4: ("question", "context", "answers", "answer_start")},
+         {2: ("question", "context")}),
+        {}, lambda file, options: None, _no_folder,
     ),
 }  # fmt: skip
 """By the name of the task."""

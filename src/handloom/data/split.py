@@ -8,17 +8,17 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from handloom.data.examples import Dataset
-from handloom.data.texts import text_key
+from handloom.data.texts import side_key
 from handloom.errors import HandloomError, UsageError
 
 
 def split(dataset: Dataset[Any], fractions: Sequence[float], seed: int = 0) -> tuple[Dataset[Any], ...]:
     """One data set for each fraction (they add up to 1), each in the order of the source.
 
-    The first is the training set: it gets a text of every label. Texts that are the same (but for case and blanks)
-    fall on one side. Where a text falls depends on the seed and the texts, not on their order: a file that was
-    shuffled, or that holds a text twice, splits alike. Labels keep their shares as well as whole groups allow; tagged
-    texts count under their rarest label.
+    The first is the training set: it gets a text of every label. Texts that are the same (but for case and blanks),
+    and questions about the same text, fall on one side. Where a text falls depends on the seed and the texts, not on
+    their order: a file that was shuffled, or that holds a text twice, splits alike. Labels keep their shares as well as
+    whole groups allow; tagged texts count under their rarest label.
 
     Raises HandloomError where a side would stay empty.
     """
@@ -26,7 +26,7 @@ def split(dataset: Dataset[Any], fractions: Sequence[float], seed: int = 0) -> t
         raise UsageError(f"The parts of a split are positive and add up to 1, not {list(fractions)}.")
     groups: dict[Hashable, list[int]] = {}
     for index, example in enumerate(dataset):
-        groups.setdefault(text_key(example), []).append(index)
+        groups.setdefault(side_key(example), []).append(index)
     strata: dict[str, list[tuple[str, list[int]]]] = {}
     # The label counts of the distinct texts, so that repetitions move nothing.
     frequency = Counter(

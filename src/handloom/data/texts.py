@@ -5,13 +5,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Hashable
 
-from handloom.data.examples import RelationExample, TextExample, TokenExample
+from handloom.data.examples import QuestionExample, RelationExample, TextExample, TokenExample
+
+AnyExample = TextExample | TokenExample | RelationExample | QuestionExample
 
 
-def text_key(example: TextExample | TokenExample | RelationExample) -> Hashable:
+def text_key(example: AnyExample) -> Hashable:
     """Equal for texts (and pairs, and places in them) that differ in case, blanks or the way in which accents are
     composed only."""
     return tuple(map(_folded, example.parts))
+
+
+def side_key(example: AnyExample) -> Hashable:
+    """Equal for what has to fall on one side of a split: the same text; questions about the same context."""
+    return _folded(example.context) if isinstance(example, QuestionExample) else text_key(example)
 
 
 def _folded(text: str) -> str:

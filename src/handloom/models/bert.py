@@ -10,7 +10,7 @@ from typing import Any
 
 import handloom.tensor as ht
 from handloom.models.config import ACTIVATIONS, EncoderConfig, Fields, head_of
-from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, TokenClassifier, first_rows
+from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, QuestionAnswerer, TokenClassifier, first_rows
 from handloom.models.language_model import Bias, MaskedLanguageModel
 from handloom.nn.dropout import Dropout
 from handloom.nn.embedding import Embedding
@@ -192,6 +192,11 @@ class BertForTokenClassification(TokenClassifier):
     make_encoder = partial(BertModel, pooler=False)
 
 
+class BertForQuestionAnswering(QuestionAnswerer):
+    encoder_name = "bert"
+    make_encoder = partial(BertModel, pooler=False)
+
+
 class Transform(Module):
     """[R, hidden] -> [R, width] (hidden unless given): dense, activation, norm."""
 
@@ -240,5 +245,6 @@ CLASSES: dict[str | None, Any] = {
     None: BertModel,
     "text-classification": BertForSequenceClassification,
     "token-classification": BertForTokenClassification,
+    "question-answering": BertForQuestionAnswering,
     "fill-mask": BertForMaskedLM,
 }

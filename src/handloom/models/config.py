@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 CONFIG_LIMIT = 4 * 2**20  # bytes
-TASKS = ("text-classification", "token-classification", "fill-mask", "text-generation", "text2text-generation")
+TASKS = (
+    "text-classification", "token-classification", "question-answering", "fill-mask", "text-generation",
+    "text2text-generation",
+)  # fmt: skip
 LABELLED = ("text-classification", "token-classification")  # tasks whose head has an output for each label
 # How the head's name in `architectures` ends, by task.
 HEADS = {
     "text-classification": ("ForSequenceClassification",),
     "token-classification": ("ForTokenClassification",),
+    "question-answering": ("ForQuestionAnswering",),
     "fill-mask": ("ForMaskedLM",),
     "text2text-generation": ("ForConditionalGeneration", "MTModel", "T5WithLMHeadModel"),
     "text-generation": ("ForCausalLM", "LMHeadModel"),

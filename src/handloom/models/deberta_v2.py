@@ -16,7 +16,7 @@ import handloom.tensor as ht
 from handloom.errors import HandloomError
 from handloom.models import bert
 from handloom.models.config import ACTIVATIONS, EncoderConfig, Fields
-from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, TokenClassifier, first_rows
+from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, QuestionAnswerer, TokenClassifier, first_rows
 from handloom.models.language_model import Bias, MaskedLanguageModel
 from handloom.nn.distance import log_buckets
 from handloom.nn.dropout import Dropout
@@ -287,6 +287,11 @@ class DebertaV2ForTokenClassification(TokenClassifier):
     make_encoder = DebertaV2Model
 
 
+class DebertaV2ForQuestionAnswering(QuestionAnswerer):
+    encoder_name = "deberta"
+    make_encoder = DebertaV2Model
+
+
 class LMHead(bert.Transform):
     """The newer head: BERT's transform and the bias of the output layer side by side."""
 
@@ -348,5 +353,6 @@ CLASSES: dict[str | None, Any] = {
     None: DebertaV2Model,
     "text-classification": DebertaV2ForSequenceClassification,
     "token-classification": DebertaV2ForTokenClassification,
+    "question-answering": DebertaV2ForQuestionAnswering,
     "fill-mask": DebertaV2ForMaskedLM,
 }

@@ -7,7 +7,7 @@ from typing import Any
 import handloom.tensor as ht
 from handloom.models import bert
 from handloom.models.config import ACTIVATIONS, EncoderConfig, Fields, head_of
-from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, TokenClassifier, first_rows
+from handloom.models.encoder import ACTIVATE, Batch, Classifier, Encoder, QuestionAnswerer, TokenClassifier, first_rows
 from handloom.models.language_model import Bias, MaskedLanguageModel
 from handloom.nn.dropout import Dropout
 from handloom.nn.linear import Linear
@@ -39,6 +39,7 @@ def read_config(fields: Fields) -> EncoderConfig:
         classifier_dropout={
             "text-classification": fields.rate("seq_classif_dropout", 0.2) or 0.0,
             "token-classification": dropout,
+            "question-answering": fields.rate("qa_dropout", 0.1) or 0.0,
         },
         pad_token_id=fields.whole("pad_token_id", 0, low=0, high=2**24),
         labels=fields.labels(),
@@ -136,6 +137,11 @@ class DistilBertForTokenClassification(TokenClassifier):
     make_encoder = DistilBertModel
 
 
+class DistilBertForQuestionAnswering(QuestionAnswerer):
+    encoder_name = "distilbert"
+    make_encoder = DistilBertModel
+
+
 class DistilBertForMaskedLM(MaskedLanguageModel):
     encoder_name = "distilbert"
 
@@ -162,5 +168,6 @@ CLASSES: dict[str | None, Any] = {
     None: DistilBertModel,
     "text-classification": DistilBertForSequenceClassification,
     "token-classification": DistilBertForTokenClassification,
+    "question-answering": DistilBertForQuestionAnswering,
     "fill-mask": DistilBertForMaskedLM,
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from handloom.models import bert
 from handloom.models.config import EncoderConfig, Fields
-from handloom.models.encoder import Batch, FirstRowClassifier, TokenClassifier
+from handloom.models.encoder import Batch, FirstRowClassifier, QuestionAnswerer, TokenClassifier
 from handloom.models.language_model import Bias, MaskedLanguageModel
 from handloom.nn.linear import Linear
 from handloom.tensor import Tensor
@@ -56,6 +56,11 @@ class ElectraForTokenClassification(TokenClassifier):
     make_encoder = ElectraModel
 
 
+class ElectraForQuestionAnswering(QuestionAnswerer):
+    encoder_name = "electra"
+    make_encoder = ElectraModel
+
+
 class ElectraForMaskedLM(MaskedLanguageModel):
     """A generator: its output layer is as wide as the embeddings."""
 
@@ -83,5 +88,6 @@ CLASSES: dict[str | None, Any] = {
     None: ElectraModel,
     "text-classification": ElectraForSequenceClassification,
     "token-classification": ElectraForTokenClassification,
+    "question-answering": ElectraForQuestionAnswering,
     "fill-mask": ElectraForMaskedLM,
 }

@@ -72,6 +72,7 @@ class Headed(Module):
 
     task: ClassVar[str]
     config: Config
+    outputs: ClassVar[tuple[str, ...] | None] = None  # names of the head's outputs, where they are always the same
     encoder_name: ClassVar[str]  # the attribute that holds the encoder: "bert"; "": its parts stand beside the head
 
     @property
@@ -146,6 +147,23 @@ class TokenClassifier(Classifier):
 
     def score(self, hidden: Tensor, batch: Batch) -> Tensor:
         return self.classifier(self.dropout(labelled_rows(hidden, batch)))
+
+
+class QuestionAnswerer(Headed):
+    """A linear layer over the encoder's rows: logits [T, 2], of an answer's beginning and of its end."""
+
+    task = "question-answering"
+    outputs = ("start", "end")
+    make_encoder: ClassVar[Any]  # (config) -> Encoder: its class, without a pooler
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        setattr(self, self.encoder_name, type(self).make_encoder(config))
+        self.dropout = Dropout(config.classifier_dropout.get(self.task, 0.0))
+        self.qa_outputs = Linear(config.hidden_size, 2, rng=None)
+
+    def score(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return self.qa_outputs(self.dropout(hidden))
 
 
 class ClassificationHead(Module):

@@ -15,6 +15,7 @@ from handloom.models.encoder import (
     Batch,
     Classifier,
     Encoder,
+    QuestionAnswerer,
     first_rows,
     labelled_rows,
     mean_rows,
@@ -76,7 +77,7 @@ def read_config(fields: Fields) -> ModernBertConfig:
         hidden_dropout=fields.rate("mlp_dropout", 0.0) or 0.0,
         attention_dropout=fields.rate("attention_dropout", 0.0) or 0.0,
         embedding_dropout=fields.rate("embedding_dropout", 0.0) or 0.0,
-        classifier_dropout={"text-classification": rate, "token-classification": rate},
+        classifier_dropout=dict.fromkeys(("text-classification", "token-classification", "question-answering"), rate),
         pad_token_id=fields.whole("pad_token_id", 0, low=0, high=2**24),
         kinds=_kinds(fields, layers),
         window=fields.whole("local_attention", 128, low=2) // 2 + 1,
@@ -251,6 +252,23 @@ class ModernBertForTokenClassification(HeadedClassifier):
         return labelled_rows(hidden, batch)
 
 
+class ModernBertForQuestionAnswering(QuestionAnswerer):
+    """Logits [T, 2] by a PredictionHead and a linear layer."""
+
+    encoder_name = "model"
+    config: ModernBertConfig
+
+    def __init__(self, config: ModernBertConfig) -> None:
+        self.config = config
+        self.model = ModernBertModel(config)
+        self.head = PredictionHead(config)
+        self.drop = Dropout(config.classifier_dropout[self.task])
+        self.classifier = Linear(config.hidden_size, 2, rng=None)
+
+    def score(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return self.classifier(self.drop(self.head(hidden)))
+
+
 class ModernBertForMaskedLM(MaskedLanguageModel):
     encoder_name = "model"
 
@@ -276,5 +294,6 @@ CLASSES: dict[str | None, Any] = {
     None: ModernBertModel,
     "text-classification": ModernBertForSequenceClassification,
     "token-classification": ModernBertForTokenClassification,
+    "question-answering": ModernBertForQuestionAnswering,
     "fill-mask": ModernBertForMaskedLM,
 }

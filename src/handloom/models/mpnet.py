@@ -9,7 +9,7 @@ from typing import Any
 import handloom.tensor as ht
 from handloom.models import bert
 from handloom.models.config import EncoderConfig, Fields
-from handloom.models.encoder import Batch, Encoder, FirstRowClassifier, TokenClassifier, first_rows
+from handloom.models.encoder import Batch, Encoder, FirstRowClassifier, QuestionAnswerer, TokenClassifier, first_rows
 from handloom.models.roberta import RobertaForMaskedLM
 from handloom.nn.distance import bias_by_distance, distance_buckets
 from handloom.nn.dropout import Dropout
@@ -115,6 +115,11 @@ class MPNetForTokenClassification(TokenClassifier):
     make_encoder = partial(MPNetModel, pooler=False)
 
 
+class MPNetForQuestionAnswering(QuestionAnswerer):
+    encoder_name = "mpnet"
+    make_encoder = partial(MPNetModel, pooler=False)
+
+
 class MPNetForMaskedLM(RobertaForMaskedLM):
     encoder_name = "mpnet"
     make_encoder = partial(MPNetModel, pooler=False)
@@ -124,5 +129,6 @@ CLASSES: dict[str | None, Any] = {
     None: MPNetModel,
     "text-classification": MPNetForSequenceClassification,
     "token-classification": MPNetForTokenClassification,
+    "question-answering": MPNetForQuestionAnswering,
     "fill-mask": MPNetForMaskedLM,
 }

@@ -19,7 +19,7 @@ import numpy as np
 import handloom.tensor as ht
 from handloom.errors import HandloomError
 from handloom.models.config import Config, Fields, head_of
-from handloom.models.encoder import Batch, Classifier, Encoder, first_rows, labelled_rows, last_rows
+from handloom.models.encoder import Batch, Classifier, Encoder, QuestionAnswerer, first_rows, labelled_rows, last_rows
 from handloom.models.language_model import LanguageModel
 from handloom.nn.dropout import Dropout
 from handloom.nn.embedding import Embedding
@@ -82,7 +82,8 @@ def read_config(fields: Fields) -> RecurrentConfig:
         hidden_dropout=dropout,
         attention_dropout=0.0,
         weight_dropout=fields.rate("weight_dropout", 0.0) or 0.0,
-        classifier_dropout={"text-classification": dropout, "token-classification": dropout},
+        classifier_dropout=dict.fromkeys(
+            ("text-classification", "token-classification", "question-answering"), dropout),
         labels=fields.labels(),
         head=head_of(fields.values),
         source=dict(fields.values),
@@ -202,6 +203,11 @@ class RNNForTokenClassification(Classifier):
         return self.classifier(self.dropout(labelled_rows(hidden, batch)))
 
 
+class RNNForQuestionAnswering(QuestionAnswerer):
+    encoder_name = "model"
+    make_encoder = RNNModel
+
+
 class Attention(Module):
     """Decoder states [T, hidden] over encoder states [source tokens, hidden] of the same sequence -> [T, hidden]:
     tanh(W [context; state]), where a key weighs as softmax(state · W key) says."""
@@ -276,6 +282,7 @@ CLASSES: dict[str | None, Any] = {
     None: RNNModel,
     "text-classification": RNNForSequenceClassification,
     "token-classification": RNNForTokenClassification,
+    "question-answering": RNNForQuestionAnswering,
     "text-generation": RNNForCausalLM,
     "text2text-generation": RNNForConditionalGeneration,
 }

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from handloom.models import bert
 from handloom.models.config import EncoderConfig, Fields
-from handloom.models.encoder import FirstRowClassifier, TokenClassifier
+from handloom.models.encoder import FirstRowClassifier, QuestionAnswerer, TokenClassifier
 from handloom.models.language_model import MaskedLanguageModel, MaskHead
 from handloom.tensor import Tensor
 
@@ -28,6 +28,11 @@ class RobertaForSequenceClassification(FirstRowClassifier):
 
 
 class RobertaForTokenClassification(TokenClassifier):
+    encoder_name = "roberta"
+    make_encoder = partial(RobertaModel, pooler=False)
+
+
+class RobertaForQuestionAnswering(QuestionAnswerer):
     encoder_name = "roberta"
     make_encoder = partial(RobertaModel, pooler=False)
 
@@ -57,5 +62,6 @@ CLASSES: dict[str | None, Any] = {
     None: RobertaModel,
     "text-classification": RobertaForSequenceClassification,
     "token-classification": RobertaForTokenClassification,
+    "question-answering": RobertaForQuestionAnswering,
     "fill-mask": RobertaForMaskedLM,
 }

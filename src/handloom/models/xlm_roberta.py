@@ -22,6 +22,10 @@ class XLMRobertaForTokenClassification(roberta.RobertaForTokenClassification):
     pass
 
 
+class XLMRobertaForQuestionAnswering(roberta.RobertaForQuestionAnswering):
+    pass
+
+
 class XLMRobertaForMaskedLM(roberta.RobertaForMaskedLM):
     pass
 
@@ -30,5 +34,6 @@ CLASSES: dict[str | None, Any] = {
     None: XLMRobertaModel,
     "text-classification": XLMRobertaForSequenceClassification,
     "token-classification": XLMRobertaForTokenClassification,
+    "question-answering": XLMRobertaForQuestionAnswering,
     "fill-mask": XLMRobertaForMaskedLM,
 }

@@ -86,6 +86,16 @@ class Task:
     label_dtype = "i32"
     labels: tuple[str, ...] = ()
 
+    @property
+    def label_rows(self) -> str:
+        """What a row of labels stands for: the same as a row of logits, unless a task says otherwise."""
+        return self.rows
+
+    @property
+    def tunes(self) -> bool:
+        """Whether something is chosen on validation data once the weights are final, by `tune`."""
+        return False
+
     def encode(self, examples: Sequence[Any], tokenizer: Tokenizer, max_length: int, long: str) -> Encoded:
         """Examples to features: tokens and labels as numbers."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `encode`")
@@ -123,7 +133,7 @@ class Task:
         batch = packing.pack([packing.Feature(f.encoding.ids, f.encoding.types) for f in features])
         dtype = _DTYPES[self.label_dtype]
         labels = [self._missing(f) if f.label is None else f.label for f in features]
-        joined = np.stack(labels) if self.rows == "sequences" else np.concatenate(labels)
+        joined = np.stack(labels) if self.label_rows == "sequences" else np.concatenate(labels)
         batch["labels"] = joined.astype(dtype, copy=False)
         if self.rows == "rows":
             starts = batch["starts"][:-1]
@@ -133,7 +143,7 @@ class Task:
 
     def _missing(self, feature: Feature) -> Array:
         """Labels for a feature that has none: -100 (i32) or 0 (f32)."""
-        counts = () if self.rows == "sequences" else (self.row_count(feature),)
+        counts = () if self.label_rows == "sequences" else (self.row_count(feature),)
         dtype = _DTYPES[self.label_dtype]
         return np.full((*counts, *self.label_shape), -100 if dtype is np.int32 else 0, dtype)
 
@@ -150,7 +160,7 @@ class Task:
             "positions": ("tokens",),
             "types": ("tokens",),
             "starts": ("sequences+1",),
-            "labels": (self.rows, *self.label_shape),
+            "labels": (self.label_rows, *self.label_shape),
         }
         return {**shapes, "rows": ("rows",)} if self.rows == "rows" else shapes
 
@@ -166,6 +176,10 @@ class Task:
         """Counts from which thousands of resamplings can be scored at once; None if the task's scores are none of
         counts."""
         return None
+
+    def tune(self, examples: Sequence[Any], encoded: Encoded, logits: Sequence[Array]) -> str:
+        """Chooses on labelled validation data what training does not; a sentence for the user."""
+        return ""
 
     def settings(self) -> dict[str, Any]:
         """What handloom.json keeps, so that a loaded model has the same task."""

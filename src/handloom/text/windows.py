@@ -50,12 +50,15 @@ class LongTexts:
         return f"{self.long} of {self.texts} texts are longer than the model and are read in {read} windows"
 
 
-def cut(encoding: Encoding, max_length: int, how: str = "windows", overlap: int | None = None) -> Cut:
+def cut(
+    encoding: Encoding, max_length: int, how: str = "windows", overlap: int | None = None, moving: int | None = None
+) -> Cut:
     """Fits an encoding into sequences of at most `max_length` tokens, special tokens included.
 
     Special tokens stay in every window. Of a text and its pair the longer is cut; the shorter stays whole unless it
     alone takes more than half of the room, of which then its beginning stays. `overlap`: tokens shared by neighbours,
-    a quarter of the room by default.
+    a quarter of the room by default. moving: which of the two is cut (0 the text, 1 its pair); the other stays whole,
+    and a UsageError says so where that leaves no room.
     """
     if how not in HOW:
         raise UsageError(f"--long {how} is not known; there are {', '.join(HOW)}.")
@@ -64,15 +67,17 @@ def cut(encoding: Encoding, max_length: int, how: str = "windows", overlap: int 
         return Cut((encoding,), (everything,), False)
     special = everything[encoding.sequence < 0]
     parts = [everything[encoding.sequence == number] for number in (0, 1)]
-    longer = int(len(parts[1]) > len(parts[0]))
+    longer = int(len(parts[1]) > len(parts[0])) if moving is None else moving
     room = max_length - len(special)
     if room < 2:
         raise UsageError(f"--max-length {max_length} leaves no room for text beside {len(special)} special tokens.")
-    beside = parts[1 - longer][: room // 2]
+    beside = parts[1 - longer] if moving is not None else parts[1 - longer][: room // 2]
+    if moving is not None and room - len(beside) < 2:
+        raise UsageError(f"--max-length {max_length} leaves no room beside {len(beside) + len(special)} tokens.")
     fixed = np.concatenate([special, beside])
-    moving = parts[longer]
-    pieces = _pieces(len(moving), room - len(beside), how, overlap)
-    kept = tuple(np.sort(np.concatenate([fixed, moving[piece]])).astype(np.int32) for piece in pieces)
+    sliding = parts[longer]
+    pieces = _pieces(len(sliding), room - len(beside), how, overlap)
+    kept = tuple(np.sort(np.concatenate([fixed, sliding[piece]])).astype(np.int32) for piece in pieces)
     shortened = how != "windows" or len(beside) < len(parts[1 - longer])
     return Cut(tuple(encoding.take(indices) for indices in kept), kept, shortened)
 

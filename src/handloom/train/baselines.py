@@ -1,4 +1,5 @@
-"""What a model has to beat: the most frequent label or tag, a linear bag of words, each word's most frequent tag."""
+"""What a model has to beat: the most frequent label or tag, a linear bag of words, each word's most frequent tag,
+the sentence most like the question."""
 
 from __future__ import annotations
 
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 
 import handloom.tensor as ht
-from handloom.data.examples import RelationExample, TextExample, TokenExample
+from handloom.data.examples import QuestionExample, RelationExample, TextExample, TokenExample
+from handloom.tasks.question_answering import Answer, QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Task, softmax
 from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.tasks.token_classification import Tagged, TokenClassification
 from handloom.tensor import Tensor
+from handloom.text.bm25 import Bm25
 from handloom.train.batches import Indices
 from handloom.train.optimisers import Moments, Scalars, Tree, adam, apply
 from handloom.train.schedules import schedule
@@ -27,6 +30,7 @@ LONGEST = 160  #: of a text's features, those that weigh most
 ROWS, EPOCHS, RATE = 256, 10, 0.05
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s)|[。！？]|$)", re.DOTALL)
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
 
 
@@ -46,6 +50,8 @@ def baselines_for(
             "most frequent relation": task.score(test, majority(flat, given, asked), seed),
             "linear bag of words": task.score(test, linear(flat, given, asked, seed, threads), seed),
         }
+    if type(task) is QuestionAnswering:
+        return {"most similar sentence": task.score(test, similar_sentences(test), seed)}
     if type(task) is TokenClassification:
         return {
             "most frequent tag": task.score(test, one_tag(task, train, test), seed),
@@ -67,6 +73,17 @@ def majority(task: TextClassification, train: Sequence[TextExample], test: Seque
     shares = {label: counts[label] / len(train) for label in task.labels}
     best = max(task.labels, key=lambda label: shares[label])
     return [Prediction(best, shares[best], shares) for _ in test]
+
+
+def similar_sentences(test: Sequence[QuestionExample]) -> list[Answer]:
+    """The sentence of each text that shares most words with the question, by BM25."""
+    found = []
+    for example in test:
+        places = [sentence.span() for sentence in _SENTENCE.finditer(example.context)]
+        best = Bm25([example.context[slice(*place)] for place in places]).best(example.question, 1)
+        start, end = places[best[0][0]] if best else (0, 0)
+        found.append(Answer(example.context[start:end], start, end, 1.0))
+    return found
 
 
 def one_tag(task: TokenClassification, train: Sequence[TokenExample], test: Sequence[TokenExample]) -> list[Tagged]:

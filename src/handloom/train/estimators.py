@@ -1,4 +1,4 @@
-"""TextClassifier, TokenClassifier, RelationExtractor: from_pretrained · fit · evaluate · predict · save · load."""
+"""The classes that train, measure and predict, one a task: from_pretrained · fit · evaluate · predict · save · load."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from handloom.data.examples import RELATION, TEXT, TOKEN, Dataset, RelationExample, TextExample, TokenExample
+from handloom.data.documents import read_paragraphs
+from handloom.data.examples import QUESTION, RELATION, TEXT, TOKEN, Dataset, RelationExample, TextExample, TokenExample
 from handloom.data.readers import read
 from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
-from handloom.models.config import Config
+from handloom.models.config import LABELLED, Config
 from handloom.models.registry import load_config
 from handloom.nn import Module
+from handloom.tasks.question_answering import LONGEST, Answer, QuestionAnswering
 from handloom.tasks.relation_extraction import Relation, RelationExtraction, Triple, known_marks, pairs_of, triples_of
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
@@ -27,6 +29,7 @@ from handloom.train import modeling
 from handloom.train.datasets import Sets, balanced, labels_of
 from handloom.train.engine import Engine
 from handloom.train.fitting import Fit
+from handloom.train.open_book import OpenBook
 from handloom.train.progress import Console, Listener, Progress
 from handloom.train.run import FORMAT, RunFolder, versions
 from handloom.train.settings import Settings
@@ -127,7 +130,7 @@ class Estimator:
             self.task = task or self._task_from(about.get("labels", []), about.get("task_settings", {}))
         elif task is not None:
             return
-        elif self.config.head == self.task_name and self.config.labels:
+        elif self.config.head == self.task_name and (self.config.labels or self.task_name not in LABELLED):
             self.task = self._task_from(self.config.labels, {})
         if self.task is not None:
             self.model, self.config, _ = modeling.build(self.folder, self.task, seed=0)
@@ -250,7 +253,8 @@ class Estimator:
         """What the model says: of one string (or (text, pair)) one result; of a list, a Path or a Dataset a list.
 
         TextClassifier gives Prediction(label, score, scores), TokenClassifier a list of Span(start, end, label, text,
-        score) for each text, RelationExtractor Relation(first, second, label, score, scores).
+        score) for each text, RelationExtractor Relation(first, second, label, score, scores), QuestionAnswerer
+        Answer(text, start, end, score, others).
         """
         found = [self.shown(one) for one in self.predict_raw(data, **reading)]
         return found[0] if isinstance(data, (str, tuple)) else found
@@ -387,6 +391,33 @@ class RelationExtractor(Estimator):
         return triples_of(len(texts), asked, said)
 
 
+class QuestionAnswerer(Estimator):
+    """The place in a text that answers a question."""
+
+    task_name = QUESTION
+
+    def make_task(self, sets: Sets, settings: Settings) -> Task:
+        known = self.task if isinstance(self.task, QuestionAnswering) else QuestionAnswering()
+        silent = any(example.answers == () for example in sets.train)
+        threshold = 0.0 if silent and known.threshold is None else known.threshold
+        return QuestionAnswering(settings.longest_answer or known.longest, threshold)
+
+    def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
+        threshold = settings.get("threshold")
+        return QuestionAnswering(int(settings.get("longest", LONGEST)), None if threshold is None else float(threshold))
+
+    def predict(self, data: Any, **reading: Any) -> Answer | list[Answer]:
+        """(question, context), or a list of such."""
+        if isinstance(data, str):
+            raise UsageError("a question is asked of a text: predict((question, context)), or search(…).ask(question)")
+        return super().predict(data, **reading)  # type: ignore[no-any-return]
+
+    def search(self, documents: str | os.PathLike[str] | Sequence[str], encoding: str | None = None) -> OpenBook:
+        """To ask questions of a file, of all text files of a folder, or of a list of paragraphs: `.ask(question)`."""
+        self._ready()
+        return OpenBook(self, read_paragraphs(documents, encoding))
+
+
 def _weights(settings: Settings, counts: Counter[str], labels: Sequence[str]) -> Mapping[str, float] | None:
     if settings.class_weights == "balanced":
         return balanced(counts, labels)
@@ -395,7 +426,12 @@ def _weights(settings: Settings, counts: Counter[str], labels: Sequence[str]) ->
 
 
 #: Estimators by task name.
-ESTIMATORS: dict[str, type[Estimator]] = {TEXT: TextClassifier, TOKEN: TokenClassifier, RELATION: RelationExtractor}
+ESTIMATORS: dict[str, type[Estimator]] = {
+    TEXT: TextClassifier,
+    TOKEN: TokenClassifier,
+    RELATION: RelationExtractor,
+    QUESTION: QuestionAnswerer,
+}
 
 
 def find_folder(name: str | os.PathLike[str], **where: Any) -> Path:

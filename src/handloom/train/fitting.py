@@ -155,6 +155,9 @@ class Fit:
         except Diverged as problem:
             stopped = problem
         engine.forget_moments()
+        if task.tunes and sets.valid is not None:
+            logits, _ = engine.logits(encoded["valid"])
+            self._note(task.tune(sets.valid.examples, encoded["valid"], logits))
         trained = engine.weights()
         scores = None
         if measured is not None:

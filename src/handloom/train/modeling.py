@@ -160,7 +160,7 @@ def save(
     folder: Path, model: Module, config: Config, tokenizer: Tokenizer, weights: Mapping[str, Array], about: Any
 ) -> None:
     """Hugging Face's layout and handloom.json, which is written last: with it the folder is a finished model."""
-    labels: Iterable[str] | None = config.labels if isinstance(model, Classifier) else None
+    labels: Iterable[str] | None = config.labels if isinstance(model, Classifier) else getattr(model, "outputs", None)
     architecture = model.architecture if isinstance(model, Headed) else None
     values = replace(config).to_json(architecture, None if labels is None else tuple(labels))
     try:

@@ -15,11 +15,12 @@ import numpy as np
 from handloom.ceilings import choose, measured
 from handloom.compiler import CompiledProgram, Executable
 from handloom.costs import Work, works
-from handloom.data.examples import RELATION, TEXT, TOKEN
+from handloom.data.examples import QUESTION, RELATION, TEXT, TOKEN
 from handloom.errors import HandloomError
 from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.runtime import profile
+from handloom.tasks.question_answering import QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.task import Feature, Task
 from handloom.tasks.text_classification import TextClassification
@@ -111,6 +112,7 @@ UNTRAINED: dict[str, Callable[[], Task]] = {
     TEXT: lambda: TextClassification(["a", "b"]),
     TOKEN: lambda: TokenClassification(["O", "B-X", "I-X"]),
     RELATION: lambda: RelationExtraction(["a", "b"]),
+    QUESTION: QuestionAnswering,
 }
 """Tasks of models that were not trained for one."""
 
@@ -125,7 +127,7 @@ def made_up(sequences: int, length: int, words: int, task: Task, seed: int = 0) 
         places = np.arange(length, dtype=np.int32)
         coded = Encoding(ids, zeros, np.zeros((length, 2), np.int32), np.zeros(length, np.bool_), places, zeros)
         rows = places[:2] if isinstance(task, RelationExtraction) else places if task.rows == "rows" else None
-        shape = (*(() if task.rows == "sequences" else (length,)), *task.label_shape)
+        shape = (*(() if task.label_rows == "sequences" else (length,)), *task.label_shape)
         found.append(Feature(coded, index, np.zeros(shape, np.int32), places, length, rows, places))
     return found
 

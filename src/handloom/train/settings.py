@@ -28,10 +28,10 @@ class Settings:
     class_weights: "balanced", or a weight for each label. metric: what the best weights are best in, None for the
     task's own. patience: validations without improvement before stopping, None for never. validate_every: steps
     between validations beside those after each epoch. freeze: "embeddings", a number of layers (with the
-    embeddings), or "all-but-head". max_length: tokens in a sequence; long: what happens to longer texts. threads:
-    None for the physical cores. precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this
-    machine. max_memory: bytes that the process may hold, or such as "4GB": above it the forward pass is computed
-    again.
+    embeddings), or "all-but-head". longest_answer: tokens of an answer to a question (None: 30).
+    max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical cores.
+    precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this machine. max_memory: bytes that
+    the process may hold, or such as "4GB": above it the forward pass is computed again.
     """
 
     epochs: float = 3
@@ -53,6 +53,7 @@ class Settings:
     patience: int | None = None
     validate_every: int | None = None
     freeze: str | int | None = None
+    longest_answer: int | None = None
     max_length: int | None = None
     long: str = "windows"
     seed: int = 0
@@ -71,7 +72,7 @@ class Settings:
         _one_of("long", self.long, HOW)
         _one_of("keep", self.keep, ("best", "last"))
         _one_of("precision", self.precision, CHOICES)
-        for name in ("batch_size", "batch_tokens", "micro_batch_tokens", "validate_every", "threads"):
+        for name in ("batch_size", "batch_tokens", "micro_batch_tokens", "validate_every", "longest_answer", "threads"):
             _whole(name, getattr(self, name), 1)
         for name, least in (("max_length", 4), ("patience", 0), ("seed", 0)):
             _whole(name, getattr(self, name), least)
