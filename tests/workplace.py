@@ -27,7 +27,7 @@ tiny_bert.OTHER = [*tiny_bert.OTHER, "$", "#"]  # what marks two places
 
 def furnish(folder: Path) -> Path:
     """Puts into `folder`: minilm-l6/ (a BERT of two layers), smollm2-135m-instruct/ (a Llama of two),
-    {train,valid,test}.{csv,conll}, new.csv, relations.jsonl. Returns it."""
+    {train,valid,test}.{csv,conll}, new.csv, relations.jsonl, questions.json. Returns it."""
     tiny_bert.write(folder / "minilm-l6")
     tiny_llama.write(folder / "smollm2-135m-instruct")
     opinions, tagged = tiny_bert.opinions(sum(SIZES.values())), tiny_bert.tagged(sum(SIZES.values()))
@@ -42,6 +42,11 @@ def furnish(folder: Path) -> Path:
         {"text": f"<e1>{name}</e1> {verb} in <e2>{place}</e2>", "relation": "Other" if verb == "meets" else "At(e1,e2)"}
         for name in tiny_bert.NAMES for place in tiny_bert.PLACES for verb in ("lives", "works", "meets")
     ]  # fmt: skip
+    asked = [
+        {"question": verb, "context": f"{name} {verb} in {place}", "answers": {"text": [name], "answer_start": [0]}}
+        for name in tiny_bert.NAMES for place in tiny_bert.PLACES for verb in ("lives", "works", "meets")
+    ]  # fmt: skip
+    (folder / "questions.json").write_text(json.dumps(asked), encoding="utf-8")
     (folder / "relations.jsonl").write_text("\n".join(map(json.dumps, related)), encoding="utf-8")
     return folder
 
