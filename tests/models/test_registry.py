@@ -75,7 +75,7 @@ def test_the_longest_sequence() -> None:
 def test_dropout_can_be_overridden() -> None:
     _, config, _ = load_model(RECORDINGS / f"distilbert-{TEXT}", TEXT)
     assert (config.hidden_dropout, config.attention_dropout) == (0.1, 0.1)
-    assert config.classifier_dropout == {TEXT: 0.2, TOKEN: 0.1}
+    assert config.classifier_dropout == {TEXT: 0.2, TOKEN: 0.1, "question-answering": 0.1}
     model, _, _ = load_model(RECORDINGS / f"distilbert-{TEXT}", TEXT, dropout=0.0)
     assert {module.rate for _, module in model.modules() if hasattr(module, "rate")} == {0.0}
 
