@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import handloom.tensor as ht
+from handloom.cli.predict import asked as asked_of
+from handloom.cli.predict import shown
 from handloom.data.examples import QuestionExample
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks import answers
@@ -331,6 +333,19 @@ def test_fit_learns_to_answer_and_to_be_silent(folder: Path, tmp_path: Path) -> 
     with pytest.raises(UsageError, match="a question is asked of a text"):
         again.predict("is")
     assert again.evaluate(asked(80, 2))["f1"] == pytest.approx(answerer.scores["f1"])
+
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text(f"{'the film ' * 9}.\n\n{context}", "utf-8")
+    [row] = asked_of(again, ["is"], tmp_path / "docs" / "a.txt", {})
+    assert row["context"][row["start"] : row["end"]] == row["answer"] and row["question"] == "is"
+    rows = asked_of(again, ["is works", "zzz"], tmp_path / "docs", {})
+    whole = (tmp_path / "docs" / "a.txt").read_text("utf-8")
+    assert whole[rows[0]["start"] : rows[0]["end"]] == rows[0]["answer"] and rows[-1]["answer"] == ""
+    assert rows[0]["document"].endswith("a.txt")
+    lines = [line.plain for row in rows for line in shown(row)]
+    assert lines[0].startswith("marie curie ") and lines[-1] == "no answer 0.000  zzz"
+    with pytest.raises(UsageError, match="--context needs questions"):
+        asked_of(again, None, tmp_path / "docs", {})
 
     book = again.search([f"{name} works in {place} ." for name in tiny_bert.NAMES for place in ("paris", "rome")])
     assert len(book) == 6 and book.ask("is zzz") == [] and book.ask("meets") == []

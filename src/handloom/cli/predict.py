@@ -66,6 +66,8 @@ def predict(
 
     how = options.reading(text_column, None, pair_column, delimiter, encoding)
     estimator = estimators.load(model, threads, precision or "auto")
+    if texts and context is None and isinstance(estimator, estimators.QuestionAnswerer):
+        raise UsageError("a question is asked of a text: add --context FILE, or a folder of texts")
     found = estimator.predict_dicts(data or texts, **how) if context is None else asked(estimator, texts, context, how)
     if json:
         for row in found:
