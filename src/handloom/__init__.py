@@ -73,6 +73,8 @@ _HOMES = {
     "TokenClassifier": "handloom.train.estimators",
     "RelationExtractor": "handloom.train.estimators",
     "QuestionAnswerer": "handloom.train.estimators",
+    "Translator": "handloom.train.rewriters",
+    "Summarizer": "handloom.train.rewriters",
     "TextGenerator": "handloom.generate.generator",
     "pretrain": "handloom.train.pretraining",
     "NgramModel": "handloom.ngram.model",

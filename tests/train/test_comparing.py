@@ -14,7 +14,8 @@ from handloom.errors import UsageError
 from handloom.tasks.text_classification import TextClassification
 from handloom.train import comparing
 from handloom.train.comparing import compare
-from handloom.train.estimators import Estimator, TextClassifier, TokenClassifier
+from handloom.train.estimator import Estimator
+from handloom.train.estimators import TextClassifier, TokenClassifier
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
 def evaluate(
     model: options.ModelFolder,
     data: Annotated[Path, opt("FILE", "Labelled examples.", DATA)],
+    targets: options.Targets = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     pair_column: options.PairColumn = None,
@@ -40,7 +41,7 @@ def evaluate(
 
     estimator = estimators.load(model, threads, precision or "auto")
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
-    scores = estimator.evaluate(data, **how)
+    scores = estimator.evaluate(options.beside(data, targets, "--data"), **how)
     if json:
         print_json(scores.to_dict())
         return

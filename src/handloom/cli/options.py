@@ -51,6 +51,10 @@ MaxMemory = Annotated[
     str | None,
     opt("SIZE", "Memory to stay below, such as 4GB: computes twice what it cannot keep.", OUTPUT),
 ]
+Targets = Annotated[
+    Path | None,
+    opt("FILE", "What is to be written, line by line, for a file of plain lines (translation, summarization).", DATA),
+]
 TextColumn = Annotated[
     str | None,
     opt("NAME", "Column with the text or the words: a name, or a number from 1.", DATA),
@@ -175,6 +179,15 @@ def separator(written: str | None) -> str | None:
     ('\t', '\t', ';')
     """
     return {r"\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";"}.get(written, written) if written else None
+
+
+def beside(data: Path | None, targets: Path | None, option: str) -> Path | tuple[Path, Path] | None:
+    """A file of data, or two parallel ones. UsageError for targets without what they are of."""
+    if targets is None:
+        return data
+    if data is None:
+        raise UsageError(f"{option}-targets needs {option}: the lines that they are written for")
+    return data, targets
 
 
 def reading(

@@ -49,7 +49,7 @@ def predict(
     With --json one line is printed for each text, in the order of the input
     and with its other columns: {"text", "label", "scores"} or
     {"text", "spans": [{"start", "end", "label", "text", "score"}]} or
-    {"text", "first", "second", "label", "scores"} or
+    {"text", "first", "second", "label", "scores"}, {"text", "written"} or
     {"question", "context", "answer", "start", "end", "score", "others"}. A
     column of the input that has one of these names comes back as "label_given"
     and so on. With a folder there is a line for each answer that was found.
@@ -104,6 +104,9 @@ def shown(row: dict[str, Any]) -> Iterator[Any]:
     """A prediction as lines for a person."""
     from rich.text import Text
 
+    if "written" in row:
+        yield Text(row["written"])
+        return
     if "first" in row:
         text, ends = Text(row["text"]), [(row[role]["start"], row[role]["end"]) for role in ("first", "second")]
         for (start, end), style in zip(ends, ("bold green", "bold cyan"), strict=True):

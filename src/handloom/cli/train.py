@@ -23,7 +23,8 @@ def train(
         str,
         typer.Argument(
             metavar="TASK",
-            help="text-classification, token-classification, relation-extraction or question-answering.",
+            help="text-classification, token-classification, relation-extraction, question-answering, translation "
+            "or summarization.",
         ),
     ],
     *,
@@ -36,6 +37,9 @@ def train(
         Path | None,
         opt("FILE", "Examples to measure on, before and after.", DATA),
     ] = None,
+    targets: options.Targets = None,
+    valid_targets: Annotated[Path | None, opt("FILE", "The same for --valid.", DATA)] = None,
+    test_targets: Annotated[Path | None, opt("FILE", "The same for --test.", DATA)] = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     pair_column: options.PairColumn = None,
@@ -105,6 +109,7 @@ def train(
         --epochs 5 --class-weights balanced --out runs/mail
     handloom train token-classification --train train.conll \\
         --valid valid.conll --test test.conll --out runs/ner
+    handloom train translation --model runs/small-bart --train train.en --targets train.de --out runs/en-de
     handloom train token-classification --model runs/ner \\
         --train more.conll --out runs/ner2
     handloom train question-answering --train squad.json --out runs/qa
@@ -124,10 +129,14 @@ def train(
     if task not in estimators.ESTIMATORS:
         raise UsageError(f"there is no task {task}{did_you_mean(task, estimators.ESTIMATORS)}")
     settings = options.settings(command, Settings, class_weights=weights(class_weights))
+    sets = (
+        options.beside(train, targets, "--train"), options.beside(valid, valid_targets, "--valid"),
+        options.beside(test, test_targets, "--test"),
+    )  # fmt: skip
     estimator = estimators.ESTIMATORS[task].from_pretrained(model_folder(model, offline, yes))
     reading = options.reading(text_column, label_column, pair_column, delimiter, encoding)
     with watched(out) as listener:
-        estimator.fit(train, valid, test, out=out, overwrite=overwrite, listener=listener, **reading, **settings)
+        estimator.fit(*sets, out=out, overwrite=overwrite, listener=listener, **reading, **settings)
     report(estimator, out, json)
 
 

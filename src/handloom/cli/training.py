@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from handloom.tasks.scores import Scores
-    from handloom.train.estimators import Estimator
+    from handloom.train.estimator import Estimator
     from handloom.train.pretraining import Pretrained
     from handloom.train.progress import Listener
 

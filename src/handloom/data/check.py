@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from handloom.data.examples import Dataset, QuestionExample, RelationExample, TextExample, TokenExample
+from handloom.data.examples import (
+    Dataset,
+    QuestionExample,
+    RelationExample,
+    RewritingExample,
+    TextExample,
+    TokenExample,
+)
 from handloom.data.texts import AnyExample, text_key
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
@@ -106,7 +113,13 @@ def _balance(labels: Mapping[str, int]) -> list[str]:
     return [f"  {name:<{width}}{count:>8}  {count / total:6.1%}" if count else f"  {name}" for name, count in shown]
 
 
-AnySplit = Dataset[TextExample] | Dataset[TokenExample] | Dataset[RelationExample] | Dataset[QuestionExample]
+AnySplit = (
+    Dataset[TextExample]
+    | Dataset[TokenExample]
+    | Dataset[RelationExample]
+    | Dataset[QuestionExample]
+    | Dataset[RewritingExample]
+)
 
 
 def check(
@@ -173,15 +186,6 @@ def _by_text(data: AnySplit) -> dict[Hashable, list[AnyExample]]:
     return found
 
 
-def _verdict(example: AnyExample) -> Hashable:
-    """What the label says, in a form that can be compared."""
-    if isinstance(example, QuestionExample):
-        return tuple(sorted(example.answers or ()))
-    if isinstance(example, TokenExample):
-        return tuple((span.start, span.end, span.label) for span in example.spans or ())
-    return example.label
-
-
 def _place(example: AnyExample) -> str:
     text = example.text if len(example.text) <= 60 else f"{example.text[:59]}…"
     return f"{example.where}: {text}" if example.where else text
@@ -201,7 +205,7 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
     blank = [
         example.where or str(index)
         for index, example in enumerate(rows)
-        if isinstance(example, (TextExample, RelationExample)) and example.label is None
+        if example.verdict is None
     ]
     if blank:
         message = f"{name}: {_times(len(blank), 'text')} without a label ({', '.join(blank[:SHOWN])})"
@@ -212,7 +216,7 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
         places = tuple(_place(group[0]) for group in repeated[:SHOWN])
         message = f"{name}: {_times(extra, 'repetition')} of {_times(len(repeated), 'text')}, such as {places[0]!r}"
         findings.append(Finding("warning", "duplicates", message, extra, places))
-    conflicts = [group for group in repeated if len({_verdict(example) for example in group}) > 1]
+    conflicts = [group for group in repeated if len({example.verdict for example in group}) > 1]
     if conflicts:
         places = tuple(_place(group[0]) for group in conflicts[:SHOWN])
         message = (
@@ -251,7 +255,7 @@ def _across(
                 f"({rows / len(splits[second]):.1%}), such as {places[0]!r}; they make scores look better than they are"
             )
             findings.append(Finding("warning", "leak", message, rows, places))
-            verdicts = [{_verdict(example) for example in [*keyed[first][key], *keyed[second][key]]} for key in shared]
+            verdicts = [{example.verdict for example in [*keyed[first][key], *keyed[second][key]]} for key in shared]
             odd = [key for key, found in zip(shared, verdicts, strict=True) if len(found) > 1]
             if odd:
                 places = tuple(_place(keyed[second][key][0]) for key in odd[:SHOWN])

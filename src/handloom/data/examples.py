@@ -13,6 +13,7 @@ from handloom.text.spans import Span, Word
 
 TEXT, TOKEN, RELATION = "text-classification", "token-classification", "relation-extraction"
 QUESTION = "question-answering"
+TRANSLATION, SUMMARIZATION = "translation", "summarization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class TextExample:
     def parts(self) -> tuple[str, ...]:
         """What makes it another example than the next."""
         return (self.text, self.pair or "")
+
+    @property
+    def verdict(self) -> str | None:
+        """What the data says of it, in a form that can be compared; None if it says nothing."""
+        return self.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,10 @@ class TokenExample:
     def parts(self) -> tuple[str, ...]:
         return (self.text, "")
 
+    @property
+    def verdict(self) -> tuple[tuple[int, int, str], ...]:
+        return tuple((span.start, span.end, span.label) for span in self.spans or ())
+
 
 @dataclass(frozen=True, slots=True)
 class RelationExample:
@@ -87,6 +97,10 @@ class RelationExample:
     @property
     def parts(self) -> tuple[str, ...]:
         return (self.marked("<e1>", "</e1>", "<e2>", "</e2>"),)
+
+    @property
+    def verdict(self) -> str | None:
+        return self.label
 
     def marked(self, *marks: str) -> str:
         """The text with four marks in it: before and after the first place, before and after the second."""
@@ -126,11 +140,42 @@ class QuestionExample:
         return (self.question, self.context)
 
     @property
+    def verdict(self) -> tuple[Word, ...]:
+        return tuple(sorted(self.answers or ()))
+
+    @property
     def answer_texts(self) -> list[str]:
         return [self.context[start:end] for start, end in self.answers or ()]
 
 
-Example = TypeVar("Example", TextExample, TokenExample, RelationExample, QuestionExample)
+@dataclass(frozen=True, slots=True)
+class RewritingExample:
+    """A text to be read, and the texts that may be written for it (none where the data has none): the first is learnt,
+    all count in scores."""
+
+    text: str
+    targets: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def pair(self) -> None:
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.text, "")
+
+    @property
+    def verdict(self) -> tuple[str, ...] | None:
+        return self.targets or None
+
+
+Example = TypeVar("Example", TextExample, TokenExample, RelationExample, QuestionExample, RewritingExample)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handloom.data import columns, conll, folders, jsons, questions, relations, tables
+from handloom.data import columns, conll, folders, jsons, questions, relations, rewritings, tables
 from handloom.data.examples import (
     QUESTION,
     RELATION,
+    SUMMARIZATION,
     TEXT,
     TOKEN,
+    TRANSLATION,
     Dataset,
     QuestionExample,
     RelationExample,
+    RewritingExample,
     Source,
     TextExample,
     TokenExample,
@@ -47,7 +50,7 @@ class Kind:
 
     example: their class. rows: from records. tuples: by their lengths what tuples in a list hold, labelled and not.
     files: readers of forms that the task has for itself; its_form: which of them a file's content is, if one.
-    folder: from a folder.
+    folder: from a folder. parallel: whether two files may lie side by side.
     """
 
     example: type
@@ -56,6 +59,12 @@ class Kind:
     files: Mapping[str, Callable[[TextFile, Options], AnyDataset]]
     its_form: Callable[[TextFile, Options], str | None]
     folder: Callable[[Path, Options], AnyDataset]
+    parallel: bool = False
+
+
+def is_parallel(data: Any) -> bool:
+    """Whether data is two paths: that of the sources, and that of the targets."""
+    return isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(one, os.PathLike) for one in data)
 
 
 def read(
@@ -76,8 +85,9 @@ def read(
     `data`: a file (CSV, TSV, JSON lines, JSON, SQuAD, CoNLL, SemEval's relations, Parquet, Excel; plain lines of text
     where `labelled` is False), a folder with a folder for each label, a data frame, or a list: of (text, label) or
     (text, pair, label), of (words, tags) or (text, spans), of (text, relation) or (text, first, second, relation), of
-    (question, context, answers) or (question, context, answer, start), of dicts, of texts where `labelled` is False. A
-    Dataset is returned as it is.
+    (question, context, answers) or (question, context, answer, start), of (source, target), of dicts, of texts where
+    `labelled` is False. A tuple of two pathlib.Path is two parallel files of translations or summaries. A Dataset is
+    returned as it is.
 
     Columns are named, or numbered from 1; left out, they are found by their usual names, and the data set's notes say
     which. `labelled=False` reads texts alone. `blanks="keep"` lets empty texts and labels pass, for `data check`.
@@ -92,6 +102,9 @@ def read(
     options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks, pairs)
     if isinstance(data, (str, os.PathLike)):
         return _read_path(existing(Path(data)), options)
+    if KINDS[task].parallel and is_parallel(data):
+        sources, targets = (existing(Path(path)) for path in data)
+        return rewritings.read_parallel(sources, targets, options)
     if hasattr(data, "columns") and hasattr(data, "to_dict"):
         return _from_records(tables.read_frame(data), Source(None, "", "data frame"), options, [])
     if isinstance(data, Iterable):
@@ -252,5 +265,9 @@ KINDS: dict[str, Kind] = {
          {2: ("question", "context")}),
         {}, lambda file, options: None, _no_folder,
     ),
+    **dict.fromkeys((TRANSLATION, SUMMARIZATION), Kind(
+        RewritingExample, lambda records, source, options, notes: rewritings.read_rewritings(records, source, options),
+        ({2: ("source", "target")}, {1: ("source",)}), {}, lambda file, options: None, _no_folder, parallel=True,
+    )),
 }  # fmt: skip
 """By the name of the task."""

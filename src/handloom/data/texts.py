@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Hashable
 
-from handloom.data.examples import QuestionExample, RelationExample, TextExample, TokenExample
+from handloom.data.examples import QuestionExample, RelationExample, RewritingExample, TextExample, TokenExample
 
-AnyExample = TextExample | TokenExample | RelationExample | QuestionExample
+AnyExample = TextExample | TokenExample | RelationExample | QuestionExample | RewritingExample
 
 
 def text_key(example: AnyExample) -> Hashable:

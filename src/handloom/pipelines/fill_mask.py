@@ -18,7 +18,7 @@ from handloom.text.encoding import Encoding, Ints
 from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling
 from handloom.train.engine import Engine
-from handloom.train.estimators import find_folder
+from handloom.train.estimator import find_folder
 
 SCORED = 64
 """Masked copies of a text that are computed together: their logits are in memory at once."""

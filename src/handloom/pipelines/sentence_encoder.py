@@ -19,7 +19,7 @@ from handloom.tasks.embedding import Embedding
 from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling
 from handloom.train.engine import Engine
-from handloom.train.estimators import find_folder
+from handloom.train.estimator import find_folder
 
 F32 = NDArray[np.float32]
 MODES = "pooling_mode_"

@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 
 import handloom.tensor as ht
-from handloom.data.examples import QuestionExample, RelationExample, TextExample, TokenExample
+from handloom.data.examples import (
+    SUMMARIZATION,
+    TRANSLATION,
+    QuestionExample,
+    RelationExample,
+    TextExample,
+    TokenExample,
+)
 from handloom.tasks.question_answering import Answer, QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
+from handloom.tasks.rewriting import Rewriting, Written
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Task, softmax
 from handloom.tasks.text_classification import Prediction, TextClassification
@@ -52,6 +60,9 @@ def baselines_for(
         }
     if type(task) is QuestionAnswering:
         return {"most similar sentence": task.score(test, similar_sentences(test), seed)}
+    if type(task) is Rewriting:
+        name, write = COPIES[task.what]
+        return {name: task.score(test, [Written(write(example.text)) for example in test], seed)}
     if type(task) is TokenClassification:
         return {
             "most frequent tag": task.score(test, one_tag(task, train, test), seed),
@@ -59,6 +70,23 @@ def baselines_for(
             "linear bag of words": task.score(test, linear_tags(task, train, test, seed, threads), seed),
         }
     return {}
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first end of a sentence that blanks follow, or a Chinese one.
+
+    >>> first_sentence("It costs 3.50 a day. We pay."), first_sentence("你好。再见。")
+    ('It costs 3.50 a day.', '你好。')
+    """
+    end = re.search(r"[.!?](?=\s)|[。！？]", text)
+    return text if end is None else text[: end.end()]
+
+
+COPIES: dict[str, tuple[str, Callable[[str], str]]] = {
+    TRANSLATION: ("the text itself", lambda text: text),
+    SUMMARIZATION: ("the first sentence", first_sentence),
+}
+"""What a model that writes has to beat."""
 
 
 def _marked(example: RelationExample) -> TextExample:

@@ -118,9 +118,10 @@ class Plan:
 
 
 def capacity(tokens: int, sequences: int) -> dict[str, int]:
-    """Rounded up, so that like data shares a compiled program. Rows that get logits are at most the tokens."""
+    """Rounded up, so that like data shares a compiled program. Rows that get logits are at most the tokens, and so are
+    tokens of sources (of which, and of targets, it says only how many they are together)."""
     tokens = -(-tokens // 256) * 256
-    return {"tokens": tokens, "sequences": -(-sequences // 16) * 16, "rows": tokens}
+    return {"tokens": tokens, "sequences": -(-sequences // 16) * 16, "rows": tokens, "source_tokens": tokens}
 
 
 class Examples:

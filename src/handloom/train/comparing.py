@@ -16,7 +16,7 @@ import numpy as np
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks import metrics
 from handloom.tasks.task import Task
-from handloom.train.estimators import Estimator
+from handloom.train.estimator import Estimator
 
 DRAWS = 2000
 SLOW_DRAWS = 200  #: of tasks whose scores are not made of counts

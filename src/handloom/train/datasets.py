@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handloom.data.examples import QUESTION, TOKEN, Dataset
+from handloom.data.examples import RELATION, TEXT, Dataset
 from handloom.data.readers import read
 from handloom.data.split import split
 from handloom.errors import HandloomError
@@ -44,7 +44,7 @@ def read_sets(
         raise HandloomError("there is no training data")
     if validation is not None:
         return Sets(training, validation, testing, split=False)
-    if task not in (TOKEN, QUESTION):
+    if task in (TEXT, RELATION):
         _told_apart(set(training.labels) | set(known))
     kept, held = split(training, (1 - VALID_SHARE, VALID_SHARE), seed)
     return Sets(kept, held, testing, split=True)

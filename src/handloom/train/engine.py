@@ -324,10 +324,19 @@ class Engine:
             loss, weight = loss + float(more), weight + float(counted)
         return loss, weight
 
-    def _groups(self, features: Sequence[Feature]) -> Iterator[list[int]]:
+    def parts(self, features: Sequence[Feature]) -> Iterator[list[Feature]]:
+        """Micro-batches of all features, those of like length together, that fit the capacity of training."""
+        tokens = self._capacity.get("tokens", EVALUATION_TOKENS)
+        sequences = self._capacity.get("sequences", EVALUATION_SEQUENCES)
+        for group in self._groups(features, tokens, sequences):
+            yield [features[i] for i in group]
+
+    def _groups(
+        self, features: Sequence[Feature], tokens: int = EVALUATION_TOKENS, sequences: int = EVALUATION_SEQUENCES
+    ) -> Iterator[list[int]]:
         lengths = np.fromiter(map(len, features), np.int64, len(features))
         ranked = np.argsort(-lengths, kind="stable")
-        for group in filled(ranked, lengths, EVALUATION_TOKENS, EVALUATION_SEQUENCES):
+        for group in filled(ranked, lengths, tokens, sequences):
             yield group.tolist()
 
     def ask(self, features: Sequence[Feature]) -> Array:

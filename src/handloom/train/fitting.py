@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from handloom.ceilings import choose
 from handloom.compiler import backend, target
 from handloom.data.check import shared_texts
+from handloom.data.readers import is_parallel
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import Config
 from handloom.nn import Module
@@ -34,7 +35,7 @@ from handloom.train.stopping import Diverged
 from handloom.train.storage import publish_text
 
 if TYPE_CHECKING:
-    from handloom.train.estimators import Estimator
+    from handloom.train.estimator import Estimator
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class Fit:
         for name, entry in described.items():
             if entry is not None and isinstance(data[name], (str, os.PathLike)):
                 entry["path"] = str(Path(data[name]).resolve())
+            elif entry is not None and is_parallel(data[name]):
+                entry["path"] = [str(path.resolve()) for path in data[name]]
         return {
             "task": self.estimator.task_name,
             "own_task": self.own_task is not None,
@@ -159,11 +162,12 @@ class Fit:
             logits, _ = engine.logits(encoded["valid"])
             self._note(task.tune(sets.valid.examples, encoded["valid"], logits))
         trained = engine.weights()
+        model.load(trained)
         scores = None
         if measured is not None:
-            scores, _ = estimator.judge_encoded(engine, task, measured.examples, encoded[name], settings.seed)
+            examples = measured.examples
+            scores, _ = estimator.judge_encoded(engine, task, examples, encoded[name], settings.seed, final=True)
             scores.before = self._before(engine, task, measured, encoded[name], trained)
-        model.load(trained)
         estimator.precision = settings.precision
         estimator.trained(model, prepared.config, task, self._base())
         estimator.scores = scores

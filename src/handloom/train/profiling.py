@@ -22,6 +22,7 @@ from handloom.nn import Module
 from handloom.runtime import profile
 from handloom.tasks.question_answering import QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
+from handloom.tasks.rewriting import PairFeature, Rewriting
 from handloom.tasks.task import Feature, Task
 from handloom.tasks.text_classification import TextClassification
 from handloom.tasks.token_classification import TokenClassification
@@ -29,7 +30,8 @@ from handloom.text.encoding import Encoding
 from handloom.train import modeling
 from handloom.train.batches import capacity
 from handloom.train.engine import Engine
-from handloom.train.estimators import ESTIMATORS, Estimator
+from handloom.train.estimator import Estimator
+from handloom.train.estimators import ESTIMATORS
 from handloom.train.optimisers import optimiser
 
 PRODUCTS = ("dot", "attention", "attention_backward")  # kernels whose operations the model needs
@@ -121,11 +123,14 @@ def made_up(sequences: int, length: int, words: int, task: Task, seed: int = 0) 
     """Features of random tokens with the label 0."""
     rng = np.random.default_rng(seed)
     zeros = np.zeros(length, np.int32)
-    found = []
+    found: list[Feature] = []
     for index in range(sequences):
         ids = rng.integers(words // 30, words, length).astype(np.int32)
         places = np.arange(length, dtype=np.int32)
         coded = Encoding(ids, zeros, np.zeros((length, 2), np.int32), np.zeros(length, np.bool_), places, zeros)
+        if isinstance(task, Rewriting):
+            found.append(PairFeature(coded, index, ids, places, length, None, None, ids))
+            continue
         rows = places[:2] if isinstance(task, RelationExtraction) else places if task.rows == "rows" else None
         shape = (*(() if task.label_rows == "sequences" else (length,)), *task.label_shape)
         found.append(Feature(coded, index, np.zeros(shape, np.int32), places, length, rows, places))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from handloom.train import estimators, pretraining
-from handloom.train.estimators import Estimator
+from handloom.train.estimator import Estimator
 from handloom.train.pretraining import Pretrained
 from handloom.train.progress import Listener
 from handloom.train.run import RunFolder

@@ -33,6 +33,7 @@ _OWN = (
     "checkpoints",
     "start",
     "config.json",
+    "generation_config.json",
     "model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",

@@ -1,0 +1,115 @@
+"""Texts with what is to be written for them: a translation, a summary. Rows, and two files side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from handloom.data import columns
+from handloom.data.examples import Dataset, RewritingExample, Source
+from handloom.data.files import read_text
+from handloom.data.options import Options, Record, blank, refuse
+from handloom.data.records import names_of
+from handloom.errors import HandloomError
+
+SOURCE_NAMES = (
+    "source", "src", "document", "article", "source_text", "dialogue", "原文", "源", "源文", *columns.TEXT_NAMES,
+)  # fmt: skip
+TARGET_NAMES = (
+    "target", "tgt", "summary", "translation", "highlights", "abstract", "target_text", "reference", "references",
+    "output", "label", "译文", "目标", "摘要",
+)  # fmt: skip
+
+
+def read_rewritings(records: Sequence[Record], source: Source, options: Options) -> Dataset[RewritingExample]:
+    """From rows with a source and a target; a list of texts as target is several right ones, of which the first is
+    learnt and all count in scores."""
+    where = source.path or "the data"
+    used = _columns(names_of(records), options, where)
+    examples = [_example(record, used) for record in records]
+    if options.blanks == "error":
+        refuse([e.where for e in examples if not e.text.strip()], f"an empty text (column {used['text']!r})",
+               "Fill or remove them.")  # fmt: skip
+        if options.labelled:
+            refuse([e.where for e in examples if not e.targets], f"nothing to write (column {used['label']!r})",
+                   "Fill or remove them.")  # fmt: skip
+    notes = tuple(f"{role}: column {name!r}" for role, name in (("source", used["text"]), *(
+        (("target", used["label"]),) if "label" in used else ())))  # fmt: skip
+    return Dataset(tuple(examples), source, notes, columns=used)
+
+
+def _columns(names: Sequence[str], options: Options, where: str) -> dict[str, str]:
+    used: dict[str, str] = {}
+    roles = {"text": (options.text_column, SOURCE_NAMES), "label": (options.label_column, TARGET_NAMES)}
+    if not options.labelled:
+        del roles["label"]
+    for role, (wanted, _) in roles.items():
+        if wanted is not None:
+            used[role] = columns.choose(names, wanted, f"--{role}-column", where)
+    for role, (_, usual) in roles.items():
+        free = [name for name in names if name not in used.values()]
+        if role not in used and (name := columns.guess(free, usual) or (free[0] if len(free) == 1 else None)):
+            used[role] = name
+    for role in roles:
+        if role not in used:
+            what = "text to read" if role == "text" else "text to write"
+            raise HandloomError(f"{where}: which column is the {what}? There are {columns.listed(names)}; "
+                                f"name it with --{role}-column.")  # fmt: skip
+    return used
+
+
+def _example(record: Record, used: dict[str, str]) -> RewritingExample:
+    values, where = record.values, record.where
+    text = values.get(used["text"])
+    if not isinstance(text, str) and not blank(text):
+        raise HandloomError(f"{where}: column {used['text']!r} should hold a text, not {text!r:.60}")
+    targets: tuple[str, ...] = ()
+    given: Any = values.get(used["label"]) if "label" in used else None
+    if hasattr(given, "tolist"):
+        given = given.tolist()
+    if isinstance(given, (list, tuple)) or not blank(given):
+        listed = [given] if isinstance(given, str) else given
+        if not isinstance(listed, (list, tuple)) or not all(isinstance(one, str) for one in listed):
+            what = f"a text or a list of texts, not {given!r:.60}"
+            raise HandloomError(f"{where}: column {used['label']!r} should hold {what}")
+        targets = tuple(one for one in listed if one.strip())
+    extra = {name: value for name, value in values.items() if name not in used.values()}
+    return RewritingExample("" if blank(text) else str(text), targets, extra, where)
+
+
+def read_parallel(sources: Path, targets: Path, options: Options) -> Dataset[RewritingExample]:
+    """Two files of which a line of the one is to be written for that line of the other."""
+    files = [read_text(path, options.encoding) for path in (sources, targets)]
+    lines = [[line.rstrip("\r") for line in file.text.removesuffix("\n").split("\n")] for file in files]
+    if len(lines[0]) != len(lines[1]):
+        raise HandloomError(
+            f"{sources} has {len(lines[0]):,} lines and {targets} {len(lines[1]):,}: each line needs its partner. "
+            + _suspicious(lines, sources, targets)
+        )
+    for side, (path, texts) in enumerate(zip((sources, targets), lines, strict=True)):
+        empty = [f"{path}:{n}" for n, text in enumerate(texts, 1) if not text.strip()
+                 and (lines[1 - side][n - 1].strip() or options.blanks == "error")]  # fmt: skip
+        if options.blanks == "error":
+            refuse(empty, "an empty line", "Fill or remove it, and its partner.")
+    examples = tuple(
+        RewritingExample(source, (target,) if target.strip() else (), {}, f"{sources}:{number}")
+        for number, (source, target) in enumerate(zip(*lines, strict=True), 1)
+    )
+    digest = files[0].sha256 if files[0].sha256 == files[1].sha256 else f"{files[0].sha256} {files[1].sha256}"
+    return Dataset(examples, Source(str(sources), digest, "parallel"), (f"targets: {targets}",))
+
+
+def _suspicious(lines: Sequence[Sequence[str]], sources: Path, targets: Path) -> str:
+    """The first pair of lines that differ in length as pairs before them do not, from where on they may be shifted."""
+    pairs = [(len(a) + 1, len(b) + 1) for a, b in zip(*lines, strict=False)]
+    usual = sum(b for _, b in pairs) / max(sum(a for a, _ in pairs), 1)
+    for number, (a, b) in enumerate(pairs, 1):
+        share = b / a / usual
+        if (share > 3 or share < 1 / 3) and max(a, b) > 20:
+            return (f"The first pair that looks shifted: {sources}:{number} {lines[0][number - 1]!r:.60}, "
+                    f"{targets}:{number} {lines[1][number - 1]!r:.60}")  # fmt: skip
+    short = min(map(len, lines))
+    longer = sources if len(lines[0]) > short else targets
+    rest = lines[0] if len(lines[0]) > short else lines[1]
+    return f"The first line without one: {longer}:{short + 1} {rest[short]!r:.60}"

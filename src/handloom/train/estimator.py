@@ -1,0 +1,311 @@
+"""What all estimators do: from_pretrained · fit · evaluate · predict · save · load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from handloom.data.examples import Dataset
+from handloom.data.readers import read
+from handloom.data.results import result_rows
+from handloom.errors import HandloomError, UsageError
+from handloom.models.config import LABELLED, Config
+from handloom.models.registry import load_config
+from handloom.nn import Module
+from handloom.tasks.scores import Scores
+from handloom.tasks.task import Encoded, Task
+from handloom.tasks.token_classification import TokenClassification
+from handloom.text.tokenizer import Tokenizer
+from handloom.train import modeling
+from handloom.train.datasets import Sets
+from handloom.train.engine import Engine
+from handloom.train.fitting import Fit
+from handloom.train.progress import Listener
+from handloom.train.run import FORMAT, versions
+from handloom.train.settings import Settings
+
+
+class Estimator:
+    """A model folder with a tokenizer, and once it is trained (or was), a task and a model.
+
+    `scores`: what `fit` found at its end; `task`, `model`: None until the labels are known.
+    """
+
+    task_name: ClassVar[str] = ""
+
+    def __init__(
+        self, folder: Path, task: Task | None = None, threads: int | None = None, precision: str = "auto"
+    ) -> None:
+        self.folder = folder
+        self.threads, self.precision = threads, precision
+        self.tokenizer = Tokenizer.load(folder)
+        self.config: Config = load_config(folder)
+        self.task: Task | None = None
+        self.model: Module | None = None
+        self.scores: Scores | None = None
+        self.baselines: dict[str, Scores] = {}
+        self.max_length, self.long = modeling.longest(self.tokenizer, self.config, None), "windows"
+        self.about: dict[str, Any] = {}
+        self.continued = False  #: whether the weights are no longer those of `folder`
+        self._engine: Engine | None = None
+        self._base: dict[str, Any] | None = None
+        self._load_trained(task)
+
+    # -- from and to folders
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike[str], *, task: Task | None = None, threads: int | None = None,
+        precision: str = "auto", **where: Any,
+    ) -> Any:  # fmt: skip
+        """From a folder, a name of the catalogue (`minilm-l6`), or `owner/name` on the hub.
+
+        A folder that was trained for this task can predict at once and is trained further by `fit`; any other encoder
+        gets a new head. task: an instance of your own task class, for a folder that was trained with it. precision: of
+        matrix products, "f32", "bf16", or "auto" for what is faster on this machine.
+        """
+        return cls(find_folder(name, **where), task, threads, precision)
+
+    @classmethod
+    def load(
+        cls, folder: str | os.PathLike[str], *, task: Task | None = None, threads: int | None = None,
+        precision: str = "auto",
+    ) -> Any:  # fmt: skip
+        """A folder that `save` or `fit` wrote; HandloomError if it was not trained for this."""
+        place = Path(folder)
+        if not place.is_dir():
+            raise HandloomError(f"{place} is not a folder; a trained model is a folder with config.json and weights")
+        found = cls(place, task, threads, precision)
+        if found.model is None:
+            raise HandloomError(f"{place} holds no model that was trained for {cls.task_name}")
+        return found
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Hugging Face's layout, which transformers opens, and handloom.json."""
+        model, task = self._ready()
+        weights = {name: value.numpy() for name, value in model.parameters().items()}
+        modeling.save(Path(folder), model, self.config, self.tokenizer, weights, self._about(task))
+
+    def _about(self, task: Task) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "task": self.task_name,
+            "labels": list(task.labels),
+            "task_settings": task.settings(),
+            "own_task": own_name(task),
+            "max_length": self.max_length,
+            "long": self.long,
+            **self.about,
+            "versions": versions(),
+        }
+
+    def _load_trained(self, task: Task | None) -> None:
+        about = modeling.read_about(self.folder)
+        if about is not None:
+            if about.get("task") != self.task_name and task is None:
+                return
+            if self.precision == "auto" and (about.get("settings") or {}).get("precision") == "f32":
+                self.precision = "f32"  # trained so, and measured so
+            self.max_length, self.long = (
+                int(about.get("max_length", self.max_length)),
+                str(about.get("long", self.long)),
+            )
+            self._check_own(about.get("own_task"), task)
+            own = {"format", "task", "labels", "task_settings", "own_task", "max_length", "long", "versions", "weights"}
+            self.about = {key: value for key, value in about.items() if key not in own}
+            self._base = self.about.get("base")
+            if "scores" in self.about:
+                self.scores = Scores.from_dict(self.about["scores"])
+            self.baselines = {name: Scores.from_dict(e) for name, e in self.about.get("baselines", {}).items()}
+            self.task = task or self._task_from(about.get("labels", []), about.get("task_settings", {}))
+        elif task is not None:
+            return
+        elif self.config.head == self.task_name and (self.config.labels or self.task_name not in LABELLED):
+            self.task = self._task_from(self.config.labels, {})
+        if self.task is not None:
+            self.model, self.config, _ = modeling.build(self.folder, self.task, seed=0)
+            if about is not None:
+                modeling.check_complete(self.folder, self.model)
+
+    def _check_own(self, trained: str | None, task: Task | None) -> None:
+        """A folder that was trained with a user's own task is of no use without it."""
+        given = None if task is None else own_name(task)
+        if trained != given and (trained is not None or given is not None):
+            if trained is None:
+                raise HandloomError(f"{self.folder} was not trained with {given}; load it without task=")
+            raise HandloomError(
+                f"{self.folder} was trained with a task of your own, {trained}, not with {given or 'the usual one'}: "
+                f"{type(self).__name__}.load({str(self.folder)!r}, task={trained}(…))"
+            )
+
+    def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
+        raise NotImplementedError
+
+    def _ready(self) -> tuple[Module, Task]:
+        if self.model is None or self.task is None:
+            raise UsageError("this model has no trained head yet: call fit, or load a folder that was trained")
+        return self.model, self.task
+
+    # -- fit
+
+    def fit(
+        self,
+        train: Any,
+        valid: Any = None,
+        test: Any = None,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        task: Task | None = None,
+        listener: Listener | None = None,
+        before: bool = True,
+        baselines: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """Fine-tune.
+
+        train, valid, test: a path, a list of (text, label) or of dicts, a pandas frame, or a Dataset; without `valid` a
+        stratified tenth of `train` is set aside. out: a run folder for checkpoints, log, report and the model;
+        overwrite: replace it; resume: go on with it (same data and settings). task: your own task. listener: called
+        with each Progress; the default prints. before: also score the model as it was. baselines: also train simple
+        ones (default: with `out`). The other keywords are those of Settings, and of the reader: text_column,
+        label_column, pair_column, delimiter, encoding. Returns self.
+        """
+        reading = {key: options.pop(key) for key in READING if options.get(key) is not None}
+        options = {key: value for key, value in options.items() if key not in READING}
+        options.setdefault("threads", self.threads)
+        options.setdefault("precision", self.precision)
+        settings = Settings.of(**options)
+        Fit(self, settings, reading, task, listener, before, baselines).run(
+            {"train": train, "valid": valid, "test": test}, out, overwrite, resume
+        )
+        return self
+
+    def make_task(self, sets: Sets, settings: Settings) -> Task:
+        """The task that the data asks for, with the labels that the model knows already first."""
+        raise NotImplementedError
+
+    # -- use
+
+    def read(self, data: Any, *, labelled: bool = True, **reading: Any) -> Dataset[Any]:
+        """Data as this model was trained on it; a warning where its vocabulary knows too little of the text.
+
+        A second text is looked for only if the training data had one, or `pair_column` names it.
+        """
+        if isinstance(data, Dataset):
+            return data
+        train = (self.about.get("data") or {}).get("train") or {}
+        pairs = "pair" in train.get("columns", {})
+        dataset = read(data, self.task_name, labelled=labelled, pairs=pairs, **_only_reading(reading))
+        self.tokenizer.check_known(dataset.texts)
+        return dataset
+
+    def evaluate(self, data: Any, *, before: bool = True, seed: int = 0, **reading: Any) -> Scores:
+        """Scores on labelled data; `.before` holds those of the model before training, where it is at hand."""
+        _, task = self._ready()
+        dataset = self.read(data, **reading)
+        self.check_known(dataset, task)
+        scores, _ = self.judge(self.engine(), task, dataset.examples, seed)
+        if before and self._base is not None and (base := Path(self._base["folder"])).is_dir():
+            untrained, _, _ = modeling.build(base, task, int(self._base["seed"]))
+            engine = Engine(untrained, task, threads=self.threads, precision=self.precision)
+            scores.before, _ = self.judge(engine, task, dataset.examples, seed)
+        return scores
+
+    def check_known(self, dataset: Dataset[Any], task: Task) -> None:
+        """HandloomError for labels that the model has not."""
+        kinds = set(task.labels)
+        if isinstance(task, TokenClassification):
+            kinds = {found[1] for label in task.labels if (found := task.scheme.read(label)) is not None}
+        unseen = sorted(set(dataset.labels) - kinds) if kinds else []
+        if unseen:
+            raise HandloomError(
+                f"{dataset.source.path or 'the data'} has labels that training never saw: {', '.join(unseen[:10])}; "
+                f"the model knows {', '.join(sorted(kinds)[:20])}"
+            )
+
+    def judge(self, engine: Engine, task: Task, examples: Sequence[Any], seed: int = 0) -> tuple[Scores, list[Any]]:
+        """Scores and predictions of an engine's weights on labelled examples."""
+        encoded = task.encode(examples, self.tokenizer, self.max_length, self.long)
+        return self.judge_encoded(engine, task, examples, encoded, seed)
+
+    def judge_encoded(
+        self, engine: Engine, task: Task, examples: Sequence[Any], encoded: Encoded, seed: int = 0, *,
+        final: bool = False,
+    ) -> tuple[Scores, list[Any]]:  # fmt: skip
+        """final: at the end of a training, where what takes long may be measured, too; the model has its weights."""
+        logits, loss = engine.logits(encoded)
+        predictions = task.decode(examples, encoded, logits)
+        scores = task.score(examples, predictions, seed)
+        scores.metrics.setdefault("loss", loss)
+        return scores, predictions
+
+    def predict(self, data: Any, **reading: Any) -> Any:
+        """What the model says: of one string (or (text, pair)) one result; of a list, a Path or a Dataset a list.
+
+        TextClassifier gives Prediction(label, score, scores), TokenClassifier a list of Span(start, end, label, text,
+        score) for each text, RelationExtractor Relation(first, second, label, score, scores), QuestionAnswerer
+        Answer(text, start, end, score, others).
+        """
+        found = [self.shown(one) for one in self.predict_raw(data, **reading)]
+        return found[0] if isinstance(data, (str, tuple)) else found
+
+    def predict_raw(self, data: Any, **reading: Any) -> list[Any]:
+        """The task's own predictions, one a text, with `to_dict` for programs."""
+        _, task = self._ready()
+        rows = [data] if isinstance(data, (str, tuple)) else data
+        if isinstance(rows, (list, tuple)) and not len(rows):
+            return []
+        dataset = self.read(rows, labelled=False, **reading)
+        for example in dataset.examples:
+            if not example.text.strip():
+                raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to judge")
+        encoded = task.encode(dataset.examples, self.tokenizer, self.max_length, self.long)
+        logits, _ = self.engine().logits(encoded)
+        return task.decode(dataset.examples, encoded, logits)
+
+    def predict_dicts(self, data: Any, **reading: Any) -> list[dict[str, Any]]:
+        """What `predict --json` prints: the text, the prediction, and the input's other columns."""
+        rows = [data] if isinstance(data, (str, tuple)) else data
+        dataset = self.read(rows, labelled=False, **reading)
+        return result_rows(dataset.examples, [one.to_dict() for one in self.predict_raw(dataset)])
+
+    def shown(self, prediction: Any) -> Any:
+        return prediction
+
+    def engine(self) -> Engine:
+        """The engine that evaluates and predicts with the present weights."""
+        model, task = self._ready()
+        if self._engine is None:
+            self._engine = Engine(model, task, threads=self.threads, precision=self.precision)
+        return self._engine
+
+    def trained(self, model: Module, config: Config, task: Task, base: dict[str, Any]) -> None:
+        """Called by Fit at the end of a training."""
+        self.model, self.config, self.task, self._base, self._engine = model, config, task, base, None
+        self.continued = True
+
+
+READING = ("text_column", "label_column", "pair_column", "delimiter", "encoding")
+
+
+def own_name(task: Task) -> str | None:
+    """The name of a user's own class of tasks; None for Handloom's."""
+    return None if type(task).__module__.startswith("handloom.tasks.") else type(task).__name__
+
+
+def _only_reading(options: Mapping[str, Any]) -> dict[str, Any]:
+    for name in options:
+        if name not in READING:
+            raise UsageError(f"unknown option {name!r}; there are {', '.join(READING)}")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def find_folder(name: str | os.PathLike[str], **where: Any) -> Path:
+    """The folder that a name means."""
+    from handloom.models.resolve import model_folder
+
+    return model_folder(os.fspath(name), **where)

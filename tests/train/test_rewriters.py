@@ -1,0 +1,240 @@
+"""Translation and summarization: data of every form and what is said when it is wrong, training, writing, scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import models, pre_tokenizers, processors
+
+from handloom.cli.main import main
+from handloom.data.examples import SUMMARIZATION, TRANSLATION
+from handloom.data.readers import read
+from handloom.errors import HandloomError, UsageError
+from handloom.generate.generator import TextGenerator
+from handloom.models.config import Fields
+from handloom.models.registry import FAMILIES, new_model
+from handloom.models.safetensors_file import write_safetensors
+from handloom.tasks.scorers import SCORERS, rouge, rouge_l, words
+from handloom.text.tokenizer import Tokenizer
+from handloom.train.baselines import first_sentence
+from handloom.train.estimators import load
+from handloom.train.rewriters import Summarizer, Translator
+
+ENGLISH = ["cat", "dog", "fish", "bird", "sees", "hears", "likes", "big", "small", "red"]
+GERMAN = ["Katze", "Hund", "Fisch", "Vogel", "sieht", "hört", "mag", "groß", "klein", "rot"]
+CONFIG = {
+    "model_type": "t5", "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0,
+    "decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0, "feed_forward_proj": "relu",
+    "relative_attention_num_buckets": 8, "relative_attention_max_distance": 16, "tie_word_embeddings": True,
+    "n_positions": 32,
+}  # fmt: skip
+
+
+def write(folder: Path) -> Path:
+    """A T5 of random weights whose words are those above."""
+    folder.mkdir(parents=True)
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *ENGLISH, *GERMAN, "short", ":"])}
+    raw = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    raw.add_special_tokens(["<pad>", "</s>"])
+    raw.save(str(folder / "tokenizer.json"))
+    special = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(special))
+    values = {**CONFIG, "vocab_size": len(vocabulary)}
+    (folder / "config.json").write_text(json.dumps(values))
+    model = new_model(FAMILIES["t5"].read_config(Fields(values)), "text2text-generation", np.random.default_rng(3))
+    weights = {name: value.numpy() for name, value in model.parameters().items()}
+    write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
+    return folder
+
+
+def sentences(count: int, seed: int) -> list[tuple[str, str]]:
+    rng = np.random.default_rng(seed)
+    picks = [rng.integers(0, len(ENGLISH), rng.integers(2, 6)).tolist() for _ in range(count)]
+    return [(" ".join(ENGLISH[i] for i in pick), " ".join(GERMAN[i] for i in pick)) for pick in picks]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("models") / "tiny")
+
+
+# -- data
+
+
+def pairs(found: Any) -> list[tuple[str, tuple[str, ...]]]:
+    return [(example.text, example.targets) for example in found]
+
+
+def test_forms_of_the_same_pairs(tmp_path: Path) -> None:
+    rows = [("a cat", "eine Katze"), ("ein Wort", "一个词")]
+    wanted = [(source, (target,)) for source, target in rows]
+    table = tmp_path / "x.tsv"
+    table.write_text("en\tde\n" + "\n".join("\t".join(row) for row in rows), "utf-8")
+    lines = tmp_path / "x.jsonl"
+    lines.write_text("\n".join(json.dumps({"source": s, "target": [t]}) for s, t in rows), "utf-8")
+    sides = tmp_path / "x.en", tmp_path / "x.de"
+    for side, path in enumerate(sides):
+        path.write_text("\r\n".join(row[side] for row in rows) + "\n", "utf-8")
+    assert pairs(read(table, TRANSLATION, text_column="en", label_column="de")) == wanted
+    for data in (rows, lines, sides, [{"article": s, "summary": t} for s, t in rows]):
+        assert pairs(read(data, SUMMARIZATION)) == wanted
+    assert pairs(read(["only this"], TRANSLATION, labelled=False)) == [("only this", ())]
+    assert pairs(read([{"text": "a", "references": ["b", "c"]}], SUMMARIZATION)) == [("a", ("b", "c"))]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"source": "a"}, "which column is the text to write"),
+        ({"source": "a", "target": ""}, "nothing to write (column 'target'): row 0"),
+        ({"source": "a", "target": []}, "nothing to write"),
+        ({"source": " ", "target": "b"}, "an empty text"),
+        ({"source": "a", "target": 3}, "should hold a text or a list of texts, not 3"),
+        ({"source": ["a"], "target": "b"}, "column 'source' should hold a text"),
+    ],
+)
+def test_what_is_wrong_with_a_row(row: dict[str, Any], said: str) -> None:
+    with pytest.raises(HandloomError) as caught:
+        read([row], TRANSLATION)
+    assert said in str(caught.value)
+
+
+def test_parallel_files_of_unequal_length(tmp_path: Path) -> None:
+    english, german = tmp_path / "x.en", tmp_path / "x.de"
+    source = [f"this is the sentence number {i} of a long file" for i in range(8)]
+    target = [f"das ist der Satz Nummer {i} einer langen Datei" for i in range(8)]
+    english.write_text("\n".join(source), "utf-8")
+    german.write_text("\n".join(target[:7]), "utf-8")
+    with pytest.raises(HandloomError, match=r"has 8 lines and .*x.de 7: .*The first line without one: .*x.en:8"):
+        read((english, german), TRANSLATION)
+    german.write_text("\n".join([*target[:3], "Ja.", *target[3:], "Nein."]), "utf-8")
+    with pytest.raises(HandloomError, match=r"looks shifted: .*x.en:4 .*x.de:4 'Ja.'"):
+        read((english, german), TRANSLATION)
+    german.write_text("\n".join([*target[:3], "", *target[4:]]), "utf-8")
+    with pytest.raises(HandloomError, match=r"1 row with an empty line: .*x.de:4"):
+        read((english, german), TRANSLATION)
+
+
+# -- scores
+
+
+def test_rouge_by_hand() -> None:
+    assert words("Die Kühe, 3.5 kg! 你好") == ["die", "kühe", "3", "5", "kg", "你", "好"]
+    assert rouge_l(["a", "b", "c", "d"], ["a", "x", "c", "d", "y"]) == pytest.approx(2 * 3 / 9)
+    found = rouge(["the cat sat"], [["a dog", "the cat lay"]])
+    assert found.metrics == pytest.approx({"rouge1": 2 / 3, "rouge2": 0.5, "rougeL": 2 / 3})
+    assert rouge([""], [["a"]]).metrics == {"rouge1": 0, "rouge2": 0, "rougeL": 0}
+
+
+texts = st.lists(st.sampled_from("abcd"), max_size=9)
+
+
+@given(texts, texts)
+def test_the_longest_common_subsequence_beside_a_slow_one(one: list[str], other: list[str]) -> None:
+    table = np.zeros((len(one) + 1, len(other) + 1), int)
+    for i, a in enumerate(one):
+        for j, b in enumerate(other):
+            table[i + 1, j + 1] = table[i, j] + 1 if a == b else max(table[i, j + 1], table[i + 1, j])
+    common = table[-1, -1]
+    wanted = 2 * common / (len(one) + len(other)) if common else 0
+    assert rouge_l(one, other) == pytest.approx(wanted)
+
+
+@pytest.mark.parity
+def test_scores_beside_the_published_scorers() -> None:
+    from rouge_score import rouge_scorer
+    from sacrebleu.metrics import BLEU
+
+    written = ["the cat sat on the mat today", "a small dog barks", "nothing in common"]
+    right = [["the cat lay on the mat"], ["the small dog barks", "a dog barks loudly"], ["something else"]]
+    found = SCORERS[SUMMARIZATION](written, right)
+    theirs = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"])
+    for name, value in found.metrics.items():
+        best = [max(theirs.score(ref, text)[name].fmeasure for ref in refs)
+                for text, refs in zip(written, right, strict=True)]  # fmt: skip
+        assert value == pytest.approx(np.mean(best))
+    ours = SCORERS[TRANSLATION](written, [refs[:1] for refs in right]).metrics
+    assert ours["bleu"] * 100 == pytest.approx(BLEU().corpus_score(written, [[refs[0] for refs in right]]).score)
+    assert SCORERS[TRANSLATION](["我 爱 北京"], [["我爱北京"]]).metrics["bleu"] > 0.99
+
+
+# -- the whole way
+
+
+def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
+    heard: list[Any] = []
+    model = Summarizer.from_pretrained(folder)
+    before = model.predict("cat sees dog")
+    run = tmp_path / "run"
+    model.fit(sentences(700, 0), sentences(40, 1), sentences(30, 2), out=run, epochs=20, lr=6e-3, batch_size=16,
+              listener=heard.append)  # fmt: skip
+    assert model.scores is not None and model.scores["rougeL"] > 0.95 and model.scores["loss"] < 0.3
+    assert model.scores.before is not None and model.scores.before["loss"] > 2
+    assert set(model.baselines) == {"the first sentence"}
+    after = model.predict(["cat sees dog", "small bird hears big fish"])
+    assert after == ["Katze sieht Hund", "klein Vogel hört groß Fisch"] != before
+    again = load(run)
+    assert isinstance(again, Summarizer) and again.predict(["cat sees dog"]) == after[:1]
+    assert again.predict("cat sees dog", beams=3) == after[0]
+    assert again.evaluate(sentences(30, 2))["rougeL"] == pytest.approx(model.scores["rougeL"])
+    assert TextGenerator.from_pretrained(run).generate("cat sees dog").text.strip() == after[0]
+
+
+def test_long_texts_are_shortened_and_it_is_said(folder: Path) -> None:
+    model = Translator.from_pretrained(folder)
+    assert model.task is not None
+    examples = read([("cat " * 60, "Katze " * 50), ("cat", "Katze")], TRANSLATION).examples
+    encoded = model.task.encode(examples, model.tokenizer, 12, "windows")
+    one = encoded.features[0]
+    assert len(one.encoding) == 12 and one.encoding.ids[-1] == 1 and len(one) == 24
+    assert encoded.notes == ("1 of 2 texts were longer than 12 tokens and have been shortened",
+                             "1 of 2 targets were longer than 12 tokens and have been shortened")  # fmt: skip
+    batch = model.task.pack(encoded.features)
+    assert batch["labels"][-2:].tolist() == [Tokenizer.load(folder).token_id("Katze"), 1]
+    assert batch["ids"][-2] == 0 and batch["source_starts"].tolist() == [0, 12, 14]
+
+
+def test_a_prefix_comes_from_the_checkpoint(folder: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "prefixed")
+    config = json.loads((other / "config.json").read_text())
+    config["task_specific_params"] = {"summarization": {"prefix": "short: "}}
+    (other / "config.json").write_text(json.dumps(config))
+    model = Summarizer.from_pretrained(other)
+    assert model.task is not None and model.task.settings()["prefix"] == "short: "
+    coded = model.task.encode(read([("cat", "Katze")], SUMMARIZATION).examples, model.tokenizer, 12, "windows")
+    assert model.tokenizer.decode(coded.features[0].encoding.ids.tolist()) == "short : cat"
+
+
+def test_what_cannot_write(tmp_path: Path, folder: Path) -> None:
+    import tiny_bert
+
+    with pytest.raises(HandloomError, match="needs an encoder–decoder, and a bert is none"):
+        Translator.from_pretrained(tiny_bert.write(tmp_path / "bert"))
+    with pytest.raises(UsageError, match="class_weights are for tasks with labels"):
+        Translator.from_pretrained(folder).fit(sentences(20, 0), class_weights="balanced")
+    assert first_sentence("One. Two.") == "One."
+
+
+def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("train", 0), ("valid", 1)):
+        for side, rows in enumerate(zip(*sentences(40, seed), strict=True)):
+            (tmp_path / f"{name}.{side}").write_text("\n".join(rows), "utf-8")
+    data = [word for name in ("train", "valid") for word in (f"--{name}", str(tmp_path / f"{name}.0"),
+            "--targets" if name == "train" else "--valid-targets", str(tmp_path / f"{name}.1"))]  # fmt: skip
+    run = str(tmp_path / "run")
+    assert main(["train", "summarization", *data, "--model", str(folder), "--out", run, "--epochs", "1"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, "--data", data[1], "--targets", data[3], "--json"]) == 0
+    assert {"rouge1", "rouge2", "rougeL", "loss", "perplexity"} <= json.loads(capsys.readouterr().out)["metrics"].keys()
+    assert main(["predict", run, "cat sees dog", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"text", "written"}
+    assert main(["train", "summarization", "--train", data[1], "--test-targets", data[3], "--out", run]) == 2
