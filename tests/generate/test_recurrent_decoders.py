@@ -14,7 +14,7 @@ import handloom.tensor as ht
 from handloom.generate import recurrent
 from handloom.generate.generator import TextGenerator
 from handloom.generate.recurrent import RecurrentPairDecoder
-from handloom.generate.sampling import Sampling, choose, log_probabilities
+from handloom.generate.sampling import Place, Sampling, choose, log_probabilities
 from handloom.models.config import Fields
 from handloom.models.registry import new_model
 from handloom.models.rnn import read_config
@@ -57,7 +57,7 @@ def test_writing_is_running_the_whole_model_again_at_each_step(generator: TextGe
         target = [START]
         while len(target) <= NEW and target[-1] not in generator.ends:
             row = whole(generator, source, target)[-1]
-            target.append(choose(row, np.array(target, np.int32), Sampling(**how), len(target) - 1))
+            target.append(choose(row, np.array(target, np.int32), Sampling(**how), Place(len(target) - 1)))
         assert one.ids == target[1:]
         assert "".join(generator.stream(source, max_new_tokens=NEW, **how)) == one.text
 

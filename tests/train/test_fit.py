@@ -12,6 +12,7 @@ import pytest
 import tiny_bert
 
 import handloom.tensor as ht
+from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
 from handloom.nn import Linear, Module
 from handloom.tasks.text_classification import TextClassification
@@ -362,7 +363,7 @@ def test_a_batch_is_run_in_parts_of_so_many_tokens() -> None:
     parts = plan.parts(batch)
     assert np.concatenate(parts).tolist() == batch.tolist() and plan.accumulates
     assert all(lengths[part].sum() <= 9 or len(part) == 1 for part in parts) and len(parts) >= 3
-    assert plan.capacity() == {"tokens": 256, "sequences": 16, "rows": 256}
+    assert plan.capacity() == {"tokens": 256, "sequences": 16, "rows": 256, "source_tokens": 256}
     whole = Plan(lengths, 1, 5, None, seed=0, at_once=33)
     assert not whole.accumulates and len(whole.parts(batch)) == 1
 
@@ -384,7 +385,7 @@ def test_plan_is_a_function_of_seed_and_epoch() -> None:
 
 def test_logits_alone_and_packed(trained: tuple[TextClassifier, Path]) -> None:
     model = trained[0]
-    examples: Sequence[Any] = estimators.read(tiny_bert.opinions(30, seed=4)).examples
+    examples: Sequence[Any] = read(tiny_bert.opinions(30, seed=4)).examples
     encoded = model.task.encode(examples, model.tokenizer, 64, "windows")
     together, _ = model.engine().logits(encoded)
     for number in (0, 7, 29):
@@ -397,7 +398,7 @@ def test_gradient_of_a_step_is_the_mean_over_its_labels(tiny: Path) -> None:
     task = TextClassification(["neg", "pos"])
     model = estimators.modeling.build(tiny, task, 0, dropout=0.0)[0]
     tokenizer = TextClassifier.from_pretrained(tiny).tokenizer
-    encoded = task.encode(estimators.read(tiny_bert.opinions(8)).examples, tokenizer, 64, "windows")
+    encoded = task.encode(read(tiny_bert.opinions(8)).examples, tokenizer, 64, "windows")
     room = {"tokens": 256, "sequences": 16}
     engine = Engine(model, task, sgd(momentum=0.0), clip=None, capacity=room)
     old = engine.weights()["classifier.weight"].copy()

@@ -96,7 +96,8 @@ def _interval(values: Sequence[float], seed: int, draws: int = 1000) -> tuple[fl
 def bleu(written: Sequence[str], right: Refs, seed: int = 0) -> Found:
     """Where most of the right texts are Chinese, words are told apart as sacrebleu's `zh` does."""
     try:
-        from sacrebleu.metrics import BLEU, CHRF
+        from sacrebleu.metrics.bleu import BLEU
+        from sacrebleu.metrics.chrf import CHRF
     except ImportError as problem:
         raise HandloomError(
             "sacrebleu scores translations, and is not installed: python -m pip install 'handloom[translation]'"
