@@ -400,7 +400,10 @@ def main() -> None:
     parser.add_argument("--only", help="model types, separated by commas")
     parser.add_argument("--write", type=Path, help="put the table into this page")
     options = parser.parse_args()
-    found = table(rows(options.only.split(",") if options.only else list(TINY), judge))
+    chosen = options.only.split(",") if options.only else list(TINY)
+    if unknown := [name for name in chosen if name not in TINY]:
+        parser.error(f"there is no family {', '.join(unknown)}; there are {', '.join(TINY)}")
+    found = table(rows(chosen, judge))
     print(found)
     if options.write:
         page = options.write.read_text(encoding="utf-8")

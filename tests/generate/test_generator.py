@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,3 +99,23 @@ def test_mistakes_are_named(generator: TextGenerator) -> None:
         generator.generate("the", samples=0)
     with pytest.raises(HandloomError, match="the model's context holds 64"):
         generator.generate("the cat " * 64)
+
+
+def test_weights_that_are_no_numbers(generator: TextGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder: Any = generator.decoder
+    broken = {**decoder.program.params, "model.norm.weight": hl.tensor(np.full(32, np.nan, np.float32))}
+    monkeypatch.setattr(decoder.program, "params", broken)
+    for ask in (generator.generate, generator.score, generator.next_token_probabilities, generator.beams):
+        with pytest.raises(HandloomError, match="not numbers"):
+            ask("the cat")
+
+
+def test_the_coldest_temperature_takes_the_likeliest(generator: TextGenerator) -> None:
+    wanted = generator.generate("the cat", max_new_tokens=5).text
+    assert generator.generate("the cat", max_new_tokens=5, temperature=1e-300).text == wanted
+
+
+def test_a_template_that_writes_nothing(generator: TextGenerator) -> None:
+    silent = TextGenerator(generator.decoder, generator.tokenizer, generator.ends, "{% if false %}x{% endif %}")
+    with pytest.raises(HandloomError, match="writes nothing"):
+        silent.generate([{"role": "user", "content": "Hi"}])

@@ -129,3 +129,13 @@ def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "model.safetensors", {"transformer.wte.weight": ONES})
     with pytest.raises(HandloomError, match=r"not one tensor.*transformer\.wte\.weight"):
         read_parameters(Weights(tmp_path), {"bert.b.weight": (3, 2)}, "bert.")
+
+
+def test_weights_of_more_layers_than_the_configuration_has_are_an_error(tmp_path: Path) -> None:
+    tensors = {f"model.layers.{i}.w": ONES for i in range(3)}
+    write_safetensors(tmp_path / "model.safetensors", {**tensors, "head.w": ONES})
+    expected = {f"layers.{i}.w": (2, 3) for i in range(2)}
+    with pytest.raises(HandloomError, match=r"the tensor 'model.layers.2.w' is of a layer that the configuration"):
+        read_parameters(Weights(tmp_path), expected, "model.")
+    found, report = read_parameters(Weights(tmp_path), {**expected, "layers.2.w": (2, 3)}, "model.")
+    assert len(found) == 3 and report.unexpected == ("head.w",)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -297,3 +298,12 @@ def test_ids_and_offsets_are_those_of_transformers(kind: str, request: pytest.Fi
         their = spaced(group, is_split_into_words=True)
         assert mine.ids.tolist() == their["input_ids"]
         assert mine.words.tolist() == [-1 if word is None else word for word in their.word_ids()]
+
+
+def test_tokenizer_json_says_what_stands_around_a_text(tmp_path: Path) -> None:
+    vocabulary = {word: i for i, word in enumerate(["<s>", "</s>", "<unk>", "a"])}
+    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw.save(str(tmp_path / "tokenizer.json"))
+    assert Tokenizer.load(tmp_path).ids("a").tolist() == [3]  # a decoder's, which has these tokens, too
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"cls_token": "<s>", "sep_token": "</s>"}))
+    assert Tokenizer.load(tmp_path).ids("a").tolist() == [0, 3, 1]

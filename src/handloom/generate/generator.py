@@ -16,7 +16,7 @@ from handloom.generate.decoder import CachedDecoder, Conditional, Decoder, Ids
 from handloom.generate.defaults import Defaults
 from handloom.generate.defaults import load as load_defaults
 from handloom.generate.recurrent import RecurrentDecoder, RecurrentPairDecoder
-from handloom.generate.sampling import Floats, Sampling, log_probabilities, probabilities
+from handloom.generate.sampling import Floats, Sampling, check_numbers, log_probabilities, probabilities
 from handloom.generate.search import Beams, Finish, beam_search, generate
 from handloom.generate.text import TextStream
 from handloom.models.config import Config, DecoderConfig, EncoderDecoderConfig
@@ -173,7 +173,8 @@ class TextGenerator(Scorer):
         known = Sampling.__dataclass_fields__
         for name in options:
             if name not in known:
-                raise UsageError(f"unknown setting {name!r}; there are {', '.join(known)}")
+                hint = "; for a beam search call beams(prompt, beams=…)" if name in ("beams", "length_penalty") else ""
+                raise UsageError(f"unknown setting {name!r}; there are {', '.join(known)}{hint}")
         return Sampling(**{**self.defaults.sampling, **options})
 
     def most(self, given: int | None) -> int:
@@ -210,6 +211,7 @@ class TextGenerator(Scorer):
         check_top(top)
         decoder, begun = self._reader(source)
         _, logits = decoder.start([np.concatenate([begun, self._beginning(text)]).astype(np.int32)])
+        check_numbers(logits)
         chances = probabilities(logits[0].astype(np.float64))
         order = np.argsort(-chances, kind="stable")[:top].tolist()
         return [Likely(self._spelt(i), i, float(chances[i])) for i in order]
@@ -257,7 +259,10 @@ class TextGenerator(Scorer):
         """A conversation as the model's chat template writes it, with the beginning of the reply."""
         if self.template is None:
             raise HandloomError("this model has no chat template: give it a plain text to go on with")
-        return chat.render(self.template, messages, self.tokenizer.token_names, **more)
+        text = chat.render(self.template, messages, self.tokenizer.token_names, **more)
+        if not text:
+            raise HandloomError("the model's chat template writes nothing for this conversation")
+        return text
 
 
 def decoder_of(
@@ -291,6 +296,7 @@ def _of_labels(pieces: Iterable[Floats], labels: Ids) -> list[float]:
     found: list[float] = []
     for rows in pieces:
         own = labels[len(found) : len(found) + len(rows)]
+        check_numbers(rows)
         found += log_probabilities(rows)[np.arange(len(own)), own].tolist()
     return found
 

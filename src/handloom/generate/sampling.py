@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from handloom.errors import UsageError
+from handloom.errors import HandloomError, UsageError
 from handloom.graph import philox
 
 Floats = npt.NDArray[np.float32]
@@ -144,8 +144,12 @@ def _only(row: Floats, tokens: Sequence[int]) -> Floats:
     return found
 
 
+COLDEST = 1e-6
+"""A lower temperature is this one: the likeliest word is as good as certain, and nothing overflows."""
+
+
 def temperature(row: Floats, value: float) -> Floats:
-    divided: Floats = row / np.float32(value)
+    divided: Floats = row / np.float32(max(value, COLDEST))
     return divided
 
 
@@ -212,12 +216,19 @@ def processed(row: Floats, before: Ids, how: Sampling, place: Place, greedy: boo
     return row
 
 
+def check_numbers(rows: Floats) -> None:
+    """Raises HandloomError for logits that are no numbers."""
+    if np.isnan(rows).any():
+        raise HandloomError("the model's scores are not numbers (NaN): its weights hold NaN or infinity")
+
+
 def choose(row: Floats, before: Ids, how: Sampling, place: Place, sample: int = 0) -> int:
     """The token at `place`, from its row of logits.
 
     Chance depends on the seed, the place and the number of the sample alone: not on threads, nor on what else is
     generated beside it.
     """
+    check_numbers(row)
     row = processed(row, before, how, place)
     if not how.temperature:
         return int(row.argmax())

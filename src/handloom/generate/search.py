@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from handloom.errors import UsageError
 from handloom.generate.decoder import Decoder, Ids
-from handloom.generate.sampling import Place, Sampling, choose, log_probabilities, processed
+from handloom.generate.sampling import Place, Sampling, check_numbers, choose, log_probabilities, processed
 
 Finish = Literal["end", "stop", "length"]
 """Why a sequence ended: an end token, a stop string, or no room for more."""
@@ -141,6 +141,7 @@ def beam_search(
     candidates = max(2, 1 + len(ends)) * beams.count
     improvable = True
     for length in range(1, most + 1):
+        check_numbers(logits)
         scores = log_probabilities(logits)
         for i, beam in enumerate(running):
             text = np.array(before + beam.ids, np.int32)

@@ -22,6 +22,7 @@ from handloom.nn.rotary import RotarySettings, frequencies
 
 F32 = npt.NDArray[np.float32]
 
+MOST = 2**20  # of a width or of heads
 ROTARY_DIVISORS = "rope_freqs.weight"  # what Llama 3 divides its frequencies by, written down as a tensor
 LLAMA3_LENGTH = 8192  # of the texts that Llama 3 was first trained with
 
@@ -75,6 +76,10 @@ class Metadata:
 
 def _llama(metadata: Metadata, file: GgufFile) -> dict[str, Any]:
     hidden, heads = metadata.need("embedding_length"), metadata.need("attention.head_count")
+    for name, value in (("embedding_length", hidden), ("attention.head_count", heads)):
+        if type(value) is not int or not 1 <= value <= MOST:
+            called = f"{metadata.architecture}.{name}"
+            raise HandloomError(f"{metadata.path}: {called} is {value!r}; it must be from 1 to {MOST:,}")
     head = metadata.get("attention.key_length", hidden // heads if type(heads) is int and heads else None)
     if metadata.get("attention.value_length", head) != head:
         raise HandloomError(f"{metadata.path}: values have another head size than keys, which is not supported")

@@ -190,7 +190,8 @@ def _check_complete(model: Encoder | Headed, weights: Weights, report: LoadRepor
     lacking = [name for name in report.new if name.startswith(prefix) and not name.startswith(free)]
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        raise HandloomError(f"{weights.folder}: lacks the tensor {lacking[0]!r}{more}, which config.json asks for")
+        what = f"the tensor {lacking[0]!r}{more}"
+        raise HandloomError(f"{weights.folder}: lacks {what}, which the configuration asks for")
 
 
 def _fresh(model: Encoder | Headed, rng: np.random.Generator, std: float, names: set[str]) -> dict[str, F32]:

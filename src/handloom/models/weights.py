@@ -8,6 +8,7 @@ reported.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,6 +164,9 @@ def _abbreviated(names: tuple[str, ...], limit: int = 6) -> str:
     return ", ".join(names[:limit]) + rest
 
 
+_NUMBER = re.compile(r"\.\d+\.")
+
+
 def match_names(found: Iterable[str], expected: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, str]:
     """Parameter name -> the tensor in the file that it means. `prefix` is the backbone's, e.g. `bert.`.
 
@@ -210,6 +214,12 @@ def _stand_in(matched: dict[str, str], aliases: Mapping[str, tuple[str, ...]], e
     return doubles
 
 
+def _of_another_layer(name: str, expected: Mapping[str, tuple[int, ...]], prefix: str) -> bool:
+    """Whether a tensor that no parameter takes is called as one, but for the number of its layer."""
+    forms = {_NUMBER.sub(".#.", parameter) for parameter in expected if _NUMBER.search(parameter)}
+    return any(_NUMBER.search(one) and _NUMBER.sub(".#.", one) in forms for one in _candidates(name, prefix))
+
+
 def read_parameters(
     weights: Weights,
     expected: Mapping[str, tuple[int, ...]],
@@ -232,13 +242,21 @@ def read_parameters(
     for name, source in matched.items():
         shape = weights.entry(source).shape
         if shape != tuple(expected[name]) and name not in free:
-            raise HandloomError(f"{weights.folder}: tensor {source!r} has shape {list(shape)}, but config.json asks "
-                                f"for {list(expected[name])} ({name})")
+            asked = f"{list(expected[name])} ({name})"
+            raise HandloomError(
+                f"{weights.folder}: tensor {source!r} has shape {list(shape)}, but the configuration asks for {asked}"
+            )
     if not matched:
         some = _abbreviated(tuple(weights))
         raise HandloomError(f"{weights.folder}: not one tensor belongs to this model (the file holds: {some})")
     used = set(matched.values())
     missed = used.union(spare, doubles)
+    left = (name for name in weights if name not in missed)
+    if beyond := next((name for name in left if _of_another_layer(name, expected, prefix)), None):
+        raise HandloomError(
+            f"{weights.folder}: the tensor {beyond!r} is of a layer that the configuration does not have: "
+            "it asks for fewer layers than the weights hold"
+        )
     report = LoadReport(
         files=tuple(path.name for path in weights.files),
         loaded=len(matched),

@@ -85,7 +85,9 @@ def load(folder: Path, lowercase: bool | None) -> Source:
         config = {**config, "do_lower_case": bool(lowercase)}
         for name in ("tokenizer.json", "tokenizer_config.json"):
             originals.pop(name, None)
-    _frame(tokenizer, special)
+    # tokenizer.json says itself what stands around a text, unless somebody has named what begins and ends one
+    if "tokenizer.json" not in originals or {"cls", "sep"} <= named.keys():
+        _frame(tokenizer, special)
     return Source(tokenizer, config, special, originals)
 
 
