@@ -10,6 +10,7 @@ import pytest
 from tiny import write
 
 import handloom as hl
+import handloom.tensor as ht
 from handloom.errors import HandloomError, UsageError
 from handloom.generate.generator import TextGenerator
 
@@ -103,7 +104,7 @@ def test_mistakes_are_named(generator: TextGenerator) -> None:
 
 def test_weights_that_are_no_numbers(generator: TextGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder: Any = generator.decoder
-    broken = {**decoder.program.params, "model.norm.weight": hl.tensor(np.full(32, np.nan, np.float32))}
+    broken = {**decoder.program.params, "model.norm.weight": ht.tensor(np.full(32, np.nan, np.float32))}
     monkeypatch.setattr(decoder.program, "params", broken)
     for ask in (generator.generate, generator.score, generator.next_token_probabilities, generator.beams):
         with pytest.raises(HandloomError, match="not numbers"):

@@ -133,7 +133,7 @@ def test_a_config_that_disagrees_with_the_tensors(tmp_path: Path) -> None:
     model.config = replace(model.config, source={**LLAMA, "intermediate_size": 48})
     save_model(model, tmp_path)
     with pytest.raises(HandloomError, match=r"'model\.layers\.0\.mlp\.down_proj\.weight' has shape \[24, 40\], but "
-                                            r"config\.json asks for \[24, 48\]"):
+                                            r"the configuration asks for \[24, 48\]"):
         load_model(tmp_path, "text-generation")
 
 

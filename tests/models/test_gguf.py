@@ -131,7 +131,7 @@ def test_missing_tensors_and_shapes_that_disagree(tmp_path: Path) -> None:
     with pytest.raises(HandloomError, match=r"token_embd\.weight is missing"):
         load_config(written(tmp_path, gguf(LLAMA, {"output_norm.weight": ONES[0]})))
     larger = {**LLAMA, "llama.feed_forward_length": 48}
-    with pytest.raises(HandloomError, match=r"mlp\.\w+\.weight' has shape .*40.*, but config\.json asks for .*48"):
+    with pytest.raises(HandloomError, match=r"mlp\.\w+\.weight' has shape .*40.*, but the configuration asks for .*48"):
         load_model(written(tmp_path, gguf(larger, whole)), "text-generation")
 
 

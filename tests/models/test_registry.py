@@ -63,7 +63,7 @@ def test_a_broken_configuration_is_an_error(tmp_path: Path, text: str) -> None:
 
 
 def test_a_config_that_asks_for_more_than_the_file_holds(tmp_path: Path) -> None:
-    with pytest.raises(HandloomError, match=r"shape \[80, 24\], but config\.json asks for \[16000000, 24\]"):
+    with pytest.raises(HandloomError, match=r"shape \[80, 24\], but the configuration asks for \[16000000, 24\]"):
         load_model(copy(f"bert-{TEXT}", tmp_path, vocab_size=16_000_000), TEXT)
 
 

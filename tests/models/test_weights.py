@@ -121,7 +121,7 @@ def test_reading_reports_all_that_differs(tmp_path: Path) -> None:
 
 def test_a_wrong_shape_names_the_tensor_and_both_shapes(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "model.safetensors", {"b.weight": ONES})
-    with pytest.raises(HandloomError, match=r"'b\.weight' has shape \[2, 3\], but config\.json asks for \[3, 2\]"):
+    with pytest.raises(HandloomError, match=r"'b\.weight' has shape \[2, 3\], but the configuration asks for \[3, 2\]"):
         read_parameters(Weights(tmp_path), {"bert.b.weight": (3, 2)}, "bert.")
 
 
