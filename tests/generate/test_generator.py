@@ -11,6 +11,7 @@ from tiny import write
 
 import handloom as hl
 import handloom.tensor as ht
+from handloom.cli.main import main
 from handloom.errors import HandloomError, UsageError
 from handloom.generate.generator import TextGenerator
 
@@ -120,3 +121,9 @@ def test_a_template_that_writes_nothing(generator: TextGenerator) -> None:
     silent = TextGenerator(generator.decoder, generator.tokenizer, generator.ends, "{% if false %}x{% endif %}")
     with pytest.raises(HandloomError, match="writes nothing"):
         silent.generate([{"role": "user", "content": "Hi"}])
+
+
+def test_a_text_without_tokens_has_no_score(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", str(folder), "", "the cat"]) == 0
+    none, some = capsys.readouterr().out.splitlines()
+    assert none.split("\t")[0] == "–" and float(some.split("\t")[0]) < 0

@@ -24,6 +24,7 @@ from handloom.tasks import answers
 from handloom.tasks.question_answering import Answer, QuestionAnswering, best_threshold
 from handloom.tasks.task import Encoded
 from handloom.text.tokenizer import Tokenizer
+from handloom.train.comparing import compare
 from handloom.train.estimators import QuestionAnswerer, load
 
 
@@ -333,6 +334,8 @@ def test_fit_learns_to_answer_and_to_be_silent(folder: Path, tmp_path: Path) -> 
     with pytest.raises(UsageError, match="a question is asked of a text"):
         again.predict("is")
     assert again.evaluate(asked(80, 2))["f1"] == pytest.approx(answerer.scores["f1"])
+    compared = compare(again, answerer, asked(20, 2))
+    assert compared.metric == "f1" and compared.verdict == "no difference" and "answered_f1" in compared.metrics
 
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text(f"{'the film ' * 9}.\n\n{context}", "utf-8")

@@ -24,6 +24,7 @@ from handloom.models.safetensors_file import write_safetensors
 from handloom.tasks.scorers import SCORERS, rouge, rouge_l, words
 from handloom.text.tokenizer import Tokenizer
 from handloom.train.baselines import first_sentence
+from handloom.train.comparing import compare
 from handloom.train.estimators import load
 from handloom.train.rewriters import Summarizer, Translator
 
@@ -186,6 +187,8 @@ def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
     assert isinstance(again, Summarizer) and again.predict(["cat sees dog"]) == after[:1]
     assert again.predict("cat sees dog", beams=3) == after[0]
     assert again.evaluate(sentences(30, 2))["rougeL"] == pytest.approx(model.scores["rougeL"])
+    compared = compare(Summarizer.from_pretrained(folder), again, sentences(20, 2))
+    assert (compared.metric, compared.verdict) == ("rouge1", "better")
     assert TextGenerator.from_pretrained(run).generate("cat sees dog").text.strip() == after[0]
 
 

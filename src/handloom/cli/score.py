@@ -68,7 +68,8 @@ def score(
     of a sentence, too), an encoder–decoder from what it has read as well, and
     a masked model from all others. With --json one line is printed for each
     text: {"text", "log_probability", "tokens": [{"token", "id",
-    "log_probability", "start", "end"}]}; start and end are its characters.
+    "log_probability", "start", "end"}]}; start and end are its characters. A
+    text without a token that could be scored has –, and null in JSON.
     """
     if bool(texts) == (data is not None):
         raise UsageError(
@@ -89,12 +90,12 @@ def score(
     if source is not None:
         read = iter([source] * len(texts or ()))
     for text, found in zip(shown, asked.score_all(given, sources=read), strict=True):
-        total = log_probability(found)
+        total = log_probability(found) if any(one.log_probability is not None for one in found) else None
         if json:
             parts = [one.to_dict() for one in found]
             print_json({"text": text, "log_probability": total, "tokens": parts})
             continue
-        print(f"{total:.4f}\t{text}")
+        print(f"{'–' if total is None else f'{total:.4f}'}\t{text}")
         for one in found if tokens else ():
             value = "" if one.log_probability is None else f"{one.log_probability:.4f}"
             part = text[one.start : one.end].strip()

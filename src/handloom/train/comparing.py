@@ -89,10 +89,9 @@ def compare(
     sides = [_predicted(model, data.examples) for model in (old, new)]
     (_, old_said), (task, new_said) = sides
     counted = [task.counted(data.examples, said) for task, said in sides]
-    wanted = metric or task.metric
     if counted[0] is None or counted[1] is None:
         found = _resampled(task, data.examples, old_said, new_said, seed)
-        return Comparison(_known(wanted, found), found, {}, len(data))
+        return Comparison(_known(metric, task, found), found, {}, len(data))
     before, after = counted[0], counted[1]
     labels = sorted({*before.counts.labels, *after.counts.labels})
     both = np.stack([side.counts.among(labels).counts for side in (before, after)], 1)  # [examples, 2, labels, 3]
@@ -102,13 +101,16 @@ def compare(
     }
     was, is_ = before.counts.right, after.counts.right
     return Comparison(
-        _known(wanted, found), found, by_label, len(data),
+        _known(metric, task, found), found, by_label, len(data),
         [data[i] for i in np.flatnonzero(is_ & ~was).tolist()],
         [data[i] for i in np.flatnonzero(was & ~is_).tolist()],
     )  # fmt: skip
 
 
-def _known(metric: str, found: dict[str, Difference]) -> str:
+def _known(metric: str | None, task: Task, found: dict[str, Difference]) -> str:
+    """What was asked for, else what the task is judged by, if that can be compared, else its first score."""
+    if metric is None:
+        return task.metric if task.metric in found else next(iter(found))
     if metric not in found:
         raise UsageError(f"models cannot be compared by {metric!r}; there are {', '.join(found)}")
     return metric
@@ -118,14 +120,12 @@ def _predicted(model: Estimator, examples: Sequence[Any]) -> tuple[Task, list[An
     task = model.task
     if task is None:
         raise HandloomError(f"{model.folder} holds no model that was trained for {model.task_name}")
-    encoded = task.encode([_unlabelled(example) for example in examples], model.tokenizer, model.max_length, model.long)
-    logits, _ = model.engine().logits(encoded)
-    return task, task.decode(examples, encoded, logits)
+    return task, model.said_of([_unlabelled(example) for example in examples])
 
 
 def _unlabelled(example: Any) -> Any:
     """A label that a model does not know is one that it gets wrong."""
-    names = {name for name in ("label", "tags", "spans") if name in {f.name for f in fields(example)}}
+    names = {name for name in ("label", "tags", "spans", "answers") if name in {f.name for f in fields(example)}}
     return replace(example, **dict.fromkeys(names))
 
 
@@ -146,9 +146,11 @@ def _resampled(task: Task, examples: Sequence[Any], old: Sequence[Any], new: Seq
     rng = np.random.default_rng(seed)
     whole = [task.score(examples, said).metrics for said in (old, new)]
     names = [name for name in whole[0] if name != "loss"]
-    drawn = np.zeros((SLOW_DRAWS, len(names)))
-    for row in drawn:
+    drawn: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(SLOW_DRAWS):
         chosen = rng.integers(0, len(examples), len(examples)).tolist()
         sides = [task.score([examples[i] for i in chosen], [said[i] for i in chosen]).metrics for said in (old, new)]
-        row[:] = [sides[1][name] - sides[0][name] for name in names]
-    return {name: _of_draws(whole[0][name], whole[1][name], drawn[:, i]) for i, name in enumerate(names)}
+        for name in names:
+            if name in sides[0]:  # a score of some kind of examples is not there where none of them was drawn
+                drawn[name].append(sides[1][name] - sides[0][name])
+    return {name: _of_draws(whole[0][name], whole[1][name], np.array(values)) for name, values in drawn.items()}

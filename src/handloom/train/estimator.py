@@ -255,7 +255,7 @@ class Estimator:
 
     def predict_raw(self, data: Any, **reading: Any) -> list[Any]:
         """The task's own predictions, one a text, with `to_dict` for programs."""
-        _, task = self._ready()
+        self._ready()
         rows = [data] if isinstance(data, (str, tuple)) else data
         if isinstance(rows, (list, tuple)) and not len(rows):
             return []
@@ -263,9 +263,14 @@ class Estimator:
         for example in dataset.examples:
             if not example.text.strip():
                 raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to judge")
-        encoded = task.encode(dataset.examples, self.tokenizer, self.max_length, self.long)
+        return self.said_of(dataset.examples)
+
+    def said_of(self, examples: Sequence[Any]) -> list[Any]:
+        """The task's predictions of examples as they are."""
+        _, task = self._ready()
+        encoded = task.encode(examples, self.tokenizer, self.max_length, self.long)
         logits, _ = self.engine().logits(encoded)
-        return task.decode(dataset.examples, encoded, logits)
+        return task.decode(examples, encoded, logits)
 
     def predict_dicts(self, data: Any, **reading: Any) -> list[dict[str, Any]]:
         """What `predict --json` prints: the text, the prediction, and the input's other columns."""

@@ -82,7 +82,7 @@ class Rewriter(Estimator):
         return scores, written
 
     def predict_raw(self, data: Any, *, beams: int = 1, **reading: Any) -> list[Written]:
-        model, task = self._ready()
+        self._ready()
         rows = [data] if isinstance(data, str) else data
         if isinstance(rows, (list, tuple)) and not len(rows):
             return []
@@ -90,8 +90,12 @@ class Rewriter(Estimator):
         for example in dataset.examples:
             if not example.text.strip():
                 raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to read")
+        return self.said_of(dataset.examples, beams)
+
+    def said_of(self, examples: Sequence[Any], beams: int = 1) -> list[Written]:
+        model, task = self._ready()
         assert isinstance(task, Rewriting)
-        return self._written(model, dataset.texts, task, beams)
+        return self._written(model, [example.text for example in examples], task, beams)
 
     def predict(self, data: Any, **how: Any) -> Any:
         """What is written for one text, or for each of a list, a Path or a Dataset. beams: look for the likeliest text
