@@ -95,20 +95,19 @@ class Conversation:
         Raises HandloomError for a text that is too long even if all else is forgotten.
         """
         said = [*self.messages, {"role": "user", "content": text}]
-        while not self._fits(said, self.generator.most(max_new_tokens)):
-            oldest = len(self.system)
-            if len(said) == oldest + 1:
-                break  # the generator says what is too long
+        ids, oldest, most = self.generator.encode(said), len(self.system), self.generator.most(max_new_tokens)
+        while not self._fits(ids, most) and len(said) > oldest + 1:  # the generator says it if that is not enough
             del said[oldest : oldest + 2]
             self.forgotten += 2
+            ids = self.generator.encode(said)
         reply = ""
         try:
-            for piece in self.generator.stream(said, max_new_tokens=max_new_tokens, **how):
+            for piece in self.generator.stream(ids, max_new_tokens=max_new_tokens, **how):
                 reply += piece
                 yield piece
         finally:
             self.messages = [*said, {"role": "assistant", "content": reply.strip()}] if reply else said[:-1]
 
-    def _fits(self, messages: Sequence[Message], more: int) -> bool:
+    def _fits(self, ids: Ids, more: int) -> bool:
         context = self.generator.decoder.context
-        return context is None or len(self.generator.encode(messages)) + min(more, context // 2) <= context
+        return context is None or len(ids) + min(more, context // 2) <= context

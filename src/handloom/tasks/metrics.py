@@ -34,32 +34,28 @@ def confusion(gold: Sequence[int] | Counts, guess: Sequence[int] | Counts, label
     return np.bincount(cells, minlength=labels * labels).reshape(labels, labels)
 
 
+def sides(matrix: Counts) -> Counts:
+    """right, guessed, true of each label of confusion matrices [..., labels, labels]: [..., labels, 3]."""
+    return np.stack([np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-2), matrix.sum(-1)], -1)
+
+
 def per_label(matrix: Counts) -> dict[str, Floats]:
     """precision, recall, f1 and support of each label of confusion matrices [..., labels, labels]."""
-    right = np.diagonal(matrix, axis1=-2, axis2=-1)
-    true, guessed = matrix.sum(-1), matrix.sum(-2)
-    return {
-        "precision": ratio(right, guessed),
-        "recall": ratio(right, true),
-        "f1": ratio(2 * right, true + guessed),
-        "support": true.astype(np.float64),
-    }
+    return rates(sides(matrix))
 
 
 def accuracy(matrix: Counts) -> Floats:
-    return ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
+    return micro_recall_of(sides(matrix))
 
 
 def macro_f1(matrix: Counts) -> Floats:
     """Mean F1 over the labels that occur, as truth or as guess (scikit-learn's default)."""
-    occurs = (matrix.sum(-1) + matrix.sum(-2)) > 0
-    return ratio((per_label(matrix)["f1"] * occurs).sum(-1), occurs.sum(-1))
+    return macro_f1_of(sides(matrix))
 
 
 def weighted_f1(matrix: Counts) -> Floats:
     """Mean F1 weighted by how often a label is true."""
-    table = per_label(matrix)
-    return ratio((table["f1"] * table["support"]).sum(-1), table["support"].sum(-1))
+    return weighted_f1_of(sides(matrix))
 
 
 #: Metrics of a confusion matrix by name.
@@ -82,16 +78,8 @@ class LabelCounts:
     counts: Counts
 
     def per_label(self) -> dict[str, dict[str, float]]:
-        right, guessed, true = self.counts.sum(0).T
-        table = {
-            "precision": ratio(right, guessed),
-            "recall": ratio(right, true),
-            "f1": ratio(2 * right, guessed + true),
-        }
-        return {
-            name: {**{key: float(values[i]) for key, values in table.items()}, "support": float(true[i])}
-            for i, name in enumerate(self.labels)
-        }
+        table = rates(self.counts.sum(0))
+        return {name: {key: float(values[i]) for key, values in table.items()} for i, name in enumerate(self.labels)}
 
     def among(self, labels: Sequence[str]) -> LabelCounts:
         """The same with zeros for the labels that are not its own. labels: its own, and perhaps others."""
@@ -107,6 +95,17 @@ class LabelCounts:
 
 Summed = Callable[[Counts], Floats]
 """A metric of counts [..., labels, 3] that are summed over examples: [...]."""
+
+
+def rates(counts: Counts) -> dict[str, Floats]:
+    """precision, recall, f1 and support of each label: [..., labels] each, of counts [..., labels, 3]."""
+    right, guessed, true = np.moveaxis(counts, -1, 0)
+    return {
+        "precision": ratio(right, guessed),
+        "recall": ratio(right, true),
+        "f1": f1_of(counts),
+        "support": true.astype(np.float64),
+    }
 
 
 def f1_of(counts: Counts) -> Floats:

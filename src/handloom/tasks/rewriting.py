@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from handloom.data.examples import RewritingExample
-from handloom.errors import HandloomError, UsageError
+from handloom.errors import HandloomError
 from handloom.models.encoder_decoder import teach
 from handloom.tasks.scorers import SCORERS
 from handloom.tasks.scores import Mistake, Scores
@@ -21,6 +19,7 @@ from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
 from handloom.tensor import Tensor
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
+from handloom.text.windows import Cut, LongTexts, cut_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +59,28 @@ class Rewriting(Task):
     def encode(self, examples: Sequence[RewritingExample], tokenizer: Tokenizer, max_length: int, long: str) -> Encoded:
         """Of a source or a target that is longer than the model allows the beginning is read, whatever `long` says; a
         note says how many there were."""
-        sources = tokenizer.encode_batch([self.prefix + example.text for example in examples])
-        targets = tokenizer.target.encode_batch([example.targets[0] if example.targets else "" for example in examples])
+        read, sources, long_ones = self.read([example.text for example in examples], tokenizer, max_length)
+        whole = tokenizer.target.encode_batch([example.targets[0] if example.targets else "" for example in examples])
+        targets, found = cut_all(whole, max_length, "head")
         features: list[Feature] = []
-        shortened = [0, 0]
         for index, (example, source, target) in enumerate(zip(examples, sources, targets, strict=True)):
-            kept = [beginning(side, max_length) for side in (source, target)]
-            shortened[0] += len(kept[0]) < len(source)
-            learnt = None
-            if example.targets:
-                shortened[1] += len(kept[1]) < len(target)
-                learnt = target.ids[kept[1]]
-                if not len(learnt) or not len(kept[0]):
-                    raise HandloomError(f"{example.where or 'the data'}: no tokens are left of {example.text!r:.60}")
-            features.append(PairFeature(source.take(kept[0]), index, learnt, kept[0], len(source), None, None, learnt))
+            [coded], [kept] = source.windows, source.kept
+            learnt = target.windows[0].ids if example.targets else None
+            if learnt is not None and not (len(learnt) and len(coded)):
+                raise HandloomError(f"{example.where or 'the data'}: no tokens are left of {example.text!r:.60}")
+            features.append(PairFeature(coded, index, learnt, kept, len(read[index]), None, None, learnt))
         notes = tuple(
             f"{count} of {len(examples)} {what} were longer than {max_length} tokens and have been shortened"
-            for count, what in zip(shortened, ("texts", "targets"), strict=True) if count
+            for count, what in ((long_ones.shortened, "texts"), (found.shortened, "targets")) if count
         )  # fmt: skip
         return Encoded(features, len(examples), notes)
 
-    def encode_sources(self, texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> list[Array]:
-        """The tokens that are read of each text, i32 [n]."""
-        coded = tokenizer.encode_batch([self.prefix + text for text in texts])
-        return [one.ids[beginning(one, max_length)] for one in coded]
+    def read(
+        self, texts: Sequence[str], tokenizer: Tokenizer, max_length: int
+    ) -> tuple[list[Encoding], list[Cut], LongTexts]:
+        """The tokens of texts, their beginnings, which are what is read of them, and how many were longer."""
+        whole = tokenizer.encode_batch([self.prefix + text for text in texts])
+        return (whole, *cut_all(whole, max_length, "head"))
 
     def pack(self, part: Any) -> dict[str, Array]:
         pairs = [(feature.encoding.ids, feature.target) for feature in part]
@@ -110,15 +107,3 @@ class Rewriting(Task):
             found.metrics, found.intervals,
             mistakes=[Mistake(e.text, e.targets[0], p.text, value) for value, e, p in wrong[:20]],
         )  # fmt: skip
-
-
-def beginning(coded: Encoding, max_length: int) -> Array:
-    """The indices of at most max_length tokens: special ones, and the first others."""
-    everything = np.arange(len(coded), dtype=np.int32)
-    if len(coded) <= max_length:
-        return everything
-    special = everything[coded.sequence < 0]
-    if len(special) >= max_length:
-        raise UsageError(f"max_length {max_length} leaves no room for text beside {len(special)} special tokens")
-    own = everything[coded.sequence == 0][: max_length - len(special)]
-    return np.sort(np.concatenate([special, own])).astype(np.int32)

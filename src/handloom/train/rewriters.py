@@ -37,7 +37,7 @@ class Rewriter(Estimator):
         if self.task is None:
             self.task = self._task_from((), {})
             self.model, self.config, _ = modeling.build(self.folder, self.task, seed=0)
-        self._writer: TextGenerator | None = None
+        self._writer: tuple[Module, TextGenerator] | None = None
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
         if settings.class_weights is not None:
@@ -108,7 +108,7 @@ class Rewriter(Estimator):
     def _written(self, model: Module, texts: Sequence[str], task: Rewriting, beams: int = 1) -> list[Written]:
         """Texts of like length together; the beginning of those that are too long for the model."""
         writer = self._generator(model)
-        sources = task.encode_sources(texts, self.tokenizer, self.max_length)
+        sources = [one.windows[0].ids for one in task.read(texts, self.tokenizer, self.max_length)[1]]
         order = sorted(range(len(texts)), key=lambda i: len(sources[i]))
         found = [""] * len(texts)
         for begin in range(0, len(order), AT_ONCE):
@@ -122,10 +122,14 @@ class Rewriter(Estimator):
         return [Written(text) for text in found]
 
     def _generator(self, model: Module) -> TextGenerator:
+        """What writes by a model, compiled once as long as it is the same."""
+        if self._writer is not None and self._writer[0] is model:
+            return self._writer[1]
         assert isinstance(model, LanguageModel)
         own = defaults.load(self.folder, self.config, self.tokenizer)
         decoder = decoder_of(model, self.config, self.threads, self.precision, "f32", own.start)
-        return TextGenerator(decoder, self.tokenizer, own.ends, None, own)
+        self._writer = model, TextGenerator(decoder, self.tokenizer, own.ends, None, own)
+        return self._writer[1]
 
 
 class Translator(Rewriter):
