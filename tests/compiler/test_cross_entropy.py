@@ -33,10 +33,10 @@ def given(rows: int, classes: int = V, bias: bool = False) -> tuple[dict[str, np
     return weights, rng.standard_normal((rows, H)).astype(np.float32), labels
 
 
-def step(loss: Any) -> Any:
+def step(loss: Any, smoothing: float = 0.0) -> Any:
     def run(p: Any, x: Any, labels: Any) -> Any:
         def mean(q: Any) -> Any:
-            total, weight = loss(q["x"] * 1.5, q["w"], labels, bias=q.get("bias"))
+            total, weight = loss(q["x"] * 1.5, q["w"], labels, bias=q.get("bias"), smoothing=smoothing)
             return total * 0.25, weight
 
         return hl.value_and_grad(mean, has_aux=True)({**p, "x": x})
@@ -44,8 +44,8 @@ def step(loss: Any) -> Any:
     return run
 
 
-def written_out(x: Any, w: Any, labels: Any, bias: Any = None) -> Any:
-    return hl.cross_entropy(hl.linear(x, w, bias), labels)
+def written_out(x: Any, w: Any, labels: Any, bias: Any = None, smoothing: float = 0.0) -> Any:
+    return hl.cross_entropy(hl.linear(x, w, bias), labels, smoothing=smoothing)
 
 
 @pytest.fixture
@@ -54,14 +54,17 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cross_entropy.chunk_rows(V) == CHUNK
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
-def test_around_a_chunk(precision: str, bias: bool, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_around_a_chunk(
+    precision: str, bias: bool, smoothing: float, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options: dict[str, Any] = {"symbols": SHAPES, "capacity": {"rows": 3 * CHUNK}, "precision": precision}
-    run = hl.compile(step(hl.linear_cross_entropy), **options)
-    plain = hl.compile(step(written_out), **options)
+    run = hl.compile(step(hl.linear_cross_entropy, smoothing), **options)
+    plain = hl.compile(step(written_out, smoothing), **options)
     monkeypatch.setenv("HANDLOOM_BACKEND", "reference")
-    truth = hl.compile(step(hl.linear_cross_entropy), symbols=SHAPES, precision=precision)
+    truth = hl.compile(step(hl.linear_cross_entropy, smoothing), symbols=SHAPES, precision=precision)
     for rows in (1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3, 3 * CHUNK):
         p, x, labels = given(rows, bias=bias)
         found, expected, other = (tree.flatten(f(p, x, labels)) for f in (run, truth, plain))

@@ -106,8 +106,9 @@ def _dot(transpose_a: bool = False, transpose_b: bool = False) -> Function:
     return lambda x, y: b.dot(x, y, transpose_a, transpose_b)
 
 
-def _linear_cross_entropy(*operands: Node) -> Node:
-    return b.reduce("sum", b.project(b.make("linear_cross_entropy", *operands, attrs=CrossEntropyAttrs()), 0), (0,))
+def _linear_cross_entropy(smoothing: float = 0.0) -> Function:
+    attrs = CrossEntropyAttrs(smoothing=smoothing)
+    return lambda *x: b.reduce("sum", b.project(b.make("linear_cross_entropy", *x, attrs=attrs), 0), (0,))
 
 
 def _panels(transposed: bool, narrow: bool = False) -> Function:
@@ -362,8 +363,9 @@ CASES: tuple[Case, ...] = (
     Case("layer_norm", "3-D", _make("layer_norm", NormAttrs(1e-5)), (normal(2, 3, 9), normal(9), normal(9)), tolerance=1e-5),
     Case("layer_norm", "no rows", _make("layer_norm", NormAttrs(1e-5)), (normal(0, 21), normal(21), normal(21))),
     Case("rms_norm", "", _make("rms_norm", NormAttrs(1e-5)), (normal(5, 21), normal(21)), tolerance=1e-5),
-    Case("linear_cross_entropy", "", _linear_cross_entropy, (normal(7, 6), normal(9, 6), np.array([0, 8, -100, 3, 3, 5, 1], np.int32))),
-    Case("linear_cross_entropy", "bias", _linear_cross_entropy, (normal(7, 6), normal(9, 6), np.array([0, 8, -100, 3, 3, 5, 1], np.int32), normal(9))),
+    Case("linear_cross_entropy", "", _linear_cross_entropy(), (normal(7, 6), normal(9, 6), np.array([0, 8, -100, 3, 3, 5, 1], np.int32))),
+    Case("linear_cross_entropy", "bias", _linear_cross_entropy(), (normal(7, 6), normal(9, 6), np.array([0, 8, -100, 3, 3, 5, 1], np.int32), normal(9))),
+    Case("linear_cross_entropy", "smoothing", _linear_cross_entropy(0.3), (normal(7, 6), normal(9, 6), np.array([0, 8, -100, 3, 3, 5, 1], np.int32), normal(9))),
     Case("attention", "", _attention(), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),
     Case("attention", "causal", _attention(causal=True), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),
     Case("attention", "window", _attention(window=2), (normal(11, 16), normal(11, 16), normal(11, 16), STARTS, STARTS), tolerance=1e-5),

@@ -123,6 +123,16 @@ TextPrecision = Annotated[
     str | None, opt("auto|f32|bf16", "Matrix products in f32 or bf16.", OUTPUT, default="f32")
 ]
 MicroBatchTokens = Annotated[int | None, opt("N", "Run a larger batch in parts, for less memory.", TRAINING, min=1)]
+ModelType = Annotated[
+    str | None, opt("FAMILY", "A model from scratch: gpt2, llama, bert, marian, … with the shape below.", MODEL)
+]
+Layers = Annotated[int | None, opt("N", "Its layers.", MODEL, min=1, default="6")]
+Hidden = Annotated[int | None, opt("N", "Its width.", MODEL, min=1, default="384")]
+Heads = Annotated[int | None, opt("N", "Its attention heads.", MODEL, min=1, default="6")]
+KeyValueHeads = Annotated[int | None, opt("N", "Heads that keys and values have, if fewer.", MODEL, min=1)]
+Intermediate = Annotated[int | None, opt("N", "Width of its inner layers.", MODEL, min=1)]
+ConfigFile = Annotated[str | None, opt("FILE", "A config.json in place of --model-type and the shape.", MODEL)]
+VocabSize = Annotated[int | None, opt("N", "Tokens of a vocabulary that is learnt.", MODEL, min=2)]
 Out = Annotated[Path, opt("FOLDER", "The run folder that is made.", OUTPUT)]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a run folder that is there.", rich_help_panel=OUTPUT)

@@ -43,15 +43,13 @@ def pretrain(
         str | None,
         opt("NAME", "A checkpoint to go on with: a folder, a name of the catalogue, or owner/name.", MODEL),
     ] = None,
-    model_type: Annotated[
-        str | None, opt("FAMILY", "A model from scratch: gpt2, llama, bert, … with the shape below.", MODEL)
-    ] = None,
-    layers: Annotated[int | None, opt("N", "Its layers.", MODEL, min=1, default="6")] = None,
-    hidden: Annotated[int | None, opt("N", "Its width.", MODEL, min=1, default="384")] = None,
-    heads: Annotated[int | None, opt("N", "Its attention heads.", MODEL, min=1, default="6")] = None,
-    key_value_heads: Annotated[int | None, opt("N", "Heads that keys and values have, if fewer.", MODEL, min=1)] = None,
-    intermediate: Annotated[int | None, opt("N", "Width of its inner layers.", MODEL, min=1)] = None,
-    config: Annotated[str | None, opt("FILE", "A config.json in place of --model-type and the shape.", MODEL)] = None,
+    model_type: options.ModelType = None,
+    layers: options.Layers = None,
+    hidden: options.Hidden = None,
+    heads: options.Heads = None,
+    key_value_heads: options.KeyValueHeads = None,
+    intermediate: options.Intermediate = None,
+    config: options.ConfigFile = None,
     context: Annotated[
         int | None,
         opt("N", "Tokens that it sees at once; 256 from scratch, 512 for a checkpoint.", MODEL, min=2),
@@ -60,7 +58,7 @@ def pretrain(
         str | None,
         opt("bpe|wordpiece|unigram|character|FOLDER", "A vocabulary to learn, or to take.", MODEL, default="bpe"),
     ] = None,
-    vocab_size: Annotated[int | None, opt("N", "Tokens of a vocabulary that is learnt.", MODEL, min=2)] = None,
+    vocab_size: options.VocabSize = None,
     objective: Annotated[
         str | None,
         opt("causal|masked|span-corruption|denoising", "What it is asked; else the family's usual one.", TRAINING),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from json import loads as json_of
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,8 @@ from handloom.cli import options
 from handloom.cli.nearest import did_you_mean
 from handloom.cli.options import DATA, MODEL, TRAINING, opt
 from handloom.errors import UsageError
+
+USUAL = "minilm-l6"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,9 +49,28 @@ def train(
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     model: Annotated[
-        str,
-        opt("NAME", "A folder, a name of the catalogue, or owner/name on the hub.", MODEL),
-    ] = "minilm-l6",
+        str | None,
+        opt("NAME", "A folder, a name of the catalogue, or owner/name on the hub.", MODEL, default=USUAL),
+    ] = None,
+    model_type: options.ModelType = None,
+    layers: options.Layers = None,
+    hidden: options.Hidden = None,
+    heads: options.Heads = None,
+    key_value_heads: options.KeyValueHeads = None,
+    intermediate: options.Intermediate = None,
+    context: Annotated[int | None, opt("N", "Tokens that it can see at once.", MODEL, min=2, default="256")] = None,
+    config: options.ConfigFile = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="What its config.json says besides; may be given again.",
+                     rich_help_panel=MODEL, show_default=False),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        opt("bpe|wordpiece|unigram|character|FOLDER", "A vocabulary to learn from --train, or to take; else the "
+            "family's usual one.", MODEL),
+    ] = None,
+    vocab_size: options.VocabSize = None,
     freeze: Annotated[
         str | None,
         opt("PART", "Leave a part as it is: embeddings, a number of first layers, or all-but-head.", MODEL),
@@ -109,7 +131,9 @@ def train(
         --epochs 5 --class-weights balanced --out runs/mail
     handloom train token-classification --train train.conll \\
         --valid valid.conll --test test.conll --out runs/ner
-    handloom train translation --model runs/small-bart --train train.en --targets train.de --out runs/en-de
+    handloom train translation --model-type marian --layers 4 \\
+        --hidden 128 --heads 4 --vocab-size 6000 --epochs 20 \\
+        --train train.en --targets train.de --out runs/en-de
     handloom train token-classification --model runs/ner \\
         --train more.conll --out runs/ner2
     handloom train question-answering --train squad.json --out runs/qa
@@ -133,11 +157,43 @@ def train(
         options.beside(train, targets, "--train"), options.beside(valid, valid_targets, "--valid"),
         options.beside(test, test_targets, "--test"),
     )  # fmt: skip
-    estimator = estimators.ESTIMATORS[task].from_pretrained(model_folder(model, offline, yes))
     reading = options.reading(text_column, label_column, pair_column, delimiter, encoding)
+    kind = estimators.ESTIMATORS[task]
+    described = options.given(
+        layers=layers, hidden=hidden, heads=heads, key_value_heads=key_value_heads, intermediate=intermediate,
+        context=context, tokenizer=tokenizer, vocab_size=vocab_size, values=config_values(values),
+    )  # fmt: skip
+    if model_type is None and config is None:
+        if described:
+            name = {"values": "set"}.get(first := next(iter(described)), first).replace("_", "-")
+            raise UsageError(f"--{name} describes a model from scratch: it goes with --model-type or --config")
+        estimator = kind.from_pretrained(model_folder(model or USUAL, offline, yes))
+    elif model is not None:
+        raise UsageError("give either --model, or --model-type or --config for a model from scratch")
+    else:
+        drawn = options.given(dropout=dropout, seed=seed)
+        estimator = kind.new(sets[0], model_type=model_type, config=config, **described, **drawn, **reading)
     with watched(out) as listener:
         estimator.fit(*sets, out=out, overwrite=overwrite, listener=listener, **reading, **settings)
     report(estimator, out, json)
+
+
+def config_values(written: list[str] | None) -> dict[str, Any] | None:
+    """Each --set as a user writes it: the value is JSON where it can be, else a text.
+
+    >>> config_values(["bidirectional=true", "cell=gru"])
+    {'bidirectional': True, 'cell': 'gru'}
+    """
+    found: dict[str, Any] = {}
+    for one in written or ():
+        key, equals, value = one.partition("=")
+        if not (equals and key.strip()):
+            raise UsageError(f"--set {one}: write KEY=VALUE, such as bidirectional=true")
+        try:
+            found[key.strip()] = json_of(value)
+        except ValueError:
+            found[key.strip()] = value.strip()
+    return found or None
 
 
 def weights(written: str | None) -> str | dict[str, float] | None:

@@ -1,12 +1,15 @@
 """A linear layer and the cross-entropy of its logits, some rows at a time, so that the logits are never all there.
 
-For each chunk of rows: logits = x·wᵀ into a buffer that all chunks share; a kernel that adds the bias, if there is one,
-and makes of every row its loss and, in place, the gradient of its logits (softmax − one-hot; zeros where there is no
-label); dx = gradient·w; dw += gradientᵀ·x; dbias += the gradient's columns. The loss's own cotangent is one number, by
-which all gradients are multiplied outside.
+For each chunk of rows: logits = x·wᵀ into a buffer that all chunks share; a kernel that adds the bias, if there is
+one, and makes of every row its loss and, in place, the gradient of its logits (softmax − the label's one-hot, of
+which `smoothing` spreads a share over all classes; zeros where there is no label); dx = gradient·w; dw +=
+gradientᵀ·x; dbias += the gradient's columns. The loss's own cotangent is one number, by which all gradients are
+multiplied outside.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from handloom.codegen import mathfuns, scalars
 from handloom.codegen.emit import Function, Module, Value, integer, number, vector, zero
@@ -40,7 +43,7 @@ def lower_cross_entropy(low: Lowering, unit: Unit, capacity: Env) -> list[Step]:
     classes = node.inputs[1].shape[0]
     assert isinstance(hidden, int) and isinstance(classes, int)
     dtype, wide = ("bf16", w.base.dtype == "f32") if node.attrs.narrow else ("f32", False)
-    size = chunk_rows(classes)
+    size, smoothing = chunk_rows(classes), node.attrs.smoothing
     buffer = Pointer(project(node, 0), 0, "logits")
     low.sizes[buffer] = lambda env: 4 * size * classes
 
@@ -53,8 +56,8 @@ def lower_cross_entropy(low: Lowering, unit: Unit, capacity: Env) -> list[Step]:
     gradients = node.attrs.gradients
     forward = product("dot", Product(False, True, None, classes, hidden, dtype=dtype, wide_b=wide))
     softmax, _ = low.named(
-        ("cross_entropy", dtype, gradients, bias is not None), "cross_entropy",
-        lambda name: emit_softmax(low.module, name, low.target, dtype, gradients, bias is not None),
+        ("cross_entropy", dtype, gradients, bias is not None, smoothing), "cross_entropy",
+        lambda name: emit_softmax(low.module, name, low.target, dtype, gradients, bias is not None, smoothing),
     )  # fmt: skip
     steps: list[Step] = []
     losses = Pointer(project(node, 0))
@@ -140,7 +143,11 @@ def _reading(step: Step, also: Pointer) -> Step:
     return replace(step, reads=(*step.reads, also))
 
 
-def emit_softmax(module: Module, name: str, target: Target, dtype: str, gradients: bool, biased: bool) -> None:
+Walker = Callable[[Value, Value | None, list[Value]], list[Value]]
+
+
+def emit_softmax(module: Module, name: str, target: Target, dtype: str, gradients: bool, biased: bool,
+                 smoothing: float) -> None:  # fmt: skip
     """Adds `void @name(ptr args, i64 task, ptr scratch)`, a row a task: slots are the addresses of logits, labels (i32)
     and losses, the number of classes, the label that counts nothing, and the address of the bias."""
     f = Function(module, name, [("ptr", "args"), ("i64", "task"), ("ptr", "scratch")], attributes="nounwind")
@@ -170,36 +177,42 @@ def emit_softmax(module: Module, name: str, target: Target, dtype: str, gradient
         address = f.at(line, column, "float")
         return f.masked_load(type, address, mask, least) if mask else f.load(type, address)
 
-    def walk(step: object, start: Value) -> Value:
+    def walk(step: Walker, *start: Value) -> list[Value]:
         """step(column, mask, carried) for each vector of the row."""
-        assert callable(step)
-        [value] = f.loop(0, whole, lanes, lambda c, carried: [step(c, None, carried[0])], [start], unroll=False)
-        [value] = f.when(tail, lambda: [step(whole, rest, value)], lambda: [value])
-        return value
+        values = f.loop(0, whole, lanes, lambda c, carried: step(c, None, carried), list(start), unroll=False)
+        return f.when(tail, lambda: step(whole, rest, values), lambda: values)
 
-    def biggest(column: Value, mask: Value | None, best: Value) -> Value:
-        if not biased:
-            return larger(load(column, mask), best)
-        term = f.at(bias, column, "float")
-        value = plus(load(column, mask), f.masked_load(type, term, mask) if mask else f.load(type, term))
-        place = f.at(line, column, "float")
-        f.masked_store(value, place, mask) if mask else f.store(value, place)
-        return larger(value, best)
+    def survey(column: Value, mask: Value | None, carried: list[Value]) -> list[Value]:
+        """The greatest logit and, for smoothing, the sum of all; what the bias adds is written down."""
+        value, place = load(column, mask), f.at(line, column, "float")
+        if biased:
+            term = f.at(bias, column, "float")
+            value = plus(value, f.masked_load(type, term, mask) if mask else f.load(type, term))
+            f.masked_store(value, place, mask) if mask else f.store(value, place)
+        found = [larger(value, carried[0])]
+        if smoothing:
+            found.append(plus(carried[1], f.select(mask, value, zero(type)) if mask else value))
+        return found
 
-    top = f.tree(larger, walk(biggest, least))
+    surveyed = walk(survey, *([least, zero(type)] if smoothing else [least]))
+    top = f.tree(larger, surveyed[0])
     tops = f.splat(top, lanes)
     own = f.load("float", f.at(line, label, "float"))
 
-    def exponential(column: Value, mask: Value | None, total: Value) -> Value:
+    def exponential(column: Value, mask: Value | None, carried: list[Value]) -> list[Value]:
         e = mathfuns.exp(f, f.binary("fsub", load(column, mask), tops))
         if mask:
             e = f.select(mask, e, zero(type))
             f.masked_store(e, f.at(line, column, "float"), mask)
         else:
             f.store(e, f.at(line, column, "float"))
-        return plus(total, e)
+        return [plus(carried[0], e)]
 
-    total = f.tree(plus, walk(exponential, zero(type)))
+    [powers] = walk(exponential, zero(type))
+    total = f.tree(plus, powers)
+    if smoothing:
+        share = f.binary("fdiv", number(smoothing), f.cast("sitofp", classes, "float"))
+        own = plus(f.binary("fmul", own, number(1 - smoothing)), f.binary("fmul", f.tree(plus, surveyed[1]), share))
     loss = f.binary("fsub", plus(mathfuns.log(f, total), top), own)
     f.store(f.select(counts, loss, number(0.0)), f.at(losses, row, "float"))
     if gradients:
@@ -207,15 +220,21 @@ def emit_softmax(module: Module, name: str, target: Target, dtype: str, gradient
         scale = f.select(counts, f.binary("fdiv", number(1.0), total), nothing)
         scales = f.splat(scale, lanes)
         hit = f.binary("fmul", f.load("float", f.at(line, label, "float")), scale)
-        hit = f.select(counts, f.binary("fsub", hit, number(1.0)), nothing)
+        hit = f.binary("fsub", hit, number(1 - smoothing))
+        if smoothing:
+            hit = f.binary("fsub", hit, share)
+            shares = f.splat(f.select(counts, share, nothing), lanes)
+        hit = f.select(counts, hit, nothing)
         memory = scalars.MEMORY[dtype]
 
-        def scaled(column: Value, mask: Value | None, carried: Value) -> Value:
+        def scaled(column: Value, mask: Value | None, carried: list[Value]) -> list[Value]:
             value = f.binary("fmul", load(column, mask), scales)
+            if smoothing:
+                value = f.binary("fsub", value, shares)
             scalars.store(f, dtype, value, f.at(line, column, memory), mask)
             return carried
 
-        walk(scaled, zero(type))
+        walk(scaled)
         scalars.store(f, dtype, hit, f.at(line, label, memory))
     f.finish()
 

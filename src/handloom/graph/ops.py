@@ -180,10 +180,12 @@ class AttentionAttrs:
 
 @dataclass(frozen=True)
 class CrossEntropyAttrs:
-    """Operands: x, w, labels and perhaps a bias. ignore: the label of rows that count nothing. gradients: whether dx,
-    dw and (with a bias) dbias are results, too. narrow: as of a product, for the logits and for both gradients."""
+    """Operands: x, w, labels and perhaps a bias. ignore: the label of rows that count nothing. smoothing: the share of
+    a label that is spread over all classes. gradients: whether dx, dw and (with a bias) dbias are results, too. narrow:
+    as of a product, for the logits and for both gradients."""
 
     ignore: int = -100
+    smoothing: float = 0.0
     gradients: bool = False
     narrow: bool = False
 

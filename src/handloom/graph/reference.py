@@ -170,11 +170,13 @@ def _linear_cross_entropy(given: Sequence[Array], node: Node, double: bool) -> t
     powers = np.exp(logits - top)
     total = powers.sum(1, keepdims=True)
     own = logits[rows, held][:, None]
-    losses = np.where(counts, np.log(total) + top - own, 0)[:, 0].astype(x.dtype)
+    even = node.attrs.smoothing
+    aimed = (1 - even) * own + even * logits.mean(1, keepdims=True) if even else own
+    losses = np.where(counts, np.log(total) + top - aimed, 0)[:, 0].astype(x.dtype)
     if not node.attrs.gradients:
         return (losses,)
-    slopes = powers / total
-    slopes[rows, held] -= 1
+    slopes = powers / total - even / len(w)
+    slopes[rows, held] -= 1 - even
     slopes = np.where(counts, slopes, 0).astype(x.dtype)
     slopes = round_bf16(slopes) if narrow else slopes
     return losses, slopes @ w, slopes.T @ x, *([slopes.sum(0)] if bias else [])

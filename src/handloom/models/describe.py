@@ -46,6 +46,7 @@ class _Names:
     inner: float = 4.0  # the inner layer's usual width, in widths of the model
     first: int = 0  # positions that come before a sequence's first
     start: str | None = None  # the role of the token that a decoder begins with
+    spread: str | None = None  # what config.json calls the deviation of fresh weights, where it goes with the width
 
 
 _GATED = _Names(_DECODER, ("attention_dropout",), {"hidden_act": "silu", "rms_norm_eps": 1e-5}, inner=8 / 3)
@@ -73,7 +74,8 @@ NAMES: Mapping[str, _Names] = {
     "mt5": _Names(_T5, ("dropout_rate",), {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
                   start="pad"),
     "bart": _Names(_SEQUENCES, ("dropout", "attention_dropout", "activation_dropout"), start="eos"),
-    "marian": _Names(_SEQUENCES, ("dropout", "attention_dropout", "activation_dropout"), start="pad"),
+    "marian": _Names(_SEQUENCES, ("dropout", "attention_dropout", "activation_dropout"),
+                     {"scale_embedding": True}, start="pad", spread="init_std"),
 }  # fmt: skip
 
 
@@ -89,7 +91,7 @@ def config_values(model_type: str, shape: Shape, vocab_size: int, special: Mappi
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"there is no model type {model_type!r} to begin with{hint} (there are {', '.join(known)})")
     names = NAMES[model_type]
-    if shape.hidden % shape.heads:
+    if "heads" in names.parts and shape.hidden % shape.heads:
         raise UsageError(f"hidden is {shape.hidden}, which {shape.heads} heads do not divide evenly")
     wanted = {field.name: getattr(shape, field.name) for field in fields(shape)}
     if wanted["intermediate"] is None:
@@ -109,6 +111,8 @@ def config_values(model_type: str, shape: Shape, vocab_size: int, special: Mappi
     values.update({f"{role}_token_id": index for role, index in special.items() if index is not None})
     if names.start is not None and special.get(names.start) is not None:
         values["decoder_start_token_id"] = special[names.start]
+    if names.spread is not None:  # words, which are multiplied by the root of the width, then weigh what positions do
+        values[names.spread] = round(shape.hidden**-0.5, 6)
     return {**values, **(names.fixed or {})}
 
 

@@ -13,7 +13,6 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-import handloom.tensor as ht
 from handloom.models.config import EncoderDecoderConfig
 from handloom.models.encoder import Batch, Encoder
 from handloom.models.language_model import LanguageModel
@@ -63,13 +62,6 @@ class ConditionalLanguageModel(LanguageModel):
     def table(self) -> str:
         """The name of the table of words, which the output layer may be, too."""
         return self.stack_prefix + "shared.weight"
-
-    def loss(self, hidden: Tensor, labels: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-        """As of every language model; with `smoothing` logits are stored."""
-        hidden = self.transformed(hidden)
-        if not smoothing:
-            return ht.linear_cross_entropy(hidden, self.output_weight, labels, bias=self.output_bias)
-        return ht.cross_entropy(ht.linear(hidden, self.output_weight, self.output_bias), labels, smoothing=smoothing)
 
     @property
     def aliases(self) -> dict[str, tuple[str, ...]]:

@@ -45,12 +45,14 @@ class LanguageModel(Headed):
     def score(self, hidden: Tensor, batch: Batch) -> Tensor:
         return ht.linear(self.transformed(labelled_rows(hidden, batch)), self.output_weight, self.output_bias)
 
-    def loss(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, hidden: Tensor, labels: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """(sum, weight) of the negative log-likelihood of labels i32[R] given hidden states f32[R, hidden].
 
-        Rows labelled −100 count nothing; no logits are stored.
+        Rows labelled −100 count nothing; no logits are stored. smoothing: the share of a label that is spread over all
+        of the vocabulary.
         """
-        return ht.linear_cross_entropy(self.transformed(hidden), self.output_weight, labels, bias=self.output_bias)
+        x, bias = self.transformed(hidden), self.output_bias
+        return ht.linear_cross_entropy(x, self.output_weight, labels, bias=bias, smoothing=smoothing)
 
 
 class MaskedLanguageModel(LanguageModel):

@@ -93,8 +93,7 @@ class Rewriting(Task):
         return {**target, **source}
 
     def total(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        more = {"smoothing": self.smoothing} if self.smoothing else {}
-        found: tuple[Tensor, Tensor] = model.loss(model.encode(batch), batch["labels"], **more)
+        found: tuple[Tensor, Tensor] = model.loss(model.encode(batch), batch["labels"], self.smoothing)
         return found
 
     def score(self, examples: Sequence[RewritingExample], predictions: Sequence[Written], seed: int = 0) -> Scores:

@@ -68,10 +68,10 @@ def cross_entropy(
 
 
 def linear_cross_entropy(
-    x: Tensor, weight: Tensor, labels: Tensor, ignore: int = -100, bias: Tensor | None = None
+    x: Tensor, weight: Tensor, labels: Tensor, ignore: int = -100, bias: Tensor | None = None, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """`cross_entropy(linear(x, weight, bias), labels)` without the logits: x [rows, hidden], weight [classes, hidden],
-    bias [classes].
+    """`cross_entropy(linear(x, weight, bias), labels, smoothing=…)` without the logits: x [rows, hidden], weight
+    [classes, hidden], bias [classes].
 
     Loss and gradients are computed some rows at a time; the logits of all rows are never in memory. The gradient goes
     through the sum that is returned, times any number. Raises HandloomError as `cross_entropy` does.
@@ -79,7 +79,8 @@ def linear_cross_entropy(
     _expect(labels, weight.shape[0], ignore)
 
     def build(x: Node, w: Node, y: Node, *bias: Node) -> Any:
-        losses = b.project(b.make("linear_cross_entropy", x, w, y, *bias, attrs=CrossEntropyAttrs(ignore)), 0)
+        attrs = CrossEntropyAttrs(ignore, smoothing)
+        losses = b.project(b.make("linear_cross_entropy", x, w, y, *bias, attrs=attrs), 0)
         real = b.cast(b.unary("logical_not", b.binary("equal", y, b.full(ignore, y.shape, "i32"))), "f32")
         return _total(losses), _total(real)
 

@@ -57,6 +57,12 @@ class Tokenizer:
         return cls(files.load(Path(folder), lowercase))
 
     @property
+    def roles(self) -> dict[str, int | None]:
+        """Ids of what is special, as a config.json names them."""
+        begin = self.sep if self.cls is None else self.cls
+        return {"bos": begin, "eos": self.sep, "pad": self.pad, "cls": self.cls, "sep": self.sep}
+
+    @property
     def target(self) -> Tokenizer:
         """The tokenizer of what the model writes; only Marian's is another one than that of what it reads."""
         return self if self._source.target is None else Tokenizer(self._source.target)

@@ -37,6 +37,7 @@ STYLES: Mapping[str, Style] = {
                  {"bos": "<|endoftext|>", "eos": "<|endoftext|>", "pad": "<|endoftext|>", "unk": "<unk>"}),
     "bert": Style(tuple(_BERT.values()), _BERT, frame=("[CLS]", "[SEP]")),
     "bart": Style(("<s>", "<pad>", "</s>", "<unk>", "<mask>"), _BART, frame=("<s>", "</s>")),
+    "marian": Style(("<pad>", "</s>", "<unk>"), {"pad": "<pad>", "eos": "</s>", "unk": "<unk>"}, frame=("", "</s>")),
     "t5": Style(("<pad>", "</s>", "<unk>"), {"pad": "<pad>", "eos": "</s>", "unk": "<unk>"},
                 tuple(f"<extra_id_{number}>" for number in reversed(range(SENTINELS))), ("", "</s>")),
 }  # fmt: skip

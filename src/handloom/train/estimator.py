@@ -18,7 +18,7 @@ from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
 from handloom.tasks.token_classification import TokenClassification
 from handloom.text.tokenizer import Tokenizer
-from handloom.train import modeling
+from handloom.train import modeling, scratch
 from handloom.train.datasets import Sets
 from handloom.train.engine import Engine
 from handloom.train.fitting import Fit
@@ -48,6 +48,7 @@ class Estimator:
         self.baselines: dict[str, Scores] = {}
         self.max_length, self.long = modeling.longest(self.tokenizer, self.config, None), "windows"
         self.about: dict[str, Any] = {}
+        self.fresh = False  #: whether the weights have learnt nothing at all yet
         self.continued = False  #: whether the weights are no longer those of `folder`
         self._engine: Engine | None = None
         self._base: dict[str, Any] | None = None
@@ -67,6 +68,27 @@ class Estimator:
         matrix products, "f32", "bf16", or "auto" for what is faster on this machine.
         """
         return cls(find_folder(name, **where), task, threads, precision)
+
+    @classmethod
+    def new(
+        cls, train: Any, *, model_type: str | None = None, config: str | os.PathLike[str] | None = None,
+        threads: int | None = None, precision: str = "auto", **options: Any,
+    ) -> Any:  # fmt: skip
+        """A model from scratch, with a vocabulary that is learnt from training data; `fit` teaches it the rest.
+
+        model_type: the family, such as "bert", "marian" or "handloom-rnn"; config: instead of it a config.json. The
+        other keywords: layers, hidden, heads, intermediate, key_value_heads, context (models/describe.py: Shape),
+        tokenizer, vocab_size, dropout, seed (train/scratch.py: Scratch), those of the reader, and whatever else
+        config.json is to say, such as bidirectional=True. Raises UsageError for what makes no sense.
+        """
+        reading = {key: options.pop(key) for key in READING if options.get(key) is not None}
+        asked = scratch.Scratch.of(
+            model_type=model_type, config=None if config is None else os.fspath(config), **options
+        )
+        made = cls(scratch.make(asked, cls.task_name, texts_of(read(train, cls.task_name, **reading))), None, threads,
+                   precision)  # fmt: skip
+        made.fresh = True
+        return made
 
     @classmethod
     def load(
@@ -167,19 +189,19 @@ class Estimator:
     ) -> Any:
         """Fine-tune.
 
-        train, valid, test: a path, a list of (text, label) or of dicts, a pandas frame, or a Dataset; without `valid` a
-        stratified tenth of `train` is set aside. out: a run folder for checkpoints, log, report and the model;
+        train, valid, test: a path, a list of (text, label) or of dicts, a pandas frame, or a Dataset; without `valid`
+        a stratified tenth of `train` is set aside. out: a run folder for checkpoints, log, report and the model;
         overwrite: replace it; resume: go on with it (same data and settings). task: your own task. listener: called
-        with each Progress; the default prints. before: also score the model as it was. baselines: also train simple
-        ones (default: with `out`). The other keywords are those of Settings, and of the reader: text_column,
-        label_column, pair_column, delimiter, encoding. Returns self.
+        with each Progress; the default prints. before: also score the model as it was, unless it is new. baselines:
+        also train simple ones (default: with `out`). The other keywords are those of Settings, and of the reader:
+        text_column, label_column, pair_column, delimiter, encoding. Returns self.
         """
         reading = {key: options.pop(key) for key in READING if options.get(key) is not None}
         options = {key: value for key, value in options.items() if key not in READING}
         options.setdefault("threads", self.threads)
         options.setdefault("precision", self.precision)
         settings = Settings.of(**options)
-        Fit(self, settings, reading, task, listener, before, baselines).run(
+        Fit(self, settings, reading, task, listener, before and not self.fresh, baselines).run(
             {"train": train, "valid": valid, "test": test}, out, overwrite, resume
         )
         return self
@@ -291,10 +313,18 @@ class Estimator:
     def trained(self, model: Module, config: Config, task: Task, base: dict[str, Any]) -> None:
         """Called by Fit at the end of a training."""
         self.model, self.config, self.task, self._base, self._engine = model, config, task, base, None
-        self.continued = True
+        self.continued, self.fresh = True, False
 
 
 READING = ("text_column", "label_column", "pair_column", "delimiter", "encoding")
+
+
+def texts_of(data: Dataset[Any]) -> list[str]:
+    """All that is written in a data set, what is to be written included."""
+    found: list[str] = []
+    for example in data.examples:
+        found += [example.text, *([example.pair] if example.pair else []), *getattr(example, "targets", ())]
+    return found
 
 
 def own_name(task: Task) -> str | None:

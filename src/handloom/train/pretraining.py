@@ -241,7 +241,7 @@ class _Run:
         objective = self._objective(model_type)
         tokenizer = self._tokenizer(objective, texts)
         if values is None:
-            values = config_values(model_type, self.asked.shape, tokenizer.size, _special(tokenizer))
+            values = config_values(model_type, self.asked.shape, tokenizer.size, tokenizer.roles)
         return self._start(None, tokenizer, read_config(Fields(values, recipe.config or "config.json")), objective)
 
     def _tokenizer(self, objective: str, texts: Texts) -> Tokenizer:
@@ -474,12 +474,6 @@ def _style(objective: str, kind: str) -> str:
     if objective == "masked":
         return "bert" if kind in ("wordpiece", "character") else "bart"
     return {"causal": "gpt", "span-corruption": "t5", "denoising": "bart"}[objective]
-
-
-def _special(tokenizer: Tokenizer) -> dict[str, int | None]:
-    """Ids as a config.json names them."""
-    begin = tokenizer.sep if tokenizer.cls is None else tokenizer.cls
-    return {"bos": begin, "eos": tokenizer.sep, "pad": tokenizer.pad, "cls": tokenizer.cls, "sep": tokenizer.sep}
 
 
 def _end(config: Config, tokenizer: Tokenizer) -> int | None:
