@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DATA, MODEL, TRAINING, OUTPUT = "Data", "Model", "Training", "Running and output"
 CHOICE = "Choice of words"
+TASK = "For one task"
 
 
 def opt(metavar: str, help: str, group: str, min: float | None = None, default: str | None = None) -> Any:

@@ -10,7 +10,7 @@ import typer
 
 from handloom.cli import options
 from handloom.cli.nearest import did_you_mean
-from handloom.cli.options import DATA, MODEL, TRAINING, opt
+from handloom.cli.options import DATA, MODEL, TASK, TRAINING, opt
 from handloom.errors import UsageError
 
 USUAL = "minilm-l6"
@@ -106,7 +106,21 @@ def train(
     seed: options.Seed = None,
     longest_answer: Annotated[
         int | None,
-        opt("N", "Tokens of an answer to a question, at most; 30 if not given.", TRAINING, min=1),
+        opt("N", "question-answering: tokens of an answer, at most; 30 if not given.", TASK, min=1),
+    ] = None,
+    subwords: Annotated[
+        str | None,
+        opt("first|all|mean", "token-classification: which sub-words speak for a word.", TASK, default="first"),
+    ] = None,
+    crf: Annotated[
+        bool | None,
+        typer.Option(
+            "--crf/--no-crf",
+            help="token-classification: decide on all tags of a text together, by a conditional random field; "
+            "what a tagging scheme does not allow is then never predicted.",
+            rich_help_panel=TASK,
+            show_default="no",
+        ),
     ] = None,
     validate_every: Annotated[
         int | None,

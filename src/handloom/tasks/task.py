@@ -112,9 +112,22 @@ class Task:
         """(sum, weight) of the loss over a batch; batch["labels"] holds the features' labels."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `loss`")
 
+    def beside(self, rng: np.random.Generator) -> dict[str, Module]:
+        """What is trained beside the family's own head, by the names that it gets in the model: nothing, unless a loss
+        has parameters."""
+        return {}
+
+    def speed(self, name: str, rate: float) -> float:
+        """How many times as fast as `rate` a parameter learns."""
+        return 1.0
+
+    def cost(self, model: Any, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`loss`, for a task whose loss has parameters: those of the model that gave the logits."""
+        return self.loss(logits, batch)
+
     def total(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """(sum, weight) of a model's loss over a batch."""
-        return self.loss(model(batch), batch)
+        return self.cost(model, model(batch), batch)
 
     def begin(self, model: Any) -> tuple[Tensor, ...]:
         """What goes on from step to step beside the weights, at first: nothing, unless a task reads texts in order."""
@@ -167,6 +180,12 @@ class Task:
     def decode(self, examples: Sequence[Any], encoded: Encoded, logits: Sequence[Array]) -> list[Any]:
         """One prediction an example from the logits of each feature (f32 [classes] or [rows, classes])."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `decode`")
+
+    def decode_by(
+        self, weights: Mapping[str, Array], examples: Sequence[Any], encoded: Encoded, logits: Sequence[Array]
+    ) -> list[Any]:
+        """`decode`, for a task that needs some of the weights that gave the logits."""
+        return self.decode(examples, encoded, logits)
 
     def score(self, examples: Sequence[Any], predictions: Sequence[Any], seed: int = 0) -> Scores:
         """How good predictions are; the examples carry the truth."""

@@ -68,6 +68,23 @@ class Scheme:
         # A tag that does not belong to the scheme (`MISC` among `B-PER`) still names its words.
         return (MEANING[found[1]], found[3]) if found else (INSIDE, tag)
 
+    def joins(self, before: str, after: str) -> bool:
+        """Whether neighbouring words with these tags are of one span."""
+        one, other = self.read(before), self.read(after)
+        if self.name == "plain" or one is None or other is None:
+            return False
+        return one[1] == other[1] and one[0] in (BEGIN, INSIDE) and other[0] in (INSIDE, END)
+
+    def follows(self, before: str | None, after: str | None) -> bool:
+        """Whether a word tagged `after` may come behind one tagged `before`; None stands for an end of the text."""
+        if self.name in ("plain", "IO") or (before is not None and after is not None and self.joins(before, after)):
+            return True
+        one, other = self.read(before or OUTSIDE), self.read(after or OUTSIDE)
+        begin, inside, end, _ = LETTERS[self.name]
+        opened = one is not None and one[0] in (BEGIN, INSIDE) and inside != end  # it must be gone on with
+        going_on = other is not None and other[0] in (INSIDE, END) and begin != inside
+        return not opened and not going_on
+
     def tags(self, labels: Iterable[str]) -> list[str]:
         """Every tag that the scheme needs for `labels`, outside first, the rest sorted by label."""
         names = sorted(set(labels))

@@ -54,7 +54,7 @@ class Engine:
     rule: None for a model that is only asked. capacity: the most that a micro-batch of training holds. accumulates:
     whether any step has several micro-batches. owns: train in
     the model's own arrays, of which nobody else may need the values; else in copies of them. recompute: keep little of
-    the forward pass, and compute it again for the gradients.
+    the forward pass, and compute it again for the gradients. faster: see `optimisers.apply`.
     """
 
     def __init__(
@@ -72,11 +72,12 @@ class Engine:
         precision: str = "f32",
         owns: bool = False,
         recompute: bool = False,
+        faster: Mapping[str, float] | None = None,
     ) -> None:
         self.model, self.task, self.rule, self.seed = model, task, rule, seed
         self._clip, self._accumulates, self._recompute = clip, accumulates, recompute
         self._how: dict[str, Any] = {"threads": threads, "precision": precision}
-        self._capacity = dict(capacity or {})
+        self._capacity, self._faster = dict(capacity or {}), dict(faster or {})
         constant = set(frozen)
         everything = model.parameters()
         self.params: Tree = {}
@@ -265,7 +266,7 @@ class Engine:
         self, params: Tree, moments: Moments, grads: Tree, weight: Tensor, given: Scalars
     ) -> tuple[Tree, Moments, Tensor]:
         assert self.rule is not None
-        return apply(self.rule, self._clip, params, moments, grads, weight, given)
+        return apply(self.rule, self._clip, params, moments, grads, weight, given, self._faster)
 
     def _step(
         self, params: Tree, moments: Moments, seen: Tree, past: Past, frozen: Tree, batch: Batch, state: Tensor,
@@ -277,7 +278,9 @@ class Engine:
         loss_of = lambda _: rows.values  # noqa: E731  (made of the same nodes as what it would be given)
         differentiated = ht.value_and_grad(loss_of, has_aux=True, recompute=self._recompute)
         (loss, weight, *after), grads = differentiated(rows.params)
-        params, moments, norm = apply(self.rule, self._clip, rows.params, rows.moments, grads, weight, given)
+        params, moments, norm = apply(
+            self.rule, self._clip, rows.params, rows.moments, grads, weight, given, self._faster
+        )
         return loss, weight, *rows.put_back(params, moments, norm), norm, tuple(after)
 
     def _all_rows(self, tables: Tree, moments: Moments, seen: Tree, past: Past) -> tuple[Tree, Moments]:
@@ -374,7 +377,7 @@ class Engine:
     def _ask(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         with self.model.bound({**params, **frozen}):
             logits = self.model(batch)
-            return (logits, *self.task.loss(logits, batch))
+            return (logits, *self.task.cost(self.model, logits, batch))
 
 
 def _tokens(batch: Mapping[str, Array]) -> int:

@@ -260,7 +260,7 @@ class Estimator:
     ) -> tuple[Scores, list[Any]]:  # fmt: skip
         """final: at the end of a training, where what takes long may be measured, too; the model has its weights."""
         logits, loss = engine.logits(encoded)
-        predictions = task.decode(examples, encoded, logits)
+        predictions = task.decode_by(engine.weights(), examples, encoded, logits)
         scores = task.score(examples, predictions, seed)
         scores.metrics.setdefault("loss", loss)
         return scores, predictions
@@ -291,8 +291,9 @@ class Estimator:
         """The task's predictions of examples as they are."""
         _, task = self._ready()
         encoded = task.encode(examples, self.tokenizer, self.max_length, self.long)
-        logits, _ = self.engine().logits(encoded)
-        return task.decode(examples, encoded, logits)
+        engine = self.engine()
+        logits, _ = engine.logits(encoded)
+        return task.decode_by(engine.weights(), examples, encoded, logits)
 
     def predict_dicts(self, data: Any, **reading: Any) -> list[dict[str, Any]]:
         """What `predict --json` prints: the text, the prediction, and the input's other columns."""

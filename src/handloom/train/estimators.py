@@ -69,13 +69,16 @@ class TokenClassifier(Estimator):
         bare = TokenClassification(labels, scheme, unit)
         counts = Counter(tag for e in sets.train if isinstance(e, TokenExample) for tag in bare.tags(e) or ())
         weights = _weights(settings, counts, labels)
-        return TokenClassification(labels, scheme, unit, weights, settings.label_smoothing)
+        subwords = settings.subwords or (known.subwords if known else "first")
+        crf = (known.crf if known else False) if settings.crf is None else settings.crf
+        return TokenClassification(labels, scheme, unit, weights, settings.label_smoothing, subwords, crf)
 
     def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
         from handloom.text.schemes import recognise
 
         scheme = Scheme(**settings["scheme"]) if "scheme" in settings else recognise(labels)
-        return TokenClassification(labels, scheme, str(settings.get("unit", "words")))
+        subwords, crf = str(settings.get("subwords", "first")), bool(settings.get("crf", False))
+        return TokenClassification(labels, scheme, str(settings.get("unit", "words")), subwords=subwords, crf=crf)
 
     def shown(self, prediction: Tagged) -> list[Span]:
         return list(prediction.spans)

@@ -298,6 +298,7 @@ def training_engine(
         precision=settings.precision,
         owns=True,
         recompute=recompute,
+        faster={name: times for name in model.parameters() if (times := task.speed(name, settings.lr)) != 1},
     )
 
 

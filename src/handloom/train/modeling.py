@@ -61,20 +61,23 @@ def build(
     head = task.head(config.hidden_size, rng)
     if head is None:
         model, config, report = load_model(folder, task.name, labels=task.labels, rng=rng, dropout=dropout)
-        return model, config, tuple(report.notes)
+        beside = task.beside(rng)
+        for name, part in beside.items():
+            setattr(model, name, part)
+        kept = (note for name in beside for note in _own_part(folder, model, name))
+        return model, config, (*report.notes, *kept)
     encoder, config, report = load_model(folder, None, rng=rng, dropout=dropout)
     assert isinstance(encoder, Encoder)
     joined = WithHead(encoder, head)
-    kept = _own_head(folder, joined)
-    return joined, config, (*report.notes, *kept)
+    return joined, config, (*report.notes, *_own_part(folder, joined, "head"))
 
 
-def _own_head(folder: Path, model: WithHead) -> tuple[str, ...]:
-    """Fill a task's own head from a folder that was saved with one of the same shape."""
+def _own_part(folder: Path, model: Module, part: str) -> tuple[str, ...]:
+    """Fill a part that a task adds to a model from a folder that was saved with one of the same shape."""
     path = folder / "model.safetensors"
     if not path.is_file():
         return ()
-    shapes = {name: value.shape for name, value in model.parameters().items() if name.startswith("head.")}
+    shapes = {name: value.shape for name, value in model.parameters().items() if name.startswith(f"{part}.")}
     with safe_open(path, framework="numpy") as file:
         there = set(file.keys())
         found = {name: file.get_tensor(name) for name in shapes if name in there}
@@ -82,7 +85,7 @@ def _own_head(folder: Path, model: WithHead) -> tuple[str, ...]:
     if len(fitting) == len(shapes):
         model.load(fitting)
         return ()
-    return ("the head is new",)
+    return (f"the {part} is new",)
 
 
 def check_complete(folder: Path, model: Module) -> None:
@@ -107,7 +110,14 @@ def carry(model: Module, previous: Module, labels: tuple[str, ...], known: tuple
         if name not in old:
             continue
         source = old[name].numpy()
-        if name.startswith(last) and len(source) == len(known) and value.shape[0] == len(labels):
+        if name.startswith("crf."):  # every axis is one of labels
+            both = [(i, known.index(label)) for i, label in enumerate(labels) if label in known]
+            scores = value.numpy().copy()
+            if both:
+                here, there = (np.ix_(*[list(side)] * source.ndim) for side in zip(*both, strict=True))
+                scores[here] = source[there]
+            taken[name] = scores
+        elif name.startswith(last) and len(source) == len(known) and value.shape[0] == len(labels):
             rows = value.numpy().copy()
             for i, label in enumerate(labels):
                 if label in known:

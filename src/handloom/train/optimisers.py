@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -141,9 +142,11 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def apply(
-    rule: Optimiser, clip: float | None, params: Tree, moments: Moments, grads: Tree, weight: Tensor, given: Scalars
-) -> tuple[Tree, Moments, Tensor]:
-    """One update. grads: gradients of the summed loss; weight: what it is divided by.
+    rule: Optimiser, clip: float | None, params: Tree, moments: Moments, grads: Tree, weight: Tensor, given: Scalars,
+    faster: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[Tree, Moments, Tensor]:  # fmt: skip
+    """One update. grads: gradients of the summed loss; weight: what it is divided by; faster: by parameters' names, how
+    many times as fast as the others they learn.
 
     Returns the new parameters and moments and the norm of the mean gradient, before clipping. If that norm is not
     finite, parameters and moments are returned as they were.
@@ -157,7 +160,8 @@ def apply(
     new_moments: Moments = {name: {} for name in rule.names}
     for name, param in params.items():
         old = {moment: moments[moment][name] for moment in rule.names}
-        updated, new = rule.update(param, grads[name] * scale, old, given, decays(name))
+        own = {**given, "rate": given["rate"] * faster[name]} if name in faster else given
+        updated, new = rule.update(param, grads[name] * scale, old, own, decays(name))
         new_params[name] = ht.where(sound, updated, param)
         for moment in rule.names:
             new_moments[moment][name] = ht.where(sound, new[moment], old[moment])

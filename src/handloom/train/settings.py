@@ -12,6 +12,7 @@ from typing import Any
 from handloom.ceilings import CHOICES
 from handloom.errors import UsageError
 from handloom.runtime.memory import size_of
+from handloom.tasks.token_classification import SUBWORDS
 from handloom.text.windows import HOW
 from handloom.train.optimisers import OPTIMISERS
 from handloom.train.schedules import SHAPES
@@ -28,7 +29,9 @@ class Settings:
     class_weights: "balanced", or a weight for each label. metric: what the best weights are best in, None for the
     task's own. patience: validations without improvement before stopping, None for never. validate_every: steps
     between validations beside those after each epoch. freeze: "embeddings", a number of layers (with the
-    embeddings), or "all-but-head". longest_answer: tokens of an answer to a question (None: 30).
+    embeddings), or "all-but-head". longest_answer: tokens of an answer to a question (None: 30). subwords, crf: of a
+    tagger, which sub-words speak for a word ("first", "all", "mean"), and whether a conditional random field goes over
+    the words (None: as the model was trained, else "first" and no).
     max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical cores.
     precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this machine. max_memory: bytes that
     the process may hold, or such as "4GB": above it the forward pass is computed again.
@@ -54,6 +57,8 @@ class Settings:
     validate_every: int | None = None
     freeze: str | int | None = None
     longest_answer: int | None = None
+    subwords: str | None = None
+    crf: bool | None = None
     max_length: int | None = None
     long: str = "windows"
     seed: int = 0
@@ -74,6 +79,8 @@ class Settings:
         _one_of("precision", self.precision, CHOICES)
         for name in ("batch_size", "batch_tokens", "micro_batch_tokens", "validate_every", "longest_answer", "threads"):
             _whole(name, getattr(self, name), 1)
+        if self.subwords is not None:
+            _one_of("subwords", self.subwords, SUBWORDS)
         for name, least in (("max_length", 4), ("patience", 0), ("seed", 0)):
             _whole(name, getattr(self, name), least)
         if self.max_memory is not None:
