@@ -241,3 +241,12 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["predict", run, "cat sees dog", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == {"text", "written"}
     assert main(["train", "summarization", "--train", data[1], "--test-targets", data[3], "--out", run]) == 2
+
+
+def test_smoothing_is_for_training_alone(folder: Path) -> None:
+    found = []
+    for smoothing in (0.0, 0.5):
+        model = Translator.from_pretrained(folder)
+        model.fit(sentences(8, 0), sentences(4, 1), epochs=1, lr=1e-12, label_smoothing=smoothing, before=False)
+        found.append(model.scores.metrics["loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)  # the weights are the same, so the loss is

@@ -16,7 +16,7 @@ from handloom.models.encoder_decoder import teach
 from handloom.tasks.scorers import SCORERS
 from handloom.tasks.scores import Mistake, Scores
 from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
-from handloom.tensor import Tensor
+from handloom.tensor import Tensor, random
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.windows import Cut, LongTexts, cut_all
@@ -93,7 +93,8 @@ class Rewriting(Task):
         return {**target, **source}
 
     def total(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = model.loss(model.encode(batch), batch["labels"], self.smoothing)
+        smoothing = self.smoothing if random.training() else 0.0  # a perplexity is of what is written, not of all words
+        found: tuple[Tensor, Tensor] = model.loss(model.encode(batch), batch["labels"], smoothing)
         return found
 
     def score(self, examples: Sequence[RewritingExample], predictions: Sequence[Written], seed: int = 0) -> Scores:

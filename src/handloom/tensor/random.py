@@ -30,6 +30,11 @@ def current() -> Source | None:
     return _sources[-1]
 
 
+def training() -> bool:
+    """Whether what is traced is a step of training."""
+    return current() is not None
+
+
 def state(seed: int, step: int = 0, micro_batch: int = 0) -> Tensor:
     """u32[4]: (seed's low half, its high half, step, micro-batch)."""
     return tensor(np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, step, micro_batch], np.uint32), "u32")
