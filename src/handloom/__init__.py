@@ -82,6 +82,7 @@ _HOMES = {
     "SentenceEncoder": "handloom.pipelines.sentence_encoder",
     "Scorer": "handloom.scoring",
     "scorer": "handloom.pipelines.scorer",
+    "augment": "handloom.pipelines.augmenter",
     "HandloomError": "handloom.errors",
     "UsageError": "handloom.errors",
 }

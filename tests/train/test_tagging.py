@@ -112,3 +112,15 @@ def test_a_folder_without_its_field_is_refused(trained: Path, tmp_path: Path) ->
     publish_file(tmp_path / "model.safetensors", safetensors_blocks(weights, {"format": "pt"}))
     with pytest.raises(HandloomError, match=r"does not hold crf\.transitions"):
         TokenClassifier.load(tmp_path)
+
+
+def test_copies_are_made_of_training_data_alone(tiny: Path) -> None:
+    notes: list[str] = []
+    model = TokenClassifier.from_pretrained(tiny)
+    listener = lambda progress: notes.append(progress.text or "")  # noqa: E731
+    model.fit(tiny_bert.tagged(40), augment="mention", augment_times=2, **{**FAST, "epochs": 1, "listener": listener})
+    said = next(note for note in notes if note.startswith("augmentation by mention"))
+    assert "copies of 36 examples" in said  # a tenth was set aside before
+    assert model.about["data"]["train"]["examples"] > 60
+    with pytest.raises(UsageError, match="there is no augmentation 'infill' in a training"):
+        model.fit(tiny_bert.tagged(20), augment="infill", listener=silent)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from handloom.cli import (
+    augment,
     chat,
     compare,
     data,
@@ -66,8 +67,8 @@ def root(
 
 
 GROUPS = (
-    demo, train, pretrain, evaluate, compare, predict, generate, chat, score, fill_mask, sentences, resume, data, ngram,
-    profile, doctor,
+    demo, train, pretrain, evaluate, compare, predict, generate, chat, score, fill_mask, sentences, resume, data,
+    augment, ngram, profile, doctor,
 )  # fmt: skip
 for group in GROUPS:
     group.add_to(app)

@@ -104,6 +104,12 @@ def train(
     patience: options.Patience = None,
     keep: options.Keep = None,
     seed: options.Seed = None,
+    augment: Annotated[
+        str | None,
+        opt("mention,typo", "Learn from changed copies of the training examples, too; see handloom augment.", TRAINING),
+    ] = None,
+    augment_times: Annotated[int | None, opt("N", "Copies of each example by each way.", TRAINING, min=1, default="1")]
+    = None,
     longest_answer: Annotated[
         int | None,
         opt("N", "question-answering: tokens of an answer, at most; 30 if not given.", TASK, min=1),

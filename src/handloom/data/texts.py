@@ -16,8 +16,15 @@ def text_key(example: AnyExample) -> Hashable:
     return tuple(map(_folded, example.parts))
 
 
+ORIGIN = "augmented_from"
+"""The column in which a copy made for training says what text it was made of."""
+
+
 def side_key(example: AnyExample) -> Hashable:
-    """Equal for what has to fall on one side of a split: the same text; questions about the same context."""
+    """Equal for what has to fall on one side of a split: the same text, and copies made of it; questions about the same
+    context."""
+    if isinstance(origin := example.extra.get(ORIGIN), str):
+        return tuple(map(_folded, (origin, *example.parts[1:])))
     return _folded(example.context) if isinstance(example, QuestionExample) else text_key(example)
 
 

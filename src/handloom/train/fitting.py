@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from handloom.ceilings import choose
 from handloom.compiler import backend, target
+from handloom.data.augment import augmented, plain_ways
 from handloom.data.check import shared_texts
 from handloom.data.readers import is_parallel
 from handloom.errors import HandloomError, UsageError
@@ -75,6 +76,9 @@ class Fit:
         estimator, seed = self.estimator, self.settings.seed
         known = estimator.task.labels if estimator.task else ()
         sets = read_sets(data["train"], data["valid"], data["test"], estimator.task_name, seed, self.reading, known)
+        if self.settings.augment is not None:  # after the split: copies are for training alone
+            ways = plain_ways(sets.train, [name.strip() for name in self.settings.augment.split(",")])
+            sets = replace(sets, train=augmented(sets.train, ways, self.settings.augment_times, seed))
         task = self.own_task or self.estimator.make_task(sets, self.settings)
         wanted = self.settings.metric
         if wanted is not None and task.metrics and wanted not in task.metrics:

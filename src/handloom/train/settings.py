@@ -31,7 +31,8 @@ class Settings:
     between validations beside those after each epoch. freeze: "embeddings", a number of layers (with the
     embeddings), or "all-but-head". longest_answer: tokens of an answer to a question (None: 30). subwords, crf: of a
     tagger, which sub-words speak for a word ("first", "all", "mean"), and whether a conditional random field goes over
-    the words (None: as the model was trained, else "first" and no).
+    the words (None: as the model was trained, else "first" and no). augment: ways in which copies of the training
+    examples are made, such as "mention,typo" (data/augment.py); augment_times: copies of each by each way.
     max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical cores.
     precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this machine. max_memory: bytes that
     the process may hold, or such as "4GB": above it the forward pass is computed again.
@@ -59,6 +60,8 @@ class Settings:
     longest_answer: int | None = None
     subwords: str | None = None
     crf: bool | None = None
+    augment: str | None = None
+    augment_times: int = 1
     max_length: int | None = None
     long: str = "windows"
     seed: int = 0
@@ -79,6 +82,7 @@ class Settings:
         _one_of("precision", self.precision, CHOICES)
         for name in ("batch_size", "batch_tokens", "micro_batch_tokens", "validate_every", "longest_answer", "threads"):
             _whole(name, getattr(self, name), 1)
+        _whole("augment_times", self.augment_times, 1)
         if self.subwords is not None:
             _one_of("subwords", self.subwords, SUBWORDS)
         for name, least in (("max_length", 4), ("patience", 0), ("seed", 0)):

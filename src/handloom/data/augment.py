@@ -1,0 +1,328 @@
+"""More training examples out of those that there are: copies in which a few words are others, their labels in place.
+
+A way of making copies replaces stretches of a text (`Edit`) that lie wholly inside or wholly outside of what is
+labelled, so that offsets, words and tags follow. Each copy says in the column `augmented_from` which text it was made
+of, and falls on that text's side wherever data is split.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from handloom.data.examples import Dataset, RelationExample, TextExample, TokenExample
+from handloom.data.texts import ORIGIN, text_key
+from handloom.errors import HandloomError, UsageError
+from handloom.text.schemes import Scheme
+from handloom.text.spans import Span, Word, tags_of_spans
+from handloom.text.words import split_words
+
+Augmentable = TextExample | TokenExample | RelationExample
+Random = np.random.Generator
+Way = Callable[[Sequence[Augmentable], Sequence[Random]], list[Augmentable | None]]
+"""One copy of each example, or None where there is nothing that could be changed; all chance comes from its generator.
+"""
+
+HOW = "augmentation"  #: the column that names the way
+MENTIONS, TYPOS, SYNONYMS, INFILL = 0.5, 0.1, 0.3, 0.15
+"""The shares of spans and of words that are replaced; one is, whatever the share."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Edit:
+    """text[start:end] gives way to other text."""
+
+    start: int
+    end: int
+    text: str
+
+
+def augmented(dataset: Dataset[Any], ways: Mapping[str, Way], times: int = 1, seed: int = 0) -> Dataset[Any]:
+    """The examples, and behind them `times` copies of each by each way, the same for the same seed.
+
+    A copy that equals an example or another copy is left out; notes say how many there are. Raises UsageError for a
+    task whose answers would have to be found again.
+    """
+    if times < 1:
+        raise UsageError(f"times is {times}; it must be 1 or more")
+    for example in dataset:
+        if not isinstance(example, (TextExample, TokenExample, RelationExample)):
+            raise UsageError("copies are made of texts with a label, of tagged texts, and of relations, not of "
+                             f"a {type(example).__name__}")  # fmt: skip
+    seen = {text_key(example) for example in dataset}
+    copies: list[Any] = []
+    notes = []
+    for number, (name, way) in enumerate(ways.items()):
+        before, nothing, same = len(copies), 0, 0
+        for turn in range(times):
+            chance = [np.random.default_rng([seed, number, turn, index]) for index in range(len(dataset))]
+            for example, copy in zip(dataset, way(dataset.examples, chance), strict=True):
+                if copy is None:
+                    nothing += 1
+                elif (key := text_key(copy)) in seen:
+                    same += 1
+                else:
+                    seen.add(key)
+                    extra = {**example.extra, ORIGIN: example.extra.get(ORIGIN, example.parts[0]), HOW: name}
+                    copies.append(replace(copy, extra=extra))
+        skipped = f" ({nothing:,} without anything to replace, {same:,} like another)" if nothing or same else ""
+        notes.append(f"augmentation by {name}: {len(copies) - before:,} copies of {len(dataset):,} examples{skipped}")
+    return replace(dataset, examples=(*dataset.examples, *copies), notes=(*dataset.notes, *notes))
+
+
+def by_edits(choose: Callable[[Augmentable, Random], list[Edit]], scheme: Scheme | None, unit: str) -> Way:
+    """The way that makes these replacements."""
+
+    def way(examples: Sequence[Augmentable], chance: Sequence[Random]) -> list[Augmentable | None]:
+        found = [choose(example, rng) for example, rng in zip(examples, chance, strict=True)]
+        return [edited(one, edits, scheme, unit) if edits else None for one, edits in zip(examples, found, strict=True)]
+
+    return way
+
+
+# -- what is replaced
+
+
+def tokens(example: Augmentable, unit: str = "words") -> list[Word]:
+    """The words that may be replaced."""
+    own = example.words if isinstance(example, TokenExample) else None
+    return split_words(example.text, unit) if own is None else list(own)
+
+
+def places(example: Augmentable) -> list[Word]:
+    """What is labelled within the text."""
+    if isinstance(example, TokenExample):
+        return [(span.start, span.end) for span in example.spans or ()]
+    return [example.first, example.second] if isinstance(example, RelationExample) else []
+
+
+def free(example: Augmentable, unit: str = "words") -> list[Word]:
+    """The words outside of all that is labelled."""
+    held = places(example)
+    return [(a, b) for a, b in tokens(example, unit) if all(b <= start or end <= a for start, end in held)]
+
+
+def some(count: int, share: float, rng: Random) -> list[int]:
+    """A share of `count` places, one at least if there is one, in order."""
+    wanted = min(count, max(1, round(count * share)))
+    return sorted(rng.permutation(count)[:wanted].tolist())
+
+
+def edited(
+    example: Augmentable, edits: Sequence[Edit], scheme: Scheme | None = None, unit: str = "words"
+) -> Augmentable:
+    """The example with stretches of its text replaced; they do not overlap, and none crosses the edge of a place."""
+    edits = sorted(edits)
+    pieces, at = [], 0
+    for edit in edits:
+        pieces += [example.text[at : edit.start], edit.text]
+        at = edit.end
+    text = "".join([*pieces, example.text[at:]])
+
+    def shift(at: int) -> int:
+        return sum(len(edit.text) - (edit.end - edit.start) for edit in edits if edit.end <= at)
+
+    def moved(place: Word) -> Word:
+        return place[0] + shift(place[0]), place[1] + shift(place[1])
+
+    if isinstance(example, TextExample):
+        return replace(example, text=text)
+    if isinstance(example, RelationExample):
+        return replace(example, text=text, first=moved(example.first), second=moved(example.second))
+    spans = None
+    if example.spans is not None:
+        found = [(moved((span.start, span.end)), span.label) for span in example.spans]
+        spans = tuple(Span(start, end, label, text[start:end]) for (start, end), label in found)
+    if example.words is None:
+        return replace(example, text=text, spans=spans)
+    words = [moved(w) for w in example.words if all(w[1] <= e.start or e.end <= w[0] for e in edits)]
+    for edit in edits:
+        start = edit.start + shift(edit.start)
+        words += [(start + a, start + b) for a, b in _words(edit.text, unit)]
+    words.sort()
+    tags = None
+    if example.tags is not None:
+        assert scheme is not None
+        tags = tuple(tags_of_spans(words, spans or (), scheme)[0])
+    return replace(example, text=text, words=tuple(words), tags=tags, spans=spans)
+
+
+def _words(text: str, unit: str) -> list[Word]:
+    return [found.span() for found in re.finditer(r"\S+" if unit == "words" else r"\S", text)]
+
+
+# -- ways
+
+
+def mentions(dataset: Dataset[Any], share: float = MENTIONS) -> Way:
+    """Names give way to other names of the same kind that the data has. Raises UsageError where it has no spans."""
+    known: dict[str, list[str]] = {}
+    for example in dataset:
+        for span in example.spans or () if isinstance(example, TokenExample) else ():
+            known.setdefault(span.label, []).append(span.text)
+    if not known:
+        raise UsageError("mention replaces names by other names: it is for token-classification, and wants spans")
+    kinds = {label: sorted(set(texts)) for label, texts in known.items()}
+
+    def choose(example: Augmentable, rng: Random) -> list[Edit]:
+        assert isinstance(example, TokenExample)
+        able = [span for span in example.spans or () if len(kinds[span.label]) > 1]
+        edits = []
+        for i in some(len(able), share, rng):
+            span = able[i]
+            others = [text for text in kinds[span.label] if text != span.text]
+            edits.append(Edit(span.start, span.end, others[int(rng.integers(len(others)))]))
+        return edits
+
+    return by_edits(choose, dataset.scheme, dataset.unit)
+
+
+_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_NEAR = ((0, -1), (0, 1), (-1, 0), (-1, 1), (1, -1), (1, 0))
+BESIDE = {
+    key: "".join(_ROWS[y + dy][x + dx] for dy, dx in _NEAR if 0 <= y + dy < 3 and 0 <= x + dx < len(_ROWS[y + dy]))
+    for y, row in enumerate(_ROWS)
+    for x, key in enumerate(row)
+}
+"""The keys beside each key."""
+
+
+def typos(dataset: Dataset[Any], share: float = TYPOS) -> Way:
+    """Words of four Latin letters or more are mistyped: two letters change places, one is left out, doubled, or its
+    neighbour on the keyboard is hit. The first letter stays."""
+
+    def choose(example: Augmentable, rng: Random) -> list[Edit]:
+        able = [(a, b) for a, b in tokens(example) if b - a >= 4 and re.fullmatch(r"[A-Za-z]+", example.text[a:b])]
+        return [Edit(*able[i], mistyped(example.text[slice(*able[i])], rng)) for i in some(len(able), share, rng)]
+
+    return by_edits(choose, dataset.scheme, dataset.unit)
+
+
+def mistyped(word: str, rng: Random) -> str:
+    """A word of at least three letters with one slip, and not as it was."""
+    at = int(rng.integers(1, len(word) - 1))
+    slips = [word[:at] + word[at + 1] + word[at] + word[at + 2 :], word[:at] + word[at + 1 :],
+             word[:at] + word[at] * 2 + word[at + 1 :]]  # fmt: skip
+    near = BESIDE[word[at].lower()]
+    hit = near[int(rng.integers(len(near)))]
+    slips.append(word[:at] + (hit.upper() if word[at].isupper() else hit) + word[at + 1 :])
+    able = [slip for slip in slips if slip != word]
+    return able[int(rng.integers(len(able)))]
+
+
+def synonyms(dataset: Dataset[Any], text: str, where: str, share: float = SYNONYMS) -> Way:
+    """Words outside of what is labelled give way to others of their line in a list: on each line words that may stand
+    for each other, separated by tabs or commas. The longest that is found counts; homophones are listed alike."""
+    groups: dict[str, list[str]] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        words = [word.strip() for word in re.split(r"[\t,，]", line) if word.strip()]
+        if len(words) == 1:
+            raise HandloomError(f"{where}:{number}: {words[0]!r:.60} stands alone; a line holds two words or more that "
+                                "may stand for each other, separated by tabs or commas")  # fmt: skip
+        for word in words:
+            groups.setdefault(word.casefold(), []).extend(words)
+    if not groups:
+        raise HandloomError(f"{where}: there are no words that may stand for each other")
+    longest = max(len(split_words(word)) for word in groups)
+
+    def choose(example: Augmentable, rng: Random) -> list[Edit]:
+        words, found = free(example, dataset.unit), []
+        at = 0
+        while at < len(words):
+            ends = range(min(len(words), at + longest), at, -1)
+            stretches = [(words[at][0], words[end - 1][1], end) for end in ends]
+            match = next((s for s in stretches if example.text[s[0] : s[1]].casefold() in groups), None)
+            if match is not None:
+                found.append(match[:2])
+            at = at + 1 if match is None else match[2]
+        edits = []
+        for i in some(len(found), share, rng):
+            old = example.text[slice(*found[i])]
+            others = sorted({word for word in groups[old.casefold()] if word.casefold() != old.casefold()})
+            if others:
+                new = others[int(rng.integers(len(others)))]
+                edits.append(Edit(*found[i], new[:1].upper() + new[1:] if old[:1].isupper() else new))
+        return edits
+
+    return by_edits(choose, dataset.scheme, dataset.unit)
+
+
+def infill(
+    dataset: Dataset[Any], mask: str, guess: Callable[[list[str]], list[list[list[str]]]], share: float = INFILL
+) -> Way:
+    """Words outside of what is labelled give way to what a masked language model guesses in their place.
+
+    guess: for texts with masks, for each mask the words that may stand there, the likeliest first (none where a text is
+    too long for the model)."""
+
+    def way(examples: Sequence[Augmentable], chance: Sequence[Random]) -> list[Augmentable | None]:
+        chosen = []
+        for example, rng in zip(examples, chance, strict=True):
+            able = [(a, b) for a, b in free(example, dataset.unit) if example.text[a:b].isalpha()]
+            chosen.append([able[i] for i in some(len(able), share, rng)])
+        asked = [i for i, words in enumerate(chosen) if words]
+        masked = [edited(TextExample(examples[i].text), [Edit(*word, mask) for word in chosen[i]]).text for i in asked]
+        copies: list[Augmentable | None] = [None] * len(examples)
+        for i, guesses in zip(asked, guess(masked), strict=True):
+            edits = []
+            for (start, end), words in zip(chosen[i], guesses, strict=False):
+                old = examples[i].text[start:end]
+                others = [word for word in words if word.isalpha() and word.casefold() != old.casefold()]
+                if others:
+                    edits.append(Edit(start, end, others[int(chance[i].integers(len(others)))]))
+            if edits:
+                copies[i] = edited(examples[i], edits, dataset.scheme, dataset.unit)
+        return copies
+
+    return way
+
+
+def back_translation(
+    dataset: Dataset[Any], forth: Callable[[list[str]], list[str]], back: Callable[[list[str]], list[str]]
+) -> Way:
+    """Texts are translated and translated back. Raises UsageError for data with labels inside of its texts: where they
+    stand in a translation nobody knows."""
+    if any(not isinstance(example, TextExample) for example in dataset):
+        raise UsageError("back-translation writes texts anew, and where labelled places stand in them is lost: it is "
+                         "for text-classification; mention, synonym, typo and infill keep places")  # fmt: skip
+
+    def way(examples: Sequence[Augmentable], chance: Sequence[Random]) -> list[Augmentable | None]:
+        written = back(forth([example.text for example in examples]))
+        return [replace(one, text=text) if text.strip() else None for one, text in zip(examples, written, strict=True)]
+
+    return way
+
+
+def plain_ways(dataset: Dataset[Any], names: Sequence[str]) -> dict[str, Way]:
+    """Ways that need nothing but the data, by their names."""
+    found: dict[str, Way] = {}
+    for name in names:
+        if name == "mention":
+            found[name] = mentions(dataset)
+        elif name == "typo":
+            found[name] = typos(dataset)
+        else:
+            raise UsageError(f"there is no augmentation {name!r} in a training; there are mention and typo (handloom "
+                             "augment also knows synonym, infill and back-translation)")  # fmt: skip
+    return found
+
+
+def rows_of(dataset: Dataset[Any]) -> list[dict[str, Any]]:
+    """The examples as objects that `read` takes, one for each line of a JSONL file."""
+    return [{**_row(example), **example.extra} for example in dataset]
+
+
+def _row(example: Augmentable) -> dict[str, Any]:
+    if isinstance(example, TextExample):
+        pair = {} if example.pair is None else {"pair": example.pair}
+        return {"text": example.text, **pair, "label": example.label}
+    if isinstance(example, RelationExample):
+        return {"text": example.marked("<e1>", "</e1>", "<e2>", "</e2>"), "relation": example.label}
+    if example.words is not None and example.tags is not None:
+        return {"tokens": [example.text[start:end] for start, end in example.words], "tags": list(example.tags)}
+    spans = [{"start": span.start, "end": span.end, "label": span.label} for span in example.spans or ()]
+    return {"text": example.text, "spans": spans}

@@ -1,0 +1,33 @@
+"""`handloom augment`: a file with more examples, which `train` reads; and `--augment` of a training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from handloom.cli.main import main
+from handloom.data.readers import read
+
+
+def test_a_file_grows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "train.conll", tmp_path / "more.jsonl"
+    file.write_text("Anna B-PER\nsmiles O\n\nMarie B-PER\nCurie I-PER\nlaughed O\n")
+    assert main(["augment", str(file), "--how", "mention,typo", "--times", "2", "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert "augmentation by mention: 2 copies of 2 examples" in said and f"written to {out}" in said
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert rows[0] == {"tokens": ["Anna", "smiles"], "tags": ["B-PER", "O"]}
+    assert {"tokens": ["Marie", "Curie", "smiles"], "tags": ["B-PER", "I-PER", "O"], "augmented_from": "Anna smiles",
+            "augmentation": "mention"} in rows  # fmt: skip
+    assert len(read(out, "token-classification")) == len(rows) > 5
+    assert main(["augment", str(file), "--how", "typo", "--out", str(out)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert main(["augment", str(file), "--how", "infill", "--out", str(tmp_path / "x.jsonl")]) == 2
+    assert "infill needs" in capsys.readouterr().err
+
+
+def test_unknown_ways_are_refused_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["augment", str(tmp_path / "no.csv"), "--how", "magic", "--out", str(tmp_path / "x")]) == 2
+    assert "there is no augmentation 'magic'; there are mention, typo" in capsys.readouterr().err
