@@ -16,11 +16,11 @@ from benchmarks.figures import data
 from handloom.train.estimators import TokenClassifier
 from handloom.train.progress import silent
 
-RECURRENT = {"model_type": "handloom-rnn", "layers": 1, "hidden": 400, "bidirectional": True, "embedding_size": 200,
+RECURRENT = {"model_type": "handloom-rnn", "layers": 1, "hidden": 300, "bidirectional": True, "embedding_size": 150,
              "lanes": 32, "dropout": 0.5}  # fmt: skip
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "bilstm-crf": (RECURRENT, {"crf": True, "lr": 3e-3, "epochs": 20}),
-    "bilstm": (RECURRENT, {"lr": 3e-3, "epochs": 20}),
+    "bilstm-crf": (RECURRENT, {"crf": True, "lr": 4e-3, "epochs": 12}),
+    "bilstm": (RECURRENT, {"lr": 4e-3, "epochs": 12}),
     "bert": (
         {"model_type": "bert", "layers": 3, "hidden": 192, "heads": 6, "context": 256, "dropout": 0.2},
         {"crf": True, "lr": 1e-3, "epochs": 20},

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from handloom.cli import options
-from handloom.cli.options import DATA, opt
+from handloom.cli.options import DATA, OUTPUT, opt
 from handloom.errors import HandloomError, UsageError
 
 
@@ -34,6 +34,13 @@ def predict(
     threads: options.Threads = None,
     precision: options.Precision = None,
     json: options.Json = False,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="label-studio|doccano", rich_help_panel=OUTPUT,
+            help="token-classification: print the spans as one of these imports them, to be corrected there.",
+        ),
+    ] = None,
 ) -> None:
     """Let a model judge texts.
 
@@ -69,6 +76,9 @@ def predict(
     if texts and context is None and isinstance(estimator, estimators.QuestionAnswerer):
         raise UsageError("a question is asked of a text: add --context FILE, or a folder of texts")
     found = estimator.predict_dicts(data or texts, **how) if context is None else asked(estimator, texts, context, how)
+    if form is not None:
+        print_spans(found, form, str(model))
+        return
     if json:
         for row in found:
             print_json(row)
@@ -78,6 +88,26 @@ def predict(
     console = Console()
     for row in found:
         console.print(*shown(row), sep="\n", soft_wrap=True)
+
+
+def print_spans(rows: list[dict[str, Any]], form: str, version: str) -> None:
+    """Predictions as another program imports them: a JSON list of tasks, or a JSON object a line."""
+    import sys
+    from json import dumps
+
+    from handloom.cli.output import finite, print_json
+    from handloom.data.label_studio import doccano_row, prediction
+
+    if form not in ("label-studio", "doccano"):
+        raise UsageError(f"--format {form}: there are label-studio and doccano")
+    if any("spans" not in row for row in rows):
+        raise UsageError("--format is for token-classification: this model gives no spans")
+    if form == "doccano":
+        for row in rows:
+            print_json(doccano_row(row))
+        return
+    tasks = [dumps(finite(prediction(row, version)), ensure_ascii=False) for row in rows]
+    sys.stdout.write("[\n" + ",\n".join(tasks) + "\n]\n")
 
 
 def asked(estimator: Any, questions: list[str] | None, context: Path, how: dict[str, Any]) -> list[dict[str, Any]]:

@@ -116,6 +116,8 @@ def task_of(path: Path) -> str:
     """The task that a file's name or its first lines speak of; TEXT where they leave it open."""
     if FORMS.get(path.suffix.lower()) == "conll":
         return TOKEN
+    if FORMS.get(path.suffix.lower()) == "json" and '"from_name"' in read_text(path, None).text:
+        return TOKEN  # Label Studio
     if FORMS.get(path.suffix.lower()) == "json" and questions.looks_like_squad(read_text(path, None).text):
         return QUESTION
     if path.is_file() and path.suffix.lower() not in FORMS and relations.looks_like_semeval(read_text(path, None).text):

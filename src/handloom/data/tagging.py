@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from handloom.data import columns
+from handloom.data import columns, label_studio
 from handloom.data.examples import Dataset, Source, TokenExample
 from handloom.data.options import Options, Record, Tagged, blank, refuse
 from handloom.data.records import names_of
@@ -57,7 +57,10 @@ def _scheme(rows: Sequence[Tagged], source: Source) -> Scheme | None:
 
 
 def read_tagged(records: Sequence[Record], source: Source, options: Options) -> Dataset[TokenExample]:
-    """From rows: `tokens` with `tags`, or `text` with `spans` ({start, end, label} or [start, end, label])."""
+    """From rows: `tokens` with `tags`, or `text` with `spans` ({start, end, label} or [start, end, label]; doccano's
+    and Label Studio's names are known, too); tasks of Label Studio."""
+    if label_studio.is_export(records):
+        return label_studio.read_tasks(records, source, options)
     where = source.path or "the data"
     names = names_of(records)
     if options.text_column is not None:
@@ -142,7 +145,8 @@ def _spans(record: Record, text: str, label: str | None) -> TokenExample:
 
 
 def _span(value: Any, where: str) -> Span:
-    """{start, end, label} (label also as type, entity, tag; end also as stop) or [start, end, label]."""
+    """{start, end, label} (label also as type, entity, tag, or the one name in labels; end also as stop) or
+    [start, end, label]."""
     text = ""
     start: Any
     end: Any
@@ -150,6 +154,11 @@ def _span(value: Any, where: str) -> Span:
         start = value.get("start", value.get("start_offset"))
         end = value.get("end", value.get("end_offset", value.get("stop")))
         label = next((value[key] for key in ("label", "type", "entity", "tag") if not blank(value.get(key))), None)
+        if label is None and isinstance(several := value.get("labels"), list) and several:
+            if len(several) > 1:
+                raise HandloomError(f"{where}: the span {start}–{end} has {len(several)} labels, "
+                                    f"{', '.join(map(str, several))}; a word can carry one only.")  # fmt: skip
+            label = several[0]
         text = value["text"] if isinstance(value.get("text"), str) else ""
     elif isinstance(value, (list, tuple)) and len(value) == 3:
         start, end, label = value

@@ -54,7 +54,8 @@ def augment(
 def _way(name: str, dataset: Dataset[Any], synonyms: Any, model: Any, forth: Any, back: Any, threads: Any) -> Any:
     if name == "synonym":
         if synonyms is None:
-            raise UsageError("synonym needs synonyms (--synonyms), a file with words on each line that may stand for each other")
+            raise UsageError("synonym needs synonyms (--synonyms), a file of words: those of a line may stand for each "
+                             "other")  # fmt: skip
         path = Path(synonyms)
         return ways_of.synonyms(dataset, read_text(path).text, str(path))
     if name == "infill":
