@@ -99,7 +99,7 @@ def _column(data: Sequence[Mapping[str, Any]], options: Options, where: str) -> 
 
 def _annotation(task: Mapping[str, Any], where: str) -> list[Any] | None:
     """The results of the annotation that counts."""
-    found = next((task[name] for name in ANNOTATIONS if name in task), [])
+    found: Any = next((task[name] for name in ANNOTATIONS if name in task), [])
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise HandloomError(f"{where}: annotations should be a list of objects, not {found!r:.60}")
     valid = [one for one in found if not (one.get("was_cancelled") or one.get("skipped"))]
