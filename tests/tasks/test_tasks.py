@@ -112,6 +112,37 @@ def test_windows_of_tokens_are_merged(tokenizer: Tokenizer) -> None:
     assert task.score(examples, [tagged])["span_f1"] == 1.0
 
 
+@pytest.mark.parametrize("subwords", ["all", "mean"])
+def test_sub_words_speak_together_in_the_window_that_holds_their_first(tokenizer: Tokenizer, subwords: str) -> None:
+    task = TokenClassification(["O", "B-N", "I-N"], subwords=subwords)
+    words = ["abc", "x", "bb"] * 6
+    examples = read([(words, ["B-N", "I-N", "O"] * 6)], "token-classification").examples
+    encoded = task.encode(examples, tokenizer, 9, "windows")
+    assert len(encoded.features) > 3
+    batch = task.pack(encoded.features)
+    assert set(batch) >= {"rows", "labels"} and (("shares" in batch) == (subwords == "mean"))
+    firsts, logits = set(), []
+    for feature in encoded.features:
+        assert feature.rows is not None and feature.words is not None and feature.label is not None
+        spoken = feature.words.tolist()
+        said = sorted(set(spoken)) if subwords == "mean" else spoken
+        assert feature.label.tolist() == [[1, 2, 0][w % 3] for w in said]
+        for word in set(spoken):  # the first of a word's rows is its first token
+            firsts.add(word)
+            assert WORDS[feature.encoding.ids[feature.rows[spoken.index(word)]]] == words[word][0]
+        rows = certain([[1, 2, 0][w % 3] for w in spoken], 3)
+        for i, word in enumerate(spoken[1:], 1):  # a later sub-word that is wrong, but less sure
+            if word == spoken[i - 1]:
+                rows[i] = [0.5, 0.0, 0.0]
+        logits.append(rows)
+    assert firsts == set(range(18))
+    assert list(task.decode(examples, encoded, logits)[0].tags) == ["B-N", "I-N", "O"] * 6
+    if subwords == "mean":
+        sums = np.zeros((len(batch["labels"]), 3), np.float32)
+        np.add.at(sums, batch["words"], np.concatenate(logits) * batch["shares"][:, None])
+        assert sums.argmax(1).tolist() == batch["labels"].tolist()
+
+
 def test_cut_words_have_no_tag(tokenizer: Tokenizer) -> None:
     task = TokenClassification(["O", "B-N", "I-N"])
     examples = read([(["a", "x", "y", "a", "x", "y"], ["B-N", "O", "O"] * 2)], "token-classification").examples
