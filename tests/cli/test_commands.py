@@ -151,6 +151,14 @@ def test_spans_are_places_in_the_users_own_text(work: Path, capsys: pytest.Captu
         assert set(span) == {"start", "end", "label", "text", "score"}
     assert main(["predict", "runs/ner", text]) == 0
     assert text in capsys.readouterr().out
+    assert main(["predict", "runs/ner", text, "rome", "--format", "label-studio"]) == 0
+    tasks = json.loads(capsys.readouterr().out)
+    assert [task["data"]["text"] for task in tasks] == [text, "rome"]
+    assert main(["predict", "runs/ner", text, "rome", "--format", "doccano"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0]["label"] == [[span["start"], span["end"], span["label"]] for span in row["spans"]] and len(rows) == 2
+    assert main(["predict", "runs/ner", text, "--format", "brat"]) == 2
+    assert "there are label-studio and doccano" in capsys.readouterr().err
 
 
 def test_resume_of_a_finished_run_shows_it(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
