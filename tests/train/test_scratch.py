@@ -29,7 +29,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_translation_is_learnt_from_nothing() -> None:
     model = hl.Translator.new(PAIRS, model_type="marian", dropout=0.0, **SHAPE)
     assert model.fresh
-    model.fit(PAIRS, PAIRS[:6], epochs=12, lr=1e-2, batch_size=6, warmup=0.1)
+    model.fit(PAIRS, PAIRS[:6], epochs=20, lr=5e-3, batch_size=6, warmup=0.1)
     assert not model.fresh and model.scores.before is None
     assert model.predict(["2 and 5", "4 and 1"]) == ["drei und sechs", "fünf und zwei"]
 

@@ -101,6 +101,17 @@ class LearnedPositions(Embedding):
         return super().forward(positions + OFFSET)
 
 
+class Words(Embedding):
+    """Where words are multiplied before positions are added, fresh ones have deviation 1 then, as much as positions."""
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__(config.vocab_size, config.hidden_size, None)
+        self.scale = config.scale
+
+    def initial(self, rng: np.random.Generator, std: float) -> dict[str, Array]:
+        return super().initial(rng, std if self.scale == 1 else 1 / self.scale)
+
+
 class Attention(Module):
     def __init__(self, config: BartConfig) -> None:
         self.k_proj = Linear(config.hidden_size, config.hidden_size, rng=None)
@@ -194,7 +205,7 @@ class BartModel(EncoderDecoder):
         encoder = [EncoderLayer(config) for _ in range(config.layers)]
         decoder = [DecoderLayer(config, layer) for layer in range(config.decoder_layers)]
         self.config = config
-        self.shared = Embedding(config.vocab_size, config.hidden_size, None)
+        self.shared = Words(config)
         self.encoder = Stack(config, encoder, self.positions(config), self.norm)
         self.decoder = Stack(config, decoder, self.positions(config), self.norm)
 

@@ -111,8 +111,8 @@ def config_values(model_type: str, shape: Shape, vocab_size: int, special: Mappi
     values.update({f"{role}_token_id": index for role, index in special.items() if index is not None})
     if names.start is not None and special.get(names.start) is not None:
         values["decoder_start_token_id"] = special[names.start]
-    if names.spread is not None:  # words, which are multiplied by the root of the width, then weigh what positions do
-        values[names.spread] = round(shape.hidden**-0.5, 6)
+    if names.spread is not None:  # branches that begin small: post-norm layers learn faster so
+        values[names.spread] = round(0.5 * shape.hidden**-0.5, 6)
     return {**values, **(names.fixed or {})}
 
 
