@@ -20,10 +20,12 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import handloom as hl
+from handloom.data.examples import TextExample
 from handloom.models.bert import CLASSES
 from handloom.models.registry import load_config
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Feature, Task
+from handloom.testing import check_task
 from handloom.text.windows import cut_all
 
 WORDS = {"awful": 1, "poor": 2, "fair": 3, "good": 4, "great": 5}
@@ -41,6 +43,14 @@ class Stars:
 
     def to_dict(self) -> dict[str, float]:
         return {"stars": self.stars}
+
+
+def stars(example) -> float:
+    """What the data says. An error names the place: the user has to find it."""
+    try:
+        return float(example.label)
+    except ValueError:
+        raise hl.HandloomError(f"{example.where}: {example.label!r} is no number of stars") from None
 
 
 class OneNumber(hl.nn.Module):
@@ -67,8 +77,7 @@ class Rating(Task):
         cuts, found = cut_all(whole, max_length, long)  # long texts: windows, or a cut
         features = []
         for index, (example, coded, cut) in enumerate(zip(examples, whole, cuts, strict=True)):
-            # around 0, where a fresh head begins
-            label = None if example.label is None else np.array(float(example.label) - 3, np.float32)
+            label = None if example.label is None else np.array(stars(example) - 3, np.float32)  # 0: as a fresh head says
             for window, kept in zip(cut.windows, cut.kept, strict=True):
                 features.append(Feature(window, index, label, kept, len(coded)))
         return Encoded(features, len(examples), (str(found),) if found.long else ())
@@ -86,7 +95,7 @@ class Rating(Task):
         return [Stars(3 + sum(windows) / len(windows)) for windows in found]
 
     def score(self, examples, predictions, seed=0):
-        errors = [abs(float(e.label) - p.stars) for e, p in zip(examples, predictions, strict=True)]
+        errors = [abs(stars(e) - p.stars) for e, p in zip(examples, predictions, strict=True)]
         return Scores({"mean error": sum(errors) / len(errors)})
 
 
@@ -135,6 +144,9 @@ def main(given: str | None) -> None:
         text = "the garden was great and the staff was poor"
         print(f"{text}: {again.predict(text).stars:.2f} stars")
         assert again.predict(text) == model.predict(text)
+
+        # what every task is held to: handloom.testing names the checks
+        check_task(Rating(), [TextExample(text, label=label) for text, label in train[:8]], encoder)
 
 
 if __name__ == "__main__":

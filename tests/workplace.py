@@ -13,7 +13,7 @@ SIZES = {"train": 48, "valid": 12, "test": 12}
 
 
 
-def _loaded(path: str) -> Any:
+def loaded(path: str) -> Any:
     spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parent / path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -21,7 +21,7 @@ def _loaded(path: str) -> Any:
     return module
 
 
-tiny_bert, tiny_llama = _loaded("train/tiny_bert.py"), _loaded("generate/tiny.py")
+tiny_bert, tiny_llama = loaded("train/tiny_bert.py"), loaded("generate/tiny.py")
 tiny_bert.OTHER = [*tiny_bert.OTHER, "$", "#"]  # what marks two places
 
 

@@ -8,54 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import models, pre_tokenizers, processors
+from tiny_t5 import ENGLISH, GERMAN, write
 
 from handloom.cli.main import main
 from handloom.data.examples import SUMMARIZATION, TRANSLATION
 from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
 from handloom.generate.generator import TextGenerator
-from handloom.models.config import Fields
-from handloom.models.registry import FAMILIES, new_model
-from handloom.models.safetensors_file import write_safetensors
-from handloom.tasks.scorers import SCORERS, rouge, rouge_l, words
+from handloom.tasks.scorers import SCORERS, bleu, chrf, rouge_l, words
 from handloom.text.tokenizer import Tokenizer
 from handloom.train.baselines import first_sentence
 from handloom.train.comparing import compare
 from handloom.train.estimators import load
 from handloom.train.rewriters import Summarizer, Translator
-
-ENGLISH = ["cat", "dog", "fish", "bird", "sees", "hears", "likes", "big", "small", "red"]
-GERMAN = ["Katze", "Hund", "Fisch", "Vogel", "sieht", "hört", "mag", "groß", "klein", "rot"]
-CONFIG = {
-    "model_type": "t5", "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0,
-    "decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0, "feed_forward_proj": "relu",
-    "relative_attention_num_buckets": 8, "relative_attention_max_distance": 16, "tie_word_embeddings": True,
-    "n_positions": 32,
-}  # fmt: skip
-
-
-def write(folder: Path) -> Path:
-    """A T5 of random weights whose words are those above."""
-    folder.mkdir(parents=True)
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *ENGLISH, *GERMAN, "short", ":"])}
-    raw = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    raw.add_special_tokens(["<pad>", "</s>"])
-    raw.save(str(folder / "tokenizer.json"))
-    special = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(special))
-    values = {**CONFIG, "vocab_size": len(vocabulary)}
-    (folder / "config.json").write_text(json.dumps(values))
-    model = new_model(FAMILIES["t5"].read_config(Fields(values)), "text2text-generation", np.random.default_rng(3))
-    weights = {name: value.numpy() for name, value in model.parameters().items()}
-    write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
-    return folder
-
 
 def sentences(count: int, seed: int) -> list[tuple[str, str]]:
     rng = np.random.default_rng(seed)
@@ -131,6 +98,7 @@ def test_parallel_files_of_unequal_length(tmp_path: Path) -> None:
 def test_rouge_by_hand() -> None:
     assert words("Die Kühe, 3.5 kg! 你好") == ["die", "kühe", "3", "5", "kg", "你", "好"]
     assert rouge_l(["a", "b", "c", "d"], ["a", "x", "c", "d", "y"]) == pytest.approx(2 * 3 / 9)
+    rouge = SCORERS[SUMMARIZATION]
     found = rouge(["the cat sat"], [["a dog", "the cat lay"]])
     assert found.metrics == pytest.approx({"rouge1": 2 / 3, "rouge2": 0.5, "rougeL": 2 / 3})
     assert rouge([""], [["a"]]).metrics == {"rouge1": 0, "rouge2": 0, "rougeL": 0}
@@ -166,6 +134,22 @@ def test_scores_beside_the_published_scorers() -> None:
     ours = SCORERS[TRANSLATION](written, [refs[:1] for refs in right]).metrics
     assert ours["bleu"] * 100 == pytest.approx(BLEU().corpus_score(written, [[refs[0] for refs in right]]).score)
     assert SCORERS[TRANSLATION](["我 爱 北京"], [["我爱北京"]]).metrics["bleu"] > 0.99
+
+
+phrases = st.lists(st.sampled_from(["the cat", "a", "dog sat", "on", ",", "3.5", "the", "mat", ""]), max_size=7)
+
+
+@pytest.mark.parity
+@given(st.lists(st.tuples(phrases, phrases, phrases), min_size=1, max_size=5))
+def test_translations_beside_sacrebleu(rows: list[tuple[list[str], ...]]) -> None:
+    metrics = pytest.importorskip("sacrebleu.metrics")
+    written, one, other = ([" ".join(row[i]) for row in rows] for i in range(3))
+    sums, each = SCORERS[TRANSLATION].statistics(written, list(zip(one, other, strict=True)))
+    whole = metrics.BLEU().corpus_score(written, [one, other]).score
+    assert float(bleu(sums.sum(0))) * 100 == pytest.approx(whole, abs=1e-9)
+    assert float(chrf(sums.sum(0))) * 100 == pytest.approx(metrics.CHRF().corpus_score(written, [one, other]).score)
+    for text, refs, value in zip(written, zip(one, other, strict=True), each, strict=True):
+        assert value * 100 == pytest.approx(metrics.CHRF().sentence_score(text, list(refs)).score)
 
 
 # -- the whole way

@@ -21,7 +21,7 @@ def vocabulary() -> list[str]:
     return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(words)]
 
 
-def write(folder: Path, seed: int = 0) -> Path:
+def write(folder: Path, seed: int = 0, layers: int = LAYERS) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     vocab = {word: i for i, word in enumerate(vocabulary())}
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
@@ -33,7 +33,7 @@ def write(folder: Path, seed: int = 0) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizerFast", **special}))
     (folder / "config.json").write_text(json.dumps({
         "model_type": "bert", "architectures": ["BertModel"], "vocab_size": len(vocab), "hidden_size": HIDDEN,
-        "num_hidden_layers": LAYERS, "num_attention_heads": 4, "intermediate_size": INNER, "hidden_act": "gelu",
+        "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": INNER, "hidden_act": "gelu",
         "max_position_embeddings": POSITIONS, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0,
         "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02,
     }))  # fmt: skip
@@ -54,7 +54,7 @@ def write(folder: Path, seed: int = 0) -> Path:
         "embeddings.token_type_embeddings.weight": normal(2, HIDDEN),
         **norm("embeddings.LayerNorm"),
     }
-    for layer in range(LAYERS):
+    for layer in range(layers):
         at = f"encoder.layer.{layer}"
         for part in ("query", "key", "value"):
             weights |= dense(f"{at}.attention.self.{part}", HIDDEN, HIDDEN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
 from handloom.text.schemes import Scheme
@@ -176,6 +176,15 @@ class RewritingExample:
 
 
 Example = TypeVar("Example", TextExample, TokenExample, RelationExample, QuestionExample, RewritingExample)
+
+
+SAID = ("label", "tags", "spans", "answers", "targets")
+"""Fields that hold what is true of an example, whatever its class."""
+
+
+def unlabelled(example: Any) -> Any:
+    """The same without what is true of it: those fields have their defaults."""
+    return replace(example, **{one.name: one.default for one in fields(example) if one.name in SAID})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +94,17 @@ class LabelCounts:
         return (self.counts == self.counts[..., :1]).all((1, 2))  # type: ignore[no-any-return]
 
 
-Summed = Callable[[Counts], Floats]
-"""A metric of counts [..., labels, 3] that are summed over examples: [...]."""
+@dataclass(frozen=True)
+class Summands:
+    """Numbers of every example that are added up, of whatever kind: counts int64 or f64 [examples, numbers]; right: bool
+    [examples], those with which nothing is wrong."""
+
+    counts: Counts | Floats
+    right: NDArray[np.bool_]
+
+
+Summed = Callable[[Any], Floats]
+"""A metric of counts [..., labels, 3], or of numbers [..., numbers], that are summed over examples: [...]."""
 
 
 def rates(counts: Counts) -> dict[str, Floats]:
@@ -184,22 +194,25 @@ def span_counts(gold: Iterable[Tags], guess: Iterable[Tags], scheme: Scheme | No
 # -- how sure -------------------------------------------------------------------------------------------------------
 
 
-def bootstrap(counts: Counts, metric: Callable[[Counts], Floats], seed: int = 0, draws: int = 1000) -> Floats:
+def bootstrap(counts: Counts | Floats, metric: Summed, seed: int = 0, draws: int = 1000) -> Floats:
     """[draws] values of a metric of summed counts, the examples drawn anew with replacement each time.
 
-    counts: int64 [examples, ...], one row an example; `metric` maps summed counts [draws, ...] to [draws]. Resampling n
-    examples with replacement is a multinomial draw over the distinct rows, which is what is drawn here.
+    counts: int64 or f64 [examples, ...], one row an example; `metric` maps summed counts [draws, ...] to [draws].
+    Resampling n examples with replacement is a multinomial draw over the distinct rows, which is what is drawn here.
     """
     if len(counts) == 0:
         return np.zeros(draws)
     rows, often = np.unique(counts.reshape(len(counts), -1), axis=0, return_counts=True)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(counts), often / len(counts), size=draws)
-    return metric((drawn @ rows).reshape(draws, *counts.shape[1:]))
+    values = np.empty(draws)
+    for i in range(0, draws, 64):  # 64 draws at a time: 2,000 of 100,000 examples would take 1.6 GB
+        drawn = rng.multinomial(len(counts), often / len(counts), size=len(values[i : i + 64]))
+        values[i : i + 64] = metric((drawn @ rows).reshape(len(drawn), *counts.shape[1:]))
+    return values
 
 
 def interval(
-    counts: Counts, metric: Callable[[Counts], Floats], seed: int = 0, draws: int = 1000, level: float = 0.95
+    counts: Counts | Floats, metric: Summed, seed: int = 0, draws: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric of summed counts: see `bootstrap`."""
     low, high = np.quantile(bootstrap(counts, metric, seed, draws), [(1 - level) / 2, (1 + level) / 2])

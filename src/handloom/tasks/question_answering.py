@@ -18,8 +18,9 @@ import handloom.tensor as ht
 from handloom.data.examples import QUESTION, QuestionExample
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks import answers, metrics
+from handloom.tasks.metrics import Summands
 from handloom.tasks.scores import Mistake, Scores
-from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
+from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task
 from handloom.tensor import Tensor
 from handloom.text.encoding import Encoding
 from handloom.text.spans import Word
@@ -209,6 +210,25 @@ class QuestionAnswering(Task):
     def score(self, examples: Sequence[QuestionExample], predictions: Sequence[Answer], seed: int = 0) -> Scores:
         """exact_match, f1: official (see answers.py); where some questions have no answer also the same of those that
         have one, and the share of the others that are left unanswered."""
+        counted, judged = self._judged(examples, predictions)
+        table = counted.counts.counts
+        values = {name: float(metric(table.sum(0))) for name, metric in counted.metrics.items()}
+        intervals = {name: metrics.interval(table, metric, seed) for name, metric in counted.metrics.items()}
+        golds = [example.answer_texts for example in examples]
+        wrong = [
+            Mistake(example.question, _named(gold), said.text or "no answer", said.score)
+            for example, gold, said, f1 in zip(examples, golds, predictions, judged, strict=True) if not f1
+        ]  # fmt: skip
+        return Scores(values, intervals, mistakes=sorted(wrong, key=lambda mistake: -mistake.score)[:20])
+
+    def counted(self, examples: Sequence[QuestionExample], predictions: Sequence[Answer]) -> Counted:
+        """A question is right where one of its answers is given as it is."""
+        return self._judged(examples, predictions)[0]
+
+    def _judged(
+        self, examples: Sequence[QuestionExample], predictions: Sequence[Answer]
+    ) -> tuple[Counted, list[float]]:
+        """Counts, and the F1 of each question."""
         unit = answers.unit_of([example.context for example in examples])
         golds = [example.answer_texts for example in examples]
         judged = [answers.best(gold, said.text, unit) for gold, said in zip(golds, predictions, strict=True)]
@@ -221,19 +241,13 @@ class QuestionAnswering(Task):
         if any(not gold for gold in golds):
             columns |= {"answered_exact_match": (4, 3, 1), "answered_f1": (5, 3, MILLION)}
             columns |= {"unanswerable_accuracy": (7, 6, 1)}
-        values, intervals = {}, {}
-        for name, (over, under, scale) in columns.items():
+        shares = {name: _share(*places) for name, places in columns.items()}
+        right = np.array([same for same, _ in judged], np.bool_)
+        return Counted(Summands(table, right), shares), [f1 for _, f1 in judged]
 
-            def share(sums: metrics.Counts, o: int = over, u: int = under, scale: int = scale) -> metrics.Floats:
-                return metrics.ratio(sums[..., o] / scale, sums[..., u])
 
-            values[name] = float(share(table.sum(0)))
-            intervals[name] = metrics.interval(table, share, seed)
-        wrong = [
-            Mistake(example.question, _named(gold), said.text or "no answer", said.score)
-            for example, gold, said, (_, f1) in zip(examples, golds, predictions, judged, strict=True) if not f1
-        ]  # fmt: skip
-        return Scores(values, intervals, mistakes=sorted(wrong, key=lambda mistake: -mistake.score)[:20])
+def _share(over: int, under: int, scale: int) -> metrics.Summed:
+    return lambda sums: metrics.ratio(sums[..., over] / scale, sums[..., under])
 
 
 def _named(gold: Sequence[str]) -> str:

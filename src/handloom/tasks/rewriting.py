@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from handloom.data.examples import RewritingExample
 from handloom.errors import HandloomError
 from handloom.models.encoder_decoder import teach
+from handloom.tasks.metrics import Summands
 from handloom.tasks.scorers import SCORERS
 from handloom.tasks.scores import Mistake, Scores
-from handloom.tasks.task import Array, Batch, Encoded, Feature, Task
+from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task
 from handloom.tensor import Tensor, random
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
@@ -98,12 +101,22 @@ class Rewriting(Task):
         return found
 
     def score(self, examples: Sequence[RewritingExample], predictions: Sequence[Written], seed: int = 0) -> Scores:
-        for example in examples:
-            if not example.targets:
-                raise HandloomError(f"{example.where or 'the data'}: there is no text to compare with")
-        found = SCORERS[self.what]([p.text for p in predictions], [e.targets for e in examples], seed)
+        found = SCORERS[self.what]([p.text for p in predictions], self._right(examples), seed)
         wrong = sorted(zip(found.each, examples, predictions, strict=True), key=lambda row: row[0])
         return Scores(
             found.metrics, found.intervals,
             mistakes=[Mistake(e.text, e.targets[0], p.text, value) for value, e, p in wrong[:20]],
         )  # fmt: skip
+
+    def counted(self, examples: Sequence[RewritingExample], predictions: Sequence[Written]) -> Counted:
+        """Of what BLEU, chrF and ROUGE are made of. A text is right where it is one of the references."""
+        scorer = SCORERS[self.what]
+        sums, _ = scorer.statistics([p.text for p in predictions], self._right(examples))
+        right = [p.text in e.targets for e, p in zip(examples, predictions, strict=True)]
+        return Counted(Summands(sums, np.array(right, np.bool_)), scorer.of_sums)
+
+    def _right(self, examples: Sequence[RewritingExample]) -> list[tuple[str, ...]]:
+        for example in examples:
+            if not example.targets:
+                raise HandloomError(f"{example.where or 'the data'}: there is no text to compare with")
+        return [example.targets for example in examples]

@@ -1,20 +1,24 @@
 """How good written texts are beside texts that people wrote: BLEU and chrF of translations, ROUGE of summaries.
 
-BLEU (Papineni et al. 2002) and chrF (Popović 2015) are sacrebleu's (Post 2018), 0 to 1 here; ROUGE is ours (Lin 2004),
-without a stemmer: F1 of words, of pairs of words, and of the longest common subsequence, the best of the references.
+BLEU (Papineni et al. 2002) and chrF (Popović 2015) are as sacrebleu (Post 2018) has them, which tells words apart, 0 to 1
+here; ROUGE (Lin 2004) is without a stemmer: F1 of words, of pairs of words, and of the longest common subsequence, the
+best of the references. All are functions of sums over the examples, so that drawing these anew costs next to nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handloom.data.examples import SUMMARIZATION, TRANSLATION
 from handloom.errors import HandloomError
+from handloom.tasks.metrics import Floats, Summed, interval, ratio
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
@@ -25,22 +29,32 @@ Refs = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Found:
-    """each: one number an example, the larger the better."""
+    """each: one number an example, the larger the better. sums: f64 or int64 [examples, numbers], from whose sums, over
+    whatever examples, every metric follows."""
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     each: list[float]
+    sums: NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """names: the metrics, the most important first."""
+    """statistics: of what is written beside what is right, numbers that can be added up, and one number an example.
+    of_sums: the metrics, by name, of their sums [..., numbers]; the most important first."""
 
-    names: tuple[str, ...]
-    run: Callable[[Sequence[str], Refs, int], Found]
+    statistics: Callable[[Sequence[str], Refs], tuple[NDArray[Any], list[float]]]
+    of_sums: Mapping[str, Summed]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.of_sums)
 
     def __call__(self, written: Sequence[str], right: Refs, seed: int = 0) -> Found:
-        return self.run(written, right, seed)
+        sums, each = self.statistics(written, right)
+        values = {name: float(metric(sums.sum(0))) for name, metric in self.of_sums.items()}
+        sure = {name: interval(sums, metric, seed) for name, metric in self.of_sums.items()}
+        return Found(values, sure, each, sums)
 
 
 def words(text: str) -> list[str]:
@@ -75,46 +89,85 @@ ROUGE: dict[str, Callable[[Sequence[str], Sequence[str]], float]] = {
 }
 
 
-def rouge(written: Sequence[str], right: Refs, seed: int = 0) -> Found:
+def rouge_sums(written: Sequence[str], right: Refs) -> tuple[NDArray[Any], list[float]]:
+    """1 and each ROUGE of the best reference."""
     cut = [(words(text), [words(one) for one in refs]) for text, refs in zip(written, right, strict=True)]
-    each = {name: [max(of(text, one) for one in refs) for text, refs in cut] for name, of in ROUGE.items()}
-    means = {name: float(np.mean(values)) if values else 0.0 for name, values in each.items()}
-    return Found(means, {name: _interval(values, seed) for name, values in each.items()}, each["rougeL"])
+    rows = [[1.0, *(max(of(text, one) for one in refs) for of in ROUGE.values())] for text, refs in cut]
+    sums = np.array(rows, np.float64).reshape(len(rows), 1 + len(ROUGE))
+    return sums, sums[:, -1].tolist()
 
 
-def _interval(values: Sequence[float], seed: int, draws: int = 1000) -> tuple[float, float]:
-    """Of the mean, by the bootstrap."""
-    if not values:
-        return (0.0, 0.0)
-    rng = np.random.default_rng(seed)
-    array = np.asarray(values)
-    means = [array[rng.integers(0, len(array), len(array))].mean() for _ in range(draws)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return (float(low), float(high))
+def mean_of(place: int) -> Summed:
+    return lambda sums: ratio(sums[..., place], sums[..., 0])
 
 
-def bleu(written: Sequence[str], right: Refs, seed: int = 0) -> Found:
-    """Where most of the right texts are Chinese, words are told apart as sacrebleu's `zh` does."""
+# -- translations ----------------------------------------------------------------------------------------------------
+
+WORD_RUNS, LETTER_RUNS, BETA = 4, 6, 2
+"""BLEU's longest run of words; chrF's of characters, and by how much recall weighs more there."""
+
+
+def translation_sums(written: Sequence[str], right: Refs) -> tuple[NDArray[Any], list[float]]:
+    """BLEU's lengths, runs of words that are right, and all; then chrF's runs of characters written, right, in common.
+
+    Where most of the right texts are Chinese, words are told apart as sacrebleu's `zh` does.
+    """
     try:
         from sacrebleu.metrics.bleu import BLEU
-        from sacrebleu.metrics.chrf import CHRF
     except ImportError as problem:
         raise HandloomError(
             "sacrebleu scores translations, and is not installed: python -m pip install 'handloom[translation]'"
         ) from problem
-    if not written:
-        return Found({"bleu": 0.0, "chrf": 0.0}, {}, [])
-    most = max(map(len, right))
-    columns = [[refs[i] if i < len(refs) else "" for refs in right] for i in range(most)]
     chinese = sum(bool(re.search(f"[{_CJK}]", refs[0])) for refs in right) * 2 > len(right)
-    whole, letters = BLEU(tokenize="zh" if chinese else "13a"), CHRF()
-    found = {"bleu": whole.corpus_score(list(written), columns).score / 100,
-             "chrf": letters.corpus_score(list(written), columns).score / 100}  # fmt: skip
-    each = [letters.sentence_score(text, list(refs)).score / 100 for text, refs in zip(written, right, strict=True)]
-    return Found(found, {}, each)
+    judge = BLEU(tokenize="zh" if chinese else "13a")
+    sums = np.zeros((len(written), 2 + 2 * WORD_RUNS + 3 * LETTER_RUNS), np.int64)
+    for row, text, refs in zip(sums, written, right, strict=True):
+        one = judge.corpus_score([text], [[ref] for ref in refs])
+        row[: 2 + 2 * WORD_RUNS] = one.sys_len, one.ref_len, *one.counts, *one.totals
+        row[2 + 2 * WORD_RUNS :] = letter_runs(text, refs)
+    return sums, chrf(sums).tolist()
+
+
+def bleu(sums: NDArray[Any]) -> Floats:
+    """Papineni et al. 2002, with sacrebleu's smoothing of orders without a hit (NIST's): 1/2, 1/4 … of one."""
+    written, right = sums[..., 0], sums[..., 1]
+    hits, all_ = sums[..., 2 : 2 + WORD_RUNS], sums[..., 2 + WORD_RUNS : 2 + 2 * WORD_RUNS]
+    smoothed = np.where(hits > 0, hits, 0.5 ** np.cumsum(hits == 0, -1))
+    there = (all_ > 0).all(-1) & (hits > 0).any(-1)
+    logs = np.log(np.where(there[..., None], ratio(smoothed, all_), 1.0)).mean(-1)
+    brief = np.minimum(0.0, 1 - np.divide(right, np.maximum(written, 1)))
+    return np.where(there, np.exp(logs + brief), 0.0)
+
+
+def chrf(sums: NDArray[Any]) -> Floats:
+    """Popović 2015: precision and recall are means over the orders that both sides have."""
+    counts = sums[..., 2 + 2 * WORD_RUNS :].reshape(*sums.shape[:-1], LETTER_RUNS, 3)
+    ours, theirs, same = np.moveaxis(counts, -1, 0)
+    both = (ours > 0) & (theirs > 0)
+    precision, recall = (ratio((ratio(same, side) * both).sum(-1), both.sum(-1)) for side in (ours, theirs))
+    return ratio((1 + BETA**2) * precision * recall, BETA**2 * precision + recall)
+
+
+def letter_runs(text: str, refs: Sequence[str]) -> list[int]:
+    """For each length of runs of characters: how many are written, right, and in common, with the reference that fits
+    best. Blanks do not count."""
+    ours = _runs(text)
+    rows = []
+    for ref in refs:
+        row: list[int] = []
+        for mine, theirs in zip(ours, _runs(ref), strict=True):
+            row += [mine.total() if theirs else 0, theirs.total(), (mine & theirs).total()]
+        rows.append(row)
+    values = chrf(np.array([[0] * (2 + 2 * WORD_RUNS) + row for row in rows]))
+    return rows[int(values.argmax())]
+
+
+def _runs(text: str) -> list[Counter[str]]:
+    letters = "".join(text.split())
+    return [Counter(letters[i : i + n] for i in range(len(letters) - n + 1)) for n in range(1, LETTER_RUNS + 1)]
 
 
 SCORERS: dict[str, Scorer] = {
-    TRANSLATION: Scorer(("bleu", "chrf"), bleu),
-    SUMMARIZATION: Scorer(tuple(ROUGE), rouge),
+    TRANSLATION: Scorer(translation_sums, {"bleu": bleu, "chrf": chrf}),
+    SUMMARIZATION: Scorer(rouge_sums, {name: mean_of(place) for place, name in enumerate(ROUGE, 1)}),
 }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from handloom.data import packing
 from handloom.nn import Module
-from handloom.tasks.metrics import LabelCounts, Summed
+from handloom.tasks.metrics import LabelCounts, Summands, Summed
 from handloom.tasks.scores import Scores
 from handloom.tensor import Tensor
 from handloom.text.encoding import Encoding, Ints
@@ -63,9 +63,9 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Counted:
-    """What metrics are made of: counts of every example, and the metrics of their sums."""
+    """What metrics are made of: counts of every example, by label or otherwise, and the metrics of their sums."""
 
-    counts: LabelCounts
+    counts: LabelCounts | Summands
     metrics: Mapping[str, Summed]
 
 
@@ -90,6 +90,11 @@ class Task:
     def label_rows(self) -> str:
         """What a row of labels stands for: the same as a row of logits, unless a task says otherwise."""
         return self.rows
+
+    @property
+    def separable(self) -> bool:
+        """Whether a batch's loss is the sum of its examples'; not where they are compared with each other."""
+        return True
 
     @property
     def tunes(self) -> bool:

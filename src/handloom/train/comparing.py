@@ -8,13 +8,15 @@ two intervals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from handloom.data.examples import unlabelled
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks import metrics
+from handloom.tasks.metrics import LabelCounts, Summands
 from handloom.tasks.task import Task
 from handloom.train.estimator import Estimator
 
@@ -93,8 +95,8 @@ def compare(
         found = _resampled(task, data.examples, old_said, new_said, seed)
         return Comparison(_known(metric, task, found), found, {}, len(data))
     before, after = counted[0], counted[1]
-    labels = sorted({*before.counts.labels, *after.counts.labels})
-    both = np.stack([side.counts.among(labels).counts for side in (before, after)], 1)  # [examples, 2, labels, 3]
+    aligned, labels = _aligned(before.counts, after.counts)
+    both = np.stack(aligned, 1)  # [examples, 2, labels, 3], or [examples, 2, numbers]
     found = {name: _difference(both, one, seed) for name, one in after.metrics.items()}
     by_label = {
         label: _difference(both[:, :, i : i + 1], metrics.micro_f1_of, seed) for i, label in enumerate(labels)
@@ -120,16 +122,21 @@ def _predicted(model: Estimator, examples: Sequence[Any]) -> tuple[Task, list[An
     task = model.task
     if task is None:
         raise HandloomError(f"{model.folder} holds no model that was trained for {model.task_name}")
-    return task, model.said_of([_unlabelled(example) for example in examples])
+    # without labels: one that a model does not know is one that it gets wrong
+    return task, model.said_of([unlabelled(example) for example in examples])
 
 
-def _unlabelled(example: Any) -> Any:
-    """A label that a model does not know is one that it gets wrong."""
-    names = {name for name in ("label", "tags", "spans", "answers") if name in {f.name for f in fields(example)}}
-    return replace(example, **dict.fromkeys(names))
+def _aligned(
+    before: LabelCounts | Summands, after: LabelCounts | Summands
+) -> tuple[list[metrics.Counts | metrics.Floats], list[str]]:
+    """The counts of both sides, by the same labels, where they are by label."""
+    if not (isinstance(before, LabelCounts) and isinstance(after, LabelCounts)):
+        return [before.counts, after.counts], []
+    labels = sorted({*before.labels, *after.labels})
+    return [side.among(labels).counts for side in (before, after)], labels
 
 
-def _difference(both: metrics.Counts, metric: metrics.Summed, seed: int) -> Difference:
+def _difference(both: metrics.Counts | metrics.Floats, metric: metrics.Summed, seed: int) -> Difference:
     old, new = (float(metric(both[:, side].sum(0))) for side in (0, 1))
     drawn = metrics.bootstrap(both, lambda sums: metric(sums[:, 1]) - metric(sums[:, 0]), seed, DRAWS)
     return _of_draws(old, new, drawn)

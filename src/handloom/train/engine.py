@@ -311,7 +311,7 @@ class Engine:
             group = [features[i] for i in indices]
             out, loss, counted = run(self.params, self.frozen, self._pack(group))
             total, weight = total + float(loss), weight + float(counted)
-            for index, rows in zip(indices, _rows_of(out.numpy(), group, self.task), strict=True):
+            for index, rows in zip(indices, rows_of(out.numpy(), group, self.task), strict=True):
                 found[index] = rows
         return found, total / weight if weight else 0.0
 
@@ -388,7 +388,7 @@ def _tensors(tree: Mapping[str, Array]) -> Tree:
     return {name: ht.tensor(value) for name, value in tree.items()}
 
 
-def _rows_of(logits: Array, features: Sequence[Feature], task: Task) -> Iterator[Array]:
+def rows_of(logits: Array, features: Sequence[Feature], task: Task) -> Iterator[Array]:
     """A batch's logits, feature by feature, copied out of the batch."""
     at = 0
     for feature in features:

@@ -1,0 +1,121 @@
+"""Every task with some examples and a tiny model, for the suite that all tasks pass: a row for each of ESTIMATORS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from workplace import loaded, tiny_bert
+
+from handloom.data.examples import (
+    QUESTION,
+    RELATION,
+    SUMMARIZATION,
+    TEXT,
+    TOKEN,
+    TRANSLATION,
+    QuestionExample,
+    RelationExample,
+    RewritingExample,
+    TextExample,
+    TokenExample,
+)
+from handloom.tasks.question_answering import QuestionAnswering
+from handloom.tasks.relation_extraction import RelationExtraction
+from handloom.tasks.rewriting import Rewriting
+from handloom.tasks.text_classification import TextClassification
+from handloom.tasks.token_classification import TokenClassification
+from handloom.testing import Subject
+from handloom.testing.subject import MARK, ODD
+from handloom.text.spans import Span
+from handloom.train.estimators import ESTIMATORS
+
+LONG = "the film was a very very good book and the book was a film in rome and in paris and it was great"
+
+
+def encoder(folder: Path) -> Path:
+    return folder if folder.is_dir() else tiny_bert.write(folder, layers=1)
+
+
+def encoder_decoder(folder: Path) -> Path:
+    return folder if folder.is_dir() else loaded("train/tiny_t5.py").write(folder, layers=1)
+
+
+def text() -> dict[str, Any]:
+    said = tiny_bert.opinions(9)
+    return {"task": TextClassification(["neg", "pos"]),
+            "examples": [*(TextExample(t, label=y) for t, y in said), TextExample(LONG, label="pos"),
+                         TextExample("the film", "a book was bad", "neg")]}  # fmt: skip
+
+
+def tokens() -> dict[str, Any]:
+    def example(text: str, *spans: tuple[str, str]) -> TokenExample:
+        places = [(text.index(part), part, kind) for part, kind in spans]
+        return TokenExample(text, spans=tuple(Span(at, at + len(part), kind, part) for at, part, kind in places))
+
+    return {"task": TokenClassification(["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]),
+            "examples": [example("anna lives in paris", ("anna", "PER"), ("paris", "LOC")),
+                         example("marie curie works in new york", ("marie curie", "PER"), ("new york", "LOC")),
+                         example("the film was good"), example("bob", ("bob", "PER")),
+                         example(LONG, ("rome", "LOC"), ("paris", "LOC")), example("rome meets bob", ("rome", "LOC"))],
+            "odd": [example(text) for text in ODD],
+            "unknown": TokenExample("bob", spans=(Span(0, 3, "NOBODY", "bob"),), where=MARK)}  # fmt: skip
+
+
+def relations() -> dict[str, Any]:
+    def example(text: str, first: str, second: str, label: str | None, where: str = "") -> RelationExample:
+        places = [(text.index(part), text.index(part) + len(part)) for part in (first, second)]
+        return RelationExample(text, places[0], places[1], label, where=where)
+
+    far = f"anna {LONG} bob"
+    return {"task": RelationExtraction(["At(e1,e2)", "At(e2,e1)", "Other"]),
+            "examples": [example("anna lives in rome", "anna", "rome", "At(e1,e2)"),
+                         example("in paris works bob", "paris", "bob", "At(e2,e1)"),
+                         example("bob meets anna", "bob", "anna", "Other"), example(far, "anna", "bob", "Other"),
+                         example("bob works in new york", "bob", "new york", "At(e1,e2)"),
+                         example("in rome lives anna", "rome", "anna", "At(e2,e1)")],
+            "odd": [example(f"a{text}b{text}c", f"a{text}b", f"{text}c"[-1], None) for text in ODD],
+            "unknown": example("bob meets anna", "bob", "anna", "unheard of", MARK)}  # fmt: skip
+
+
+def questions() -> dict[str, Any]:
+    def example(question: str, context: str, answer: str | None) -> QuestionExample:
+        place = () if answer is None else ((context.index(answer), context.index(answer) + len(answer)),)
+        return QuestionExample(question, context, place)
+
+    return {"task": QuestionAnswering(threshold=0.0),
+            "examples": [example("in", "anna lives in rome", "rome"), example("works", "bob works in new york", "bob"),
+                         example("lives", "the film was good", None), example("in", LONG, "paris"),
+                         example("the", "the film", "film"), example("was", "anna meets bob", None)],
+            "odd": [QuestionExample(text, f"{text} . a {text}") for text in ODD]}  # fmt: skip
+
+
+def rewritings(what: str) -> Callable[[], dict[str, Any]]:
+    def made() -> dict[str, Any]:
+        words = [("cat sees dog", "Katze sieht Hund"), ("big fish", "groß Fisch"), ("bird hears cat", "Vogel hört Katze"),
+                 ("red cat", "rot Katze"), ("small dog likes fish", "klein Hund mag Fisch"),
+                 ("big red cat sees small red bird big red dog hears small red fish cat likes bird",
+                  "groß rot Katze sieht klein rot Vogel")]  # fmt: skip
+        return {"task": Rewriting(what, 0), "examples": [RewritingExample(one, (other,)) for one, other in words],
+                "odd": [RewritingExample(text) for text in ODD], "model": encoder_decoder}  # fmt: skip
+
+    return made
+
+
+ROWS: dict[str, Callable[[], dict[str, Any]]] = {
+    TEXT: text,
+    TOKEN: tokens,
+    RELATION: relations,
+    QUESTION: questions,
+    TRANSLATION: rewritings(TRANSLATION),
+    SUMMARIZATION: rewritings(SUMMARIZATION),
+}
+"""A task, six or more labelled examples, and what else Subject wants. model: what writes it; else an encoder."""
+
+
+def subject(name: str, folder: Path) -> Subject:
+    row = ROWS[name]()
+    make = row.pop("model", encoder)
+    examples: Sequence[Any] = row.pop("examples")
+    return Subject(row.pop("task"), examples, make(folder / make.__name__), estimator=ESTIMATORS[name], **row)
