@@ -77,7 +77,7 @@ class Rating(Task):
         cuts, found = cut_all(whole, max_length, long)  # long texts: windows, or a cut
         features = []
         for index, (example, coded, cut) in enumerate(zip(examples, whole, cuts, strict=True)):
-            label = None if example.label is None else np.array(stars(example) - 3, np.float32)  # 0: as a fresh head says
+            label = None if example.label is None else np.array(stars(example) - 3, np.float32)  # a fresh head says 0
             for window, kept in zip(cut.windows, cut.kept, strict=True):
                 features.append(Feature(window, index, label, kept, len(coded)))
         return Encoded(features, len(examples), (str(found),) if found.long else ())

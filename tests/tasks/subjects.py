@@ -63,6 +63,12 @@ def tokens() -> dict[str, Any]:
             "unknown": TokenExample("bob", spans=(Span(0, 3, "NOBODY", "bob"),), where=MARK)}  # fmt: skip
 
 
+def chained() -> dict[str, Any]:
+    """The same by a conditional random field over the means of sub-words."""
+    row = tokens()
+    return {**row, "task": TokenClassification(row["task"].labels, subwords="mean", crf=True)}
+
+
 def relations() -> dict[str, Any]:
     def example(text: str, first: str, second: str, label: str | None, where: str = "") -> RelationExample:
         places = [(text.index(part), text.index(part) + len(part)) for part in (first, second)]
@@ -93,7 +99,8 @@ def questions() -> dict[str, Any]:
 
 def rewritings(what: str) -> Callable[[], dict[str, Any]]:
     def made() -> dict[str, Any]:
-        words = [("cat sees dog", "Katze sieht Hund"), ("big fish", "groß Fisch"), ("bird hears cat", "Vogel hört Katze"),
+        words = [("cat sees dog", "Katze sieht Hund"), ("big fish", "groß Fisch"),
+                 ("bird hears cat", "Vogel hört Katze"),
                  ("red cat", "rot Katze"), ("small dog likes fish", "klein Hund mag Fisch"),
                  ("big red cat sees small red bird big red dog hears small red fish cat likes bird",
                   "groß rot Katze sieht klein rot Vogel")]  # fmt: skip
@@ -106,16 +113,19 @@ def rewritings(what: str) -> Callable[[], dict[str, Any]]:
 ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     TEXT: text,
     TOKEN: tokens,
+    f"{TOKEN} crf": chained,
     RELATION: relations,
     QUESTION: questions,
     TRANSLATION: rewritings(TRANSLATION),
     SUMMARIZATION: rewritings(SUMMARIZATION),
 }
-"""A task, six or more labelled examples, and what else Subject wants. model: what writes it; else an encoder."""
+"""A task, six or more labelled examples, and what else Subject wants. model: what writes it; else an encoder. A name
+may go on behind its task's: what else of the task there is."""
 
 
 def subject(name: str, folder: Path) -> Subject:
     row = ROWS[name]()
     make = row.pop("model", encoder)
     examples: Sequence[Any] = row.pop("examples")
-    return Subject(row.pop("task"), examples, make(folder / make.__name__), estimator=ESTIMATORS[name], **row)
+    kind = ESTIMATORS[name.split()[0]]
+    return Subject(row.pop("task"), examples, make(folder / make.__name__), estimator=kind, **row)

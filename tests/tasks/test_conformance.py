@@ -45,7 +45,7 @@ def own(folder: Path) -> Subject:
 
 
 def test_every_task_has_a_row() -> None:
-    missing = ESTIMATORS.keys() - ROWS.keys()
+    missing = ESTIMATORS.keys() - {name.split()[0] for name in ROWS}
     assert not missing, f"tests/tasks/subjects.py needs a row of examples for {', '.join(missing)}"
 
 

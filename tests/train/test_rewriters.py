@@ -24,6 +24,7 @@ from handloom.train.comparing import compare
 from handloom.train.estimators import load
 from handloom.train.rewriters import Summarizer, Translator
 
+
 def sentences(count: int, seed: int) -> list[tuple[str, str]]:
     rng = np.random.default_rng(seed)
     picks = [rng.integers(0, len(ENGLISH), rng.integers(2, 6)).tolist() for _ in range(count)]

@@ -9,6 +9,7 @@ import typer
 
 from handloom.cli import options
 from handloom.cli.options import DATA, opt
+from handloom.errors import UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,6 +30,19 @@ def check(
         str | None,
         opt("NAME", "Count tokens, and those unknown, as this model would.", DATA),
     ] = None,
+    against: Annotated[
+        Path | None, opt("FILE", "Tell how far its texts are from those of FILE.", DATA)
+    ] = None,
+    label_errors: Annotated[
+        str | None,
+        opt("linear|NAME", "Look for wrong labels, by a linear model or by one that is fine-tuned.", DATA),
+    ] = None,
+    folds: Annotated[int | None, opt("N", "Parts in which labels are judged.", DATA, min=2, default="5")] = None,
+    perplexity: Annotated[
+        bool, typer.Option("--perplexity", help="With --model: how likely it finds the texts.", rich_help_panel=DATA)
+    ] = False,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     pair_column: options.PairColumn = None,
@@ -41,10 +55,16 @@ def check(
     \b
     handloom data check train.csv
     handloom data check train.conll --valid valid.conll --test test.conll
+    handloom data check train.csv --label-errors linear
+    handloom data check train.csv --against new.csv
+    handloom data check train.csv --model minilm-l6 --perplexity
 
     \b
     Balance, lengths, duplicates, texts with two labels, and texts that are
-    in more than one of the files.
+    in more than one of the files. --label-errors trains on all parts of the
+    file but one, lets the model judge that one, and lists the labels that it
+    contradicts with confidence. --against compares words and lengths, and
+    says whether a model can tell the texts of the two files apart.
     """
     from handloom.cli.download import model_folder
     from handloom.cli.output import print_json
@@ -59,11 +79,42 @@ def check(
     def read(path: Path | None) -> Any:
         return None if path is None else readers.read(path, task, blanks="keep", **how)
 
-    tokenizer = Tokenizer.load(model_folder(model)) if model else None
-    found = checking.check(read(train), read(valid), read(test), tokenizer)
+    if perplexity and model is None:
+        raise UsageError("--perplexity is a model's: name one with --model")
+    folder = model_folder(model) if model else None
+    tokenizer = Tokenizer.load(folder) if folder else None
+    data = read(train)
+    found = checking.check(data, read(valid), read(test), tokenizer)
+    more: dict[str, Any] = {}
+    if folder is not None and tokenizer is not None:
+        more["model"] = familiar(data, tokenizer, folder if perplexity else None, threads, seed or 0)
+    if label_errors is not None:
+        from handloom.train import label_errors as looking
+
+        judge = label_errors if label_errors == looking.LINEAR else str(model_folder(label_errors))
+        parts = folds or looking.FOLDS
+        more["label_errors"] = looking.find(data, task, judge, folds=parts, seed=seed or 0, threads=threads)
+    if against is not None:
+        from handloom.pipelines import distances
+
+        other = readers.read(against, task, labelled=False, **{**how, "label_column": None})
+        more["distance"] = distances.between(texts_of(data), texts_of(other), seed or 0, threads)
     if json:
-        print_json(found.to_dict())
+        print_json({**found.to_dict(), **{name: one.to_dict() for name, one in more.items()}})
     else:
-        print(found)
+        print(found, *more.values(), sep="\n")
     if not found.ok:
         raise typer.Exit(1)
+
+
+def texts_of(data: Any) -> list[str]:
+    """Each example as one text, its pair with it."""
+    return [example.text if example.pair is None else f"{example.text} {example.pair}" for example in data]
+
+
+def familiar(data: Any, tokenizer: Any, folder: Path | None, threads: int | None, seed: int) -> Any:
+    """folder: of the model, where it is asked how likely the texts are."""
+    from handloom.pipelines import distances, scorer
+
+    asked = None if folder is None else scorer.scorer(folder, threads=threads)
+    return distances.familiar(texts_of(data), tokenizer, asked, seed)

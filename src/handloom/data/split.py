@@ -22,6 +22,11 @@ def split(dataset: Dataset[Any], fractions: Sequence[float], seed: int = 0) -> t
 
     Raises HandloomError where a side would stay empty.
     """
+    return tuple(dataset.select(chosen) for chosen in places(dataset, fractions, seed))
+
+
+def places(dataset: Dataset[Any], fractions: Sequence[float], seed: int = 0) -> tuple[list[int], ...]:
+    """`split`, as the indices of its parts."""
     if len(fractions) < 2 or any(part <= 0 for part in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise UsageError(f"The parts of a split are positive and add up to 1, not {list(fractions)}.")
     groups: dict[Hashable, list[int]] = {}
@@ -53,7 +58,7 @@ def split(dataset: Dataset[Any], fractions: Sequence[float], seed: int = 0) -> t
             there = "one text (repetitions count once) is" if len(groups) == 1 else f"{len(groups)} different texts are"
             raise HandloomError(f"{there} too few to set {part:.0%} of them aside; "
                 "give validation data of its own (--valid, or valid= in Python).")
-    return tuple(dataset.select(sorted(chosen)) for chosen in sides)
+    return tuple(sorted(chosen) for chosen in sides)
 
 
 def _draw(seed: int, key: Hashable) -> str:

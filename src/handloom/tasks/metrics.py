@@ -96,8 +96,8 @@ class LabelCounts:
 
 @dataclass(frozen=True)
 class Summands:
-    """Numbers of every example that are added up, of whatever kind: counts int64 or f64 [examples, numbers]; right: bool
-    [examples], those with which nothing is wrong."""
+    """Numbers of every example that are added up, of whatever kind: counts int64 or f64 [examples, numbers]; right:
+    bool [examples], those with which nothing is wrong."""
 
     counts: Counts | Floats
     right: NDArray[np.bool_]

@@ -1,8 +1,8 @@
 """How good written texts are beside texts that people wrote: BLEU and chrF of translations, ROUGE of summaries.
 
-BLEU (Papineni et al. 2002) and chrF (Popović 2015) are as sacrebleu (Post 2018) has them, which tells words apart, 0 to 1
-here; ROUGE (Lin 2004) is without a stemmer: F1 of words, of pairs of words, and of the longest common subsequence, the
-best of the references. All are functions of sums over the examples, so that drawing these anew costs next to nothing.
+BLEU (Papineni et al. 2002) and chrF (Popović 2015) are as sacrebleu (Post 2018) has them, which tells words apart, 0 to
+1 here; ROUGE (Lin 2004) is without a stemmer: F1 of words, of pairs of words, and of the longest common subsequence,
+the best of the references. All are functions of sums over the examples: to draw these anew costs next to nothing.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def predictions_are_json(subject: Subject) -> None:
 
 
 def metrics_are_those_that_are_named(subject: Subject) -> None:
-    """An evaluation has the metric that chooses the best weights; all its metrics are finite, and `metrics` names them."""
+    """An evaluation has the metric that chooses the best weights; all it has is finite, and `metrics` names it."""
     scores, task = subject.scores, subject.task
     require(task.metric in scores.metrics, f"{task.metric!r} is not among the scores: {', '.join(scores.metrics)}")
     wrong = {name: value for name, value in scores.metrics.items() if not math.isfinite(value)}
@@ -81,11 +81,12 @@ def counts_agree_with_scores(subject: Subject) -> None:
         counted = task.counted(examples, said)
         if counted is None:
             raise DoesNotApply("the task's scores are not made of counts")
-        require(len(counted.counts.counts) == len(examples), f"{len(counted.counts.counts)} rows of counts for {len(examples)} examples")
+        counts = counted.counts.counts
+        require(len(counts) == len(examples), f"{len(counts)} rows of counts for {len(examples)} examples")
         for draw in range(DRAWS):
             chosen = list(range(len(examples))) if not draw else rng.integers(0, len(examples), len(examples)).tolist()
             scores = task.score([examples[i] for i in chosen], [said[i] for i in chosen])
-            sums = counted.counts.counts[chosen].sum(0)
+            sums = counts[chosen].sum(0)
             for name, metric in counted.metrics.items():
                 if name not in scores.metrics:  # of a kind of examples of which none was drawn
                     continue

@@ -19,7 +19,7 @@ def loss_is_a_sum_and_a_weight(subject: Subject) -> None:
 
 
 def parts_add_up_to_the_batch(subject: Subject) -> None:
-    """The loss of a batch is that of its examples, sums and weights added up: how a batch is divided changes nothing."""
+    """The loss of a batch is that of its examples, sums and weights added up, however it is divided."""
     if not subject.task.separable:
         raise DoesNotApply("the examples of a batch are compared with each other")
     groups = [[f for f in subject.encoded.features if f.example == i] for i in range(len(subject.examples))]
@@ -50,11 +50,9 @@ def gradients_reach_everything(subject: Subject) -> None:
     moved = {name for name, value in engine.weights().items() if (value != before[name]).any()}
     subject.rewind()
     model = subject.model
-    below = f"{model.encoder_part.prefix}" if isinstance(model, WithHead) else ""
     if isinstance(model, (WithHead, Headed)):
-        inner = model.encoder_part.parameters()
         below = f"{model._name}." if isinstance(model, WithHead) else model.stack_prefix
-        encoder = {below + name for name in inner}
+        encoder = {below + name for name in model.encoder_part.parameters()}
         require(moved & encoder, "no gradient reaches the encoder")
         still = sorted(before.keys() - encoder - moved)
         require(not still, f"no gradient reaches {', '.join(still)}")

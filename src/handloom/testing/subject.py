@@ -82,7 +82,7 @@ class Subject:
     @property
     def decodes(self) -> bool:
         """Whether predictions are made of logits; else they are written by the model, token by token."""
-        return type(self.task).decode is not Task.decode
+        return (type(self.task).decode, type(self.task).decode_by) != (Task.decode, Task.decode_by)
 
     def _names(self) -> set[str]:
         return {one.name for one in fields(self.examples[0])}
@@ -183,7 +183,8 @@ class Subject:
         that writes learns its examples by heart."""
         if not self.decodes:
             return self._by_heart()
-        return self.task.decode(self.examples, self.encoded, self.best_logits())
+        weights = {name: value.numpy() for name, value in self.model.parameters().items()}
+        return self.task.decode_by(weights, self.examples, self.encoded, self.best_logits())
 
     def best_logits(self, steps: int = 100) -> list[Array]:
         features = self.encoded.features
@@ -193,7 +194,7 @@ class Subject:
         mean, square = np.zeros_like(logits), np.zeros_like(logits)
 
         def loss_of(values: Tensor) -> Tensor:
-            total, weight = self.task.loss(values, batch)
+            total, weight = self.task.cost(self.model, values, batch)
             return total / weight
 
         slope = ht.grad(loss_of)
@@ -250,7 +251,8 @@ class Subject:
                 shutil.copytree(out, self.left, dirs_exist_ok=True)
 
         model.fit(data, data, out=out, resume=resume, task=task, listener=listen, before=False,
-                  baselines=False, epochs=2, batch_size=size, max_length=self.longest, lr=5e-3, keep="last")  # fmt: skip
+                  baselines=False, epochs=2, batch_size=size, lr=5e-3, keep="last",
+                  max_length=self.longest)  # fmt: skip
         return model
 
     @cached_property

@@ -53,7 +53,7 @@ def baselines_for(
         }
     if type(task) is RelationExtraction:
         flat = TextClassification(task.labels)
-        given, asked = ([_marked(example) for example in examples] for examples in (train, test))
+        given, asked = ([marked(example) for example in examples] for examples in (train, test))
         return {
             "most frequent relation": task.score(test, majority(flat, given, asked), seed),
             "linear bag of words": task.score(test, linear(flat, given, asked, seed, threads), seed),
@@ -89,7 +89,7 @@ COPIES: dict[str, tuple[str, Callable[[str], str]]] = {
 """What a model that writes has to beat."""
 
 
-def _marked(example: RelationExample) -> TextExample:
+def marked(example: RelationExample) -> TextExample:
     """The text, and once more what stands between the two places."""
     (_, begin), (end, _) = sorted((example.first, example.second))
     return TextExample(example.text, example.text[begin:end], example.label)
@@ -149,12 +149,17 @@ def word_tags(task: TokenClassification, train: Sequence[TokenExample], test: Se
 # -- linear bag of words --------------------------------------------------------------------------------------------
 
 
+def split_words(text: str) -> list[str]:
+    """Words and signs in lower case; CJK by the character."""
+    return _WORD.findall(text.lower())
+
+
 def words_of(example: TextExample) -> list[str]:
-    """Words and pairs of neighbours, in lower case; CJK by the character. Words of a pair are marked."""
-    words: list[str] = _WORD.findall(example.text.lower())
+    """Words and pairs of neighbours. Words of a pair are marked."""
+    words = split_words(example.text)
     found = words + [f"{a} {b}" for a, b in pairwise(words)]
     if example.pair is not None:
-        other = _WORD.findall(example.pair.lower())
+        other = split_words(example.pair)
         found += [f"⏐{word}" for word in other + [f"{a} {b}" for a, b in pairwise(other)]]
     return found
 
@@ -252,6 +257,25 @@ def linear_tags(
     threads: int | None = None,
 ) -> list[Tagged]:
     """Softmax regression on features of each word and its neighbours, trained by the same engine."""
+    shares = tag_shares(task, train, test, seed, threads)
+    best, at, found = shares.argmax(-1), 0, []
+    for example in test:
+        words = task.words(example)
+        some = range(at, at + len(words))
+        at += len(words)
+        tags, sure = [task.labels[best[i]] for i in some], [float(shares[i, best[i]]) for i in some]
+        found.append(task.tagged(example.text, words, tags, sure))
+    return found
+
+
+def tag_shares(
+    task: TokenClassification,
+    train: Sequence[TokenExample],
+    test: Sequence[TokenExample],
+    seed: int = 0,
+    threads: int | None = None,
+) -> Array:
+    """f64 [words, tags]: how likely that model finds each tag of each word of `test`, one sentence after the other."""
     known, asked = _featured(task, train), _featured(task, test)
     spread = Counter(feature for words in known for word in words for feature in word)
     least = 2 if len(known) >= 200 else 1
@@ -261,14 +285,7 @@ def linear_tags(
     labels = np.array([index[tag] for example in train for tag in task.tags(example) or ()], np.int32)
     rows = _word_rows(known, places)
     params = _fit(*rows, labels, len(places), len(task.labels), seed, threads, rows=1024, epochs=6)
-    shares = _shares(params, *_word_rows(asked, places))
-    best, at, found = shares.argmax(-1), 0, []
-    for example, words in zip(test, asked, strict=True):
-        some = range(at, at + len(words))
-        at += len(words)
-        tags, sure = [task.labels[best[i]] for i in some], [float(shares[i, best[i]]) for i in some]
-        found.append(task.tagged(example.text, task.words(example), tags, sure))
-    return found
+    return _shares(params, *_word_rows(asked, places))
 
 
 def _featured(task: TokenClassification, examples: Sequence[TokenExample]) -> list[list[list[str]]]:
