@@ -133,7 +133,7 @@ def bleu(sums: NDArray[Any]) -> Floats:
     written, right = sums[..., 0], sums[..., 1]
     hits, all_ = sums[..., 2 : 2 + WORD_RUNS], sums[..., 2 + WORD_RUNS : 2 + 2 * WORD_RUNS]
     smoothed = np.where(hits > 0, hits, 0.5 ** np.cumsum(hits == 0, -1))
-    there = (all_ > 0).all(-1) & (hits > 0).any(-1)
+    there = np.asarray((all_ > 0).all(-1) & (hits > 0).any(-1))
     logs = np.log(np.where(there[..., None], ratio(smoothed, all_), 1.0)).mean(-1)
     brief = np.minimum(0.0, 1 - np.divide(right, np.maximum(written, 1)))
     return np.where(there, np.exp(logs + brief), 0.0)
