@@ -36,14 +36,14 @@ def sentences(count: int, seed: int) -> list[tuple[str, str]]:
 
 def main() -> None:
     # 1. data: files, or lists of (text, label)
-    train, valid, test = sys.argv[1:4] if len(sys.argv) > 3 else (sentences(n, n) for n in (200, 40, 41))
+    train, valid, test = sys.argv[1:4] if len(sys.argv) > 3 else (sentences(n, n) for n in (300, 40, 41))
     # 2. model
     classifier = TextClassifier.new(train, model_type="bert", layers=1, hidden=64, heads=4, dropout=0.0)
     # 3. task and hyper-parameters, and 4. training
-    classifier.fit(train, valid, test, epochs=5, lr=2e-3, baselines=False)
+    classifier.fit(train, valid, test, epochs=10, lr=4e-3, baselines=False)
     # 5. evaluation and use
     print(classifier.scores)
-    said = classifier.predict("good morning , somebody has stolen my card !")
+    said = classifier.predict("good morning , my new card was stolen !")
     print(said.label, round(said.score, 3))
 
 
