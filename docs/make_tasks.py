@@ -46,9 +46,9 @@ TEXTS = {
 
 *[中文](tasks.zh.md)*
 
-Each comes by the same five steps: a model and data, the task, hyper-parameters, training, evaluation and use. In Python
-they take a dozen lines at most, which the examples show; on the command line they are one command. What each task reads
-and says stands in [the guide](guide.md). All of them pass one [suite of checks](guide.md#a-task-of-your-own), as your own can.
+Each comes by the same five steps: a model and data, the task, hyper-parameters, training, evaluation and use. In
+Python they take a dozen lines at most, which the examples show; on the command line they are one command. What each
+task reads and says stands in [the guide](guide.md). All of them pass one [suite of checks](guide.md#a-task-of-your-own), as your own can.
 
 | task | class | files | in Python | metrics | example |
 |---|---|---|---|---|---|
@@ -57,8 +57,8 @@ and says stands in [the guide](guide.md). All of them pass one [suite of checks]
 
 *[English](tasks.md)*
 
-每个任务都是同样的五步：模型和数据、任务、超参数、训练、评估和使用。在 Python 里最多十二行，见各个例子；
-在命令行里是一条命令。每个任务读什么、说什么，见[使用指南](guide.zh.md)。所有任务都通过同一套检查，你自己的任务也可以。
+每个任务都是同样的五步：模型和数据、任务、超参数、训练、评估和使用。在 Python 里最多十二行，
+见各个例子；在命令行里是一条命令。每个任务读什么、说什么，见[使用指南](guide.zh.md)。所有任务都通过同一套检查，你自己的任务也可以。
 
 | 任务 | 类 | 文件 | Python 里 | 指标 | 例子 |
 |---|---|---|---|---|---|

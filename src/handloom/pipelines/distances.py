@@ -215,7 +215,8 @@ def familiar(texts: Sequence[str], tokenizer: Tokenizer, scorer: Scorer | None =
         return found
     from handloom.pipelines.fill_mask import FillMask
 
-    budget, chosen = TOKENS[isinstance(scorer, FillMask)], []
+    budget = TOKENS[isinstance(scorer, FillMask)]
+    chosen: list[str] = []
     for i in order(len(texts), seed, 0).tolist():
         if len(encodings[i]) < 4 or not texts[i].strip():
             continue

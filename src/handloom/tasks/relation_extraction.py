@@ -205,17 +205,19 @@ class RelationExtraction(Task):
         guess = [self._ids[prediction.label] for prediction in predictions]
         texts = [example.marked("[", "]", "[", "]") for example in examples]
         scores = classification_scores(self.labels, gold, guess, texts, [p.score for p in predictions], seed)
-        counted = self.counted(examples, predictions)
-        total = counted.counts.counts.sum(0)
-        own = {name: float(metric(total)) for name, metric in counted.metrics.items()}
-        sure = {name: metrics.interval(counted.counts.counts, metric, seed) for name, metric in counted.metrics.items()}
+        found = self._counts(examples, predictions)
+        own = {name: float(metric(found.counts.sum(0))) for name, metric in OF_RELATIONS.items()}
+        sure = {name: metrics.interval(found.counts, metric, seed) for name, metric in OF_RELATIONS.items()}
         scores.metrics = {**own, "accuracy": scores.metrics["accuracy"]}
         scores.intervals = {**sure, "accuracy": scores.intervals["accuracy"]}
-        scores.labels = counted.counts.per_label()
+        scores.labels = found.per_label()
         return scores
 
     def counted(self, examples: Sequence[RelationExample], predictions: Sequence[Relation]) -> Counted:
         """Of the relations without their directions: one is right only with its direction."""
+        return Counted(self._counts(examples, predictions), OF_RELATIONS)
+
+    def _counts(self, examples: Sequence[RelationExample], predictions: Sequence[Relation]) -> LabelCounts:
         gold, guess = [example.label or "" for example in examples], [prediction.label for prediction in predictions]
         names = self.names
         place = {name: i for i, name in enumerate(names)}
@@ -226,7 +228,7 @@ class RelationExtraction(Task):
                     row[place[name_of(label)], column] = 1
             if true == found and not self.is_none(true):
                 row[place[name_of(true)], 0] = 1
-        return Counted(LabelCounts(names, counts), OF_RELATIONS)
+        return LabelCounts(names, counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handloom.data.examples import unlabelled
 from handloom.errors import HandloomError, UsageError
@@ -96,7 +97,7 @@ def compare(
         return Comparison(_known(metric, task, found), found, {}, len(data))
     before, after = counted[0], counted[1]
     aligned, labels = _aligned(before.counts, after.counts)
-    both = np.stack(aligned, 1)  # [examples, 2, labels, 3], or [examples, 2, numbers]
+    both: NDArray[Any] = np.stack(aligned, 1)  # [examples, 2, labels, 3], or [examples, 2, numbers]
     found = {name: _difference(both, one, seed) for name, one in after.metrics.items()}
     by_label = {
         label: _difference(both[:, :, i : i + 1], metrics.micro_f1_of, seed) for i, label in enumerate(labels)
@@ -128,7 +129,7 @@ def _predicted(model: Estimator, examples: Sequence[Any]) -> tuple[Task, list[An
 
 def _aligned(
     before: LabelCounts | Summands, after: LabelCounts | Summands
-) -> tuple[list[metrics.Counts | metrics.Floats], list[str]]:
+) -> tuple[list[NDArray[Any]], list[str]]:
     """The counts of both sides, by the same labels, where they are by label."""
     if not (isinstance(before, LabelCounts) and isinstance(after, LabelCounts)):
         return [before.counts, after.counts], []
@@ -136,7 +137,7 @@ def _aligned(
     return [side.among(labels).counts for side in (before, after)], labels
 
 
-def _difference(both: metrics.Counts | metrics.Floats, metric: metrics.Summed, seed: int) -> Difference:
+def _difference(both: NDArray[Any], metric: metrics.Summed, seed: int) -> Difference:
     old, new = (float(metric(both[:, side].sum(0))) for side in (0, 1))
     drawn = metrics.bootstrap(both, lambda sums: metric(sums[:, 1]) - metric(sums[:, 0]), seed, DRAWS)
     return _of_draws(old, new, drawn)

@@ -94,7 +94,7 @@ def joint(given: Ints, shares: Floats) -> Floats:
     empty = table.sum(-1) == 0
     table[empty, empty] = 1.0
     table *= (sizes / table.sum(-1))[:, None]
-    return table / max(len(given), 1)  # type: ignore[no-any-return]
+    return table / max(len(given), 1)
 
 
 def suspected(given: Ints, shares: Floats) -> list[tuple[int, int, float]]:
