@@ -48,7 +48,8 @@ TEXTS = {
 
 Each comes by the same five steps: a model and data, the task, hyper-parameters, training, evaluation and use. In
 Python they take a dozen lines at most, which the examples show; on the command line they are one command. What each
-task reads and says stands in [the guide](guide.md). All of them pass one [suite of checks](guide.md#a-task-of-your-own), as your own can.
+task reads and says stands in [the guide](guide.md). All of them pass one
+[suite of checks](guide.md#a-task-of-your-own), as your own can.
 
 | task | class | files | in Python | metrics | example |
 |---|---|---|---|---|---|

@@ -1,0 +1,186 @@
+"""Each check goes red: tasks that are broken in one place fail the check that looks there, and say in what."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from subjects import encoder, text
+
+from handloom.nn import Linear, Module
+from handloom.tasks.scores import Scores
+from handloom.tasks.task import Array, Batch, Counted, Encoded
+from handloom.tasks.text_classification import Prediction, TextClassification
+from handloom.tensor import Tensor
+from handloom.testing import CHECKS, CheckFailed, Subject, check_task
+
+Features = list[Any]
+
+
+class Broken(TextClassification):
+    """Of TextClassification one method is another."""
+
+    def features(self, features: Features) -> Features:
+        return features
+
+    def encode(self, examples: Sequence[Any], tokenizer: Any, max_length: int, long: str) -> Encoded:
+        found = super().encode(examples, tokenizer, max_length, long)
+        return dataclasses.replace(found, features=self.features(found.features))
+
+
+class LosesOne(Broken):
+    def features(self, features: Features) -> Features:
+        return features[:-1]
+
+
+class TurnsRound(Broken):
+    def features(self, features: Features) -> Features:
+        return features[::-1]
+
+
+class CountsFromNought(Broken):
+    def features(self, features: Features) -> Features:
+        return [dataclasses.replace(f, kept=np.arange(len(f), dtype=np.int32)) for f in features]
+
+
+class SaysNothing(TextClassification):
+    def encode(self, *given: Any) -> Encoded:
+        return dataclasses.replace(super().encode(*given), notes=())
+
+
+class MakesUpLabels(Broken):
+    def features(self, features: Features) -> Features:
+        return [dataclasses.replace(f, label=np.array(0, np.int32)) if f.label is None else f for f in features]
+
+
+class PacksMore(TextClassification):
+    def pack(self, part: Any) -> dict[str, Array]:
+        return {**super().pack(part), "more": np.zeros(3, np.int32)}
+
+
+class PacksWide(TextClassification):
+    def pack(self, part: Any) -> dict[str, Array]:
+        return {**super().pack(part), "labels": super().pack(part)["labels"].astype(np.int64)}
+
+
+class KnowsAll(TextClassification):
+    def _id(self, example: Any) -> int:
+        return self._ids.get(example.label, 0)
+
+
+class ThrowsKeys(TextClassification):
+    def _id(self, example: Any) -> int:
+        return self._ids[example.label]
+
+
+class Means(TextClassification):
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        total, weight = super().loss(logits, batch)
+        return total / weight, weight / weight
+
+
+class Weightless(TextClassification):
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        total, weight = super().loss(logits, batch)
+        return total, weight * 0
+
+
+class WeighsAll(TextClassification):
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super().loss(logits, batch)[0], (batch["labels"] * 0 + 1).astype("f32").sum()
+
+
+class KeepsArrays(TextClassification):
+    def settings(self) -> dict[str, Any]:
+        return {"labels": self.labels}
+
+
+class Unused(Module):
+    """A head of which a part has no say."""
+
+    def __init__(self, width: int, rng: np.random.Generator) -> None:
+        self.out, self.idle = Linear(width, 2, rng=rng), Linear(width, 2, rng=rng)
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        import handloom as hl
+
+        return self.out(hl.take(hidden, batch["starts"][:-1]))
+
+
+class HasAnIdlePart(TextClassification):
+    def head(self, width: int, rng: np.random.Generator) -> Module:
+        return Unused(width, rng)
+
+
+class Reverses(TextClassification):
+    def decode(self, *given: Any) -> list[Prediction]:
+        return super().decode(*given)[::-1]
+
+
+class Confuses(TextClassification):
+    def decode(self, *given: Any) -> list[Prediction]:
+        other = dict(zip(self.labels, self.labels[::-1], strict=True))
+        return [dataclasses.replace(said, label=other[said.label]) for said in super().decode(*given)]
+
+
+class Misnames(TextClassification):
+    def score(self, *given: Any, **more: Any) -> Scores:
+        found = super().score(*given, **more)
+        return dataclasses.replace(found, metrics={**found.metrics, "beauty": 1.0})
+
+
+class Miscounts(TextClassification):
+    def counted(self, examples: Sequence[Any], predictions: Sequence[Any]) -> Counted:
+        found = super().counted(examples, predictions)
+        found.counts.counts[0] = 0
+        return found
+
+
+FAILS: list[tuple[type[TextClassification], str, str]] = [
+    (LosesOne, "features_cover_the_examples", "have no feature"),
+    (TurnsRound, "features_cover_the_examples", "not in the order"),
+    (CountsFromNought, "long_texts_are_cut_as_asked", "do not lead to these tokens"),
+    (SaysNothing, "long_texts_are_cut_as_asked", "no note says so"),
+    (MakesUpLabels, "labels_are_not_needed_and_not_looked_at", "have labels"),
+    (PacksMore, "packs_what_it_declares", "'more'"),
+    (PacksWide, "packs_what_it_declares", "labels is int64"),
+    (KnowsAll, "unknown_labels_say_where", "is encoded"),
+    (ThrowsKeys, "unknown_labels_say_where", "is a KeyError"),
+    (Weightless, "loss_is_a_sum_and_a_weight", "is 0.0"),
+    (Means, "parts_add_up_to_the_batch", "the sum of a batch"),
+    (WeighsAll, "examples_without_labels_weigh_nothing", "with an unlabelled example"),
+    (KeepsArrays, "settings_are_json", "not the same after JSON"),
+    (HasAnIdlePart, "gradients_reach_everything", "head.idle.weight"),
+    (Reverses, "predictions_are_in_the_order_of_the_examples", "told something else"),
+    (Confuses, "perfect_predictions_have_the_best_scores", "accuracy of perfect predictions is 0.0000, not 1"),
+    (Misnames, "metrics_are_those_that_are_named", "does not name beauty"),
+    (Miscounts, "counts_agree_with_scores", "accuracy of counts"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encoder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.mark.parametrize(("kind", "check", "said"), FAILS, ids=lambda one: getattr(one, "__name__", None))
+def test_a_broken_task_fails(kind: type[TextClassification], check: str, said: str, folder: Path) -> None:
+    subject = Subject(kind(["neg", "pos"]), text()["examples"], folder)
+    with pytest.raises(CheckFailed) as caught:
+        CHECKS[check](subject)
+    assert said in str(caught.value)
+
+
+def test_all_that_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from handloom.testing import suite
+
+    few = ("features_cover_the_examples", "settings_are_json", "odd_texts_are_judged")
+    monkeypatch.setattr(suite, "CHECKS", {name: CHECKS[name] for name in few})
+    with pytest.raises(CheckFailed, match=r"KeepsArrays fails 1 of 3 checks:\nsettings_are_json: settings are not"):
+        check_task(KeepsArrays(["neg", "pos"]), text()["examples"], folder, odd=())
+    found = check_task(TextClassification(["neg", "pos"]), text()["examples"], folder, odd=())
+    assert found == {few[0]: "", few[1]: "", few[2]: "no odd examples were given"}
