@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from handloom.cli.options import DATA, opt
 from handloom.errors import UsageError
 
 BEAMS = "Beam search"
+WANTED = "What the text must be like"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,6 +47,22 @@ def generate(
         float | None,
         opt("X", "Above 0: longer texts; scores are divided by length^X.", BEAMS, default="the model's, else 1"),
     ] = None,
+    schema: Annotated[
+        Path | None, opt("FILE", "JSON that this JSON Schema holds of (extra `constrained`).", WANTED)
+    ] = None,
+    pattern: Annotated[
+        str | None, opt("REGEX", "A text of which the regular expression matches the whole.", WANTED)
+    ] = None,
+    choice: Annotated[list[str] | None, opt("TEXT", "One of these texts; give it again for each.", WANTED)] = None,
+    require: Annotated[
+        list[str] | None, opt("WORDS", "These words must come; may be given again. Best with --beams.", WANTED)
+    ] = None,
+    forbid: Annotated[
+        list[str] | None, opt("WORDS", "No word may begin so, in any casing; may be given again.", WANTED)
+    ] = None,
+    close: Annotated[
+        bool, typer.Option(help="Bring what has no room left to its end by the shortest way.", rich_help_panel=WANTED)
+    ] = True,
     weights: options.Weights = None,
     threads: options.Threads = None,
     precision: options.TextPrecision = None,
@@ -58,10 +76,15 @@ def generate(
     handloom generate smollm2-135m-instruct "The capital of France is"
     handloom generate smollm2-135m-instruct --chat "Name three rivers." --temperature 0.7 --top-p 0.9
     handloom generate runs/novel "Once upon a time" --stop "THE END" --seed 7
+    handloom generate smollm2-135m-instruct --chat "Describe a cat." --schema cat.json
+    handloom generate smollm2-135m-instruct "The film was" --choice good --choice bad
+    handloom generate runs/novel "In the wood" --require "old wolf" --forbid hunt --beams 8
 
     \b
     The text appears as it is made. With --json one line is printed at the end:
-    {"text", "finish", "tokens"}; finish is "end", "stop" or "length".
+    {"text", "finish", "tokens"}; finish is "end", "stop", "length", or "closed":
+    there was no room, and what --schema, --pattern or --choice still lacked was
+    added the shortest way.
     """
     if prompt is None:
         raise UsageError('there is nothing to go on with: give a PROMPT, such as "Once upon a time"')
@@ -71,6 +94,11 @@ def generate(
         raise UsageError("--length-penalty belongs to --beams")
     if beams is not None and stop:
         raise UsageError("--stop cannot be told to a beam search: leave one of them out")
+    wanted = options.given(
+        schema=schema, pattern=pattern, choices=choice, required=require, forbidden=forbid
+    )
+    if sum(x is not None for x in (schema, pattern, choice)) > 1:
+        raise UsageError("--schema, --pattern and --choice each say what the whole text looks like: give one of them")
     from handloom.cli.download import model_folder
     from handloom.generate.generator import TextGenerator
 
@@ -79,7 +107,7 @@ def generate(
     if chat:
         told = [] if system is None else [{"role": "system", "content": system}]
         given = [*told, {"role": "user", "content": text}]
-    how = options.given(
+    how: dict[str, Any] = options.given(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, no_repeat_ngram=no_repeat_ngram, seed=seed,
     )  # fmt: skip
@@ -87,6 +115,7 @@ def generate(
     generator = TextGenerator.from_pretrained(
         folder, threads=threads, precision=precision or "f32", weights=weights or "f32"
     )
+    how = {**how, **wanted, "close": close}
     if beams is not None:
         found = generator.beams(given, beams=beams, **options.given(length_penalty=length_penalty), **how)[0]
     elif json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ import numpy as np
 from handloom.errors import HandloomError, UsageError
 from handloom.generate import chat
 from handloom.generate.conditional import CachedEncoderDecoder
+from handloom.generate.constraints import Constraint
 from handloom.generate.decoder import CachedDecoder, Conditional, Decoder, Ids
 from handloom.generate.defaults import Defaults
 from handloom.generate.defaults import load as load_defaults
+from handloom.generate.grammar import Vocabulary
 from handloom.generate.recurrent import RecurrentDecoder, RecurrentPairDecoder
 from handloom.generate.sampling import Floats, Sampling, check_numbers, log_probabilities, probabilities
 from handloom.generate.search import Beams, Finish, beam_search, generate
 from handloom.generate.text import TextStream
+from handloom.generate.wanted import NAMES, constraint, split
 from handloom.models.config import Config, DecoderConfig, EncoderDecoderConfig
 from handloom.models.encoder_decoder import ConditionalLanguageModel
 from handloom.models.language_model import LanguageModel
@@ -38,13 +42,16 @@ MOST = 256
 
 @dataclass(frozen=True)
 class Generation:
-    """What came after a prompt. finish: "end" (the model ended it), "stop" (a stop string came, which `text` leaves
-    out) or "length". score: of a beam, its log-probability over length^penalty."""
+    """What came after a prompt. finish: "end" (the model ended it, or nothing more could come), "stop" (a stop string
+    came, which `text` leaves out), "length", or "closed" (there was no room left, and what a schema, a pattern or a
+    choice still lacked was added the shortest way). score: of a beam, its log-probability over length^penalty. value:
+    what the JSON of a schema says; None where there is none, or it is not whole."""
 
     text: str
     ids: list[int]
     finish: Finish
     score: float | None = None
+    value: Any = None
 
 
 class TextGenerator(Scorer):
@@ -80,7 +87,8 @@ class TextGenerator(Scorer):
 
     def generate(
         self, prompts: Prompt | Sequence[Prompt], *, max_new_tokens: int | None = None, stop: str | Sequence[str] = (),
-        samples: int = 1, **sampling: Any,
+        samples: int = 1, constraint: Constraint | Sequence[Constraint | None] | None = None, close: bool = True,
+        **sampling: Any,
     ) -> Any:  # fmt: skip
         """What the model goes on with: a Generation for one prompt, a list for a list of prompts, and with several
         `samples` a list for each prompt.
@@ -90,17 +98,26 @@ class TextGenerator(Scorer):
         no_repeat_ngram, logit_bias, seed, …). The same seed gives the same text, whatever else is in the batch. What is
         not given is as the model's generation_config.json says: with beams (as `beams` finds the best), if it wants
         some and neither samples, a temperature nor a stop string are asked for; MOST new tokens, if it says nothing.
+
+        What the text must be like: schema (JSON Schema: a dict, a path, a pydantic class), pattern (a regular
+        expression) or choices; required and forbidden words; or one `constraint`, made of these by `constraint(…)`, or
+        one for each prompt. Where there is no room for the rest of a schema, a pattern or a choice, the text is
+        brought to its end by the shortest way, unless `close` is False.
         Raises HandloomError for a prompt that is empty or longer than the context, UsageError for bad settings.
         """
+        wanted, sampling = split(sampling)
         how, several, most = self._sampling(sampling), samples != 1, self.most(max_new_tokens)
         if samples < 1:
             raise UsageError(f"samples must be at least 1, and are {samples}")
         given, single = _listed(prompts)
+        rules = self._rules(constraint, wanted, stop, len(given))
         if self._searches(how, stop) and not several:
-            best = [self.beams(prompt, max_new_tokens=max_new_tokens, **sampling)[0] for prompt in given]
+            best = [self.beams(prompt, max_new_tokens=max_new_tokens, constraint=rule, close=close, **sampling)[0]
+                    for prompt, rule in zip(given, rules, strict=True)]  # fmt: skip
             return best[0] if single else best
         ids = [self.encode(prompt) for prompt in given for _ in range(samples)]
-        streams = [self._text(prompt, stop) for prompt in ids]
+        rules = [rule for rule in rules for _ in range(samples)]
+        streams = [self._text(prompt, stop, rule) for prompt, rule in zip(ids, rules, strict=True)]
         tokens: list[list[int]] = [[] for _ in ids]
         ways: list[Finish] = ["length" for _ in ids]
 
@@ -109,32 +126,34 @@ class TextGenerator(Scorer):
             return streams[number].stopped
 
         draws = [i % samples for i in range(len(ids))]
-        for number, token, finish in generate(self.decoder, ids, how, most, self.ends, stopped, draws):
+        for number, token, finish in generate(self.decoder, ids, how, most, self.ends, stopped, draws, rules, close):
             tokens[number].append(token)
             ways[number] = finish or "length"
         for stream in streams:
             stream.finish()
-        found = [Generation(*x) for x in zip((s.text for s in streams), tokens, ways, strict=True)]
+        found = [_whole(*x) for x in zip((s.text for s in streams), tokens, ways, rules, strict=True)]
         grouped: list[Any] = [found[i : i + samples] if several else found[i] for i in range(0, len(found), samples)]
         return grouped[0] if single else grouped
 
     def stream(
-        self, prompt: Prompt, *, max_new_tokens: int | None = None, stop: str | Sequence[str] = (), **sampling: Any
-    ) -> Iterator[str]:
+        self, prompt: Prompt, *, max_new_tokens: int | None = None, stop: str | Sequence[str] = (),
+        constraint: Constraint | None = None, close: bool = True, **sampling: Any,
+    ) -> Iterator[str]:  # fmt: skip
         """The text that `generate` would give, piece by piece as it becomes certain (with beams, at the end)."""
-        how = self._sampling(sampling)
+        wanted, sampling = split(sampling)
+        how, [rule] = self._sampling(sampling), self._rules(constraint, wanted, stop, 1)
         if self._searches(how, stop):
-            yield self.beams(prompt, max_new_tokens=max_new_tokens, **sampling)[0].text
+            yield self.beams(prompt, max_new_tokens=max_new_tokens, constraint=rule, close=close, **sampling)[0].text
             return
         ids, most = self.encode(prompt), self.most(max_new_tokens)
-        text = self._text(ids, stop)
+        text = self._text(ids, stop, rule)
         pieces: list[str] = []
 
         def stopped(_: int, token: int) -> bool:
             pieces.append(text.push(token))
             return text.stopped
 
-        for _ in generate(self.decoder, [ids], how, most, self.ends, stopped):
+        for _ in generate(self.decoder, [ids], how, most, self.ends, stopped, None, [rule], close):
             yield from (piece for piece in pieces if piece)
             pieces.clear()
         if rest := text.finish():
@@ -142,14 +161,17 @@ class TextGenerator(Scorer):
 
     def beams(
         self, prompt: Prompt, *, beams: int | None = None, length_penalty: float | None = None,
-        early_stopping: Any = None, max_new_tokens: int | None = None, **rules: Any,
+        early_stopping: Any = None, max_new_tokens: int | None = None, constraint: Constraint | None = None,
+        close: bool = True, **rules: Any,
     ) -> list[Generation]:  # fmt: skip
         """The likeliest continuations that a search with so many beams finds, best first (see search.Beams). What is
-        not given is as the model's generation_config.json says; of beams, 4 if it says nothing.
+        not given is as the model's generation_config.json says; of beams, 4 if it says nothing. What the text must be
+        like is said as to `generate`.
 
         Raises HandloomError where rules leave no word that could come.
         """
-        ids, how = self.encode(prompt), self._sampling(rules)
+        wanted, rules = split(rules)
+        ids, how, [rule] = self.encode(prompt), self._sampling(rules), self._rules(constraint, wanted, (), 1)
         if how.temperature:
             raise UsageError("beams look for the likeliest text and draw nothing: leave out the temperature")
         said = self.defaults.beams
@@ -159,15 +181,46 @@ class TextGenerator(Scorer):
             said.early if early_stopping is None else early_stopping,
         )
         result = []
-        for found in beam_search(self.decoder, ids, how, settings, self.most(max_new_tokens), self.ends):
-            text = self._text(ids)
+        most = self.most(max_new_tokens)
+        for found in beam_search(self.decoder, ids, how, settings, most, self.ends, rule, close):
+            text = self._text(ids, (), rule)
             for token in found.ids:
                 text.push(token)
             text.finish()
-            result.append(Generation(text.text, found.ids, found.finish, found.score))
+            result.append(_whole(text.text, found.ids, found.finish, rule, found.score))
         if not result:
             raise HandloomError("no word may come: the rules, generation_config.json's or those given, forbid them all")
         return result
+
+    def constraint(self, **wanted: Any) -> Constraint:
+        """What texts must be like, by the options of `generate` that say so (schema, pattern, choices, required,
+        forbidden), to be used many times: a grammar takes some tenths of a second to compile. Raises UsageError if
+        nothing is wanted."""
+        options, unknown = split(wanted)
+        if unknown:
+            raise UsageError(f"unknown: {', '.join(unknown)}; a constraint is made of {', '.join(NAMES)}")
+        found = constraint(self.vocabulary, **options)
+        if found is None:
+            raise UsageError(f"a constraint is made of {', '.join(NAMES)}: give one of them")
+        return found
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What the tokens spell that the model writes."""
+        return Vocabulary(self.written, self.decoder.vocabulary, self.ends)
+
+    def _rules(self, given: Any, wanted: Mapping[str, Any], stop: Any, prompts: int) -> list[Constraint | None]:
+        """One for each prompt."""
+        if wanted and given is not None:
+            raise UsageError(f"a constraint is given, and {', '.join(wanted)}, too: put all into one constraint(…)")
+        if wanted:
+            given = constraint(self.vocabulary, **wanted)
+        found = list(given) if isinstance(given, Sequence) else [given] * prompts
+        if len(found) != prompts:
+            raise UsageError(f"there are {prompts} prompts, and {len(found)} constraints")
+        if stop and any(rule is not None and rule.start().closes for rule in found):
+            raise UsageError("a stop string would cut what a schema, a pattern or a choice asks for: give only one")
+        return found
 
     def _sampling(self, options: Mapping[str, Any]) -> Sampling:
         known = Sampling.__dataclass_fields__
@@ -225,8 +278,10 @@ class TextGenerator(Scorer):
         read = self.tokenizer.ids(source)
         return decoder.given([read]), decoder.beginning(read)
 
-    def _text(self, prompt: Ids, stop: str | Sequence[str] = ()) -> TextStream:
+    def _text(self, prompt: Ids, stop: str | Sequence[str] = (), rule: Constraint | None = None) -> TextStream:
         strings = [stop] if isinstance(stop, str) else list(stop)
+        if rule is not None and rule.text([]) is not None:
+            return TextStream(Spelt(rule), (), strings, trims=True)
         return TextStream(self.written, list(self.decoder.beginning(prompt)), strings)
 
     def _spelt(self, token: int) -> str:
@@ -263,6 +318,23 @@ class TextGenerator(Scorer):
         if not text:
             raise HandloomError("the model's chat template writes nothing for this conversation")
         return text
+
+
+def _whole(
+    text: str, ids: list[int], finish: Finish, rule: Constraint | None, score: float | None = None
+) -> Generation:  # fmt: skip
+    value = rule.value(text) if rule is not None and finish in ("end", "closed") else None
+    return Generation(text, ids, finish, score, value)
+
+
+class Spelt:
+    """A Detokenizer: what a constraint reads in tokens."""
+
+    def __init__(self, rule: Constraint) -> None:
+        self.rule = rule
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.rule.text(ids) or ""
 
 
 def decoder_of(

@@ -7,6 +7,7 @@ what each does at its edges are transformers' own, so that settings carry over.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handloom.errors import HandloomError, UsageError
+from handloom.generate.constraints import Follower, masked
 from handloom.graph import philox
 
 Floats = npt.NDArray[np.float32]
@@ -74,11 +76,13 @@ class Sampling:
 
 class Place(NamedTuple):
     """Where in a text a token is chosen. new: how many new ones stand before it; last: there is no room for another;
-    ends: the tokens that end a text."""
+    ends: the tokens that end a text; left: how many there is room for; follower: what a constraint says of the text."""
 
     new: int = 0
     last: bool = False
     ends: Collection[int] = ()
+    left: int = sys.maxsize
+    follower: Follower | None = None
 
 
 def _whole(value: Any, least: int) -> bool:
@@ -196,6 +200,7 @@ def log_probabilities(rows: Floats) -> Floats:
 def processed(row: Floats, before: Ids, how: Sampling, place: Place, greedy: bool = False) -> Floats:
     """All rules that are set; of those that need chance, none where the likeliest token is wanted. `before`: the
     tokens of the sequence so far, its beginning included."""
+    given = row
     if how.logit_bias:
         row = bias(row, how.logit_bias)
     if how.repetition_penalty != 1:
@@ -203,6 +208,8 @@ def processed(row: Floats, before: Ids, how: Sampling, place: Place, greedy: boo
     if how.no_repeat_ngram:
         row = no_repeat_ngram(row, before, how.no_repeat_ngram)
     row = constrained(row, before, how, place)
+    if place.follower is not None:
+        row = masked(given, row, place.follower, place.left, place.ends)
     if greedy or not how.temperature:
         return row
     if how.temperature != 1:

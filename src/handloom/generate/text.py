@@ -20,15 +20,15 @@ class Detokenizer(Protocol):
 class TextStream:
     """The text of one sequence. `text` is all that has been given out; `stopped`, whether a stop string has come."""
 
-    def __init__(self, tokenizer: Detokenizer, prompt: Sequence[int], stop: Sequence[str] = ()) -> None:
-        """Raises UsageError for an empty stop string."""
+    def __init__(self, tokenizer: Detokenizer, prompt: Sequence[int], stop: Sequence[str] = (), trims: bool = False):
+        """trims: a space at the beginning is left out. Raises UsageError for an empty stop string."""
         if "" in stop:
             raise UsageError("a stop string must not be empty")
         self._tokenizer, self._stop = tokenizer, tuple(stop)
         self._ids = [int(token) for token in prompt[-BEFORE:]]
         self._from, self._read = 0, len(self._ids)  # tokens from here on are decoded; up to there their text is known
         self._held = ""  # might be the beginning of a stop string
-        self.text, self.stopped = "", False
+        self.text, self.stopped, self._trims = "", False, trims
 
     def push(self, token: int) -> str:
         """What is certain to be text now that this token has come."""
@@ -53,6 +53,8 @@ class TextStream:
         return certain + rest
 
     def _out(self, new: str) -> str:
+        if self._trims and new:
+            new, self._trims = new.removeprefix(" "), False
         text = self._held + new
         found = [at for at in (text.find(word) for word in self._stop) if at >= 0]
         if found:

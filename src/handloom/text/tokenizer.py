@@ -131,6 +131,16 @@ class Tokenizer:
         return sorted(index for index, token in added.items() if token.special)
 
     @property
+    def added_tokens(self) -> dict[int, str]:
+        """The texts of tokens that are found whole, special ones among them, by id."""
+        return {index: token.content for index, token in self._tokenizer.get_added_tokens_decoder().items()}
+
+    @property
+    def falls_back_to_bytes(self) -> bool:
+        """Whether tokens such as `<0x0A>` are bytes of what has no other token."""
+        return self._tokenizer.token_to_id("<0x0A>") is not None
+
+    @property
     def by_bytes(self) -> bool:
         """Whether the vocabulary spells bytes, in GPT-2's letters."""
         return isinstance(self._tokenizer.decoder, tokenizers.decoders.ByteLevel)
