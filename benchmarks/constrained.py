@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from handloom.errors import HandloomError
+from handloom.generate.constraints import Constraint
 from handloom.generate.generator import TextGenerator
 
 PATTERNS = (
@@ -96,7 +97,8 @@ def check(generator: TextGenerator, count: int, batch: int, most: int, seed: int
     tally: collections.Counter[str] = collections.Counter()
     compiling = []
     for begin in range(0, count, batch):
-        rules, schemas = [], []
+        rules: list[Constraint] = []
+        schemas: list[dict[str, Any]] = []
         while len(rules) < min(batch, count - begin):
             drawn = schema(rng)
             before = time.perf_counter()

@@ -107,7 +107,7 @@ def _search(matcher: Any, atoms: Atoms, inside: int | None, commits: bool) -> li
             after = now.deep_copy() if place < len(children) else now
             tried += 1
             if after.consume_token(index):
-                closes = (inside is False and own in b"}],:") or (inside is True and own == b'"')
+                closes = (inside == OUTSIDE and own in b"}],:") or (inside == INSIDE and own == b'"')
                 weight = cost + 1 + OPENING * (inside == OUTSIDE and own in b"{[,")
                 item = (weight, next(ties), length + 1, (path, index, closes), _inside(own, inside), after)
                 heapq.heappush(heap, item)
@@ -130,8 +130,8 @@ def _tokens(path: Any) -> list[int]:
 
 
 def _inside(text: bytes, place: int | None = OUTSIDE) -> int | None:
-    """Where JSON goes on after this text: OUTSIDE of strings, INSIDE of one, or ESCAPED, behind a backslash in one. place:
-    the same before it; None stays None.
+    """Where JSON goes on after this text: OUTSIDE of strings, INSIDE of one, or ESCAPED, behind a backslash in one.
+    place: the same before it; None stays None.
 
     >>> _inside(b'{"a') == INSIDE, _inside(b'{"a" ') == OUTSIDE, _inside(rb'{"a\\"') == INSIDE
     (True, True, True)
