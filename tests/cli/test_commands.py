@@ -179,6 +179,21 @@ def test_data_check(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "PER" in capsys.readouterr().out
 
 
+def test_data_check_judges_labels_and_compares_files(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data", "check", "train.csv", "--label-errors", "linear", "--folds", "3", "--against", "train.csv"]
+    assert main([*words, "--model", "minilm-l6", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    errors = found["label_errors"]
+    assert errors["judged"] == 48 and errors["folds"] == 3 and errors["judge"] == "linear"
+    assert all(one["where"].startswith("train.csv:") and one["given"] != one["suggested"] for one in errors["suspects"])
+    assert found["distance"]["verdict"] == "not told apart" and found["model"]["unknown"] < 0.1
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "label errors, by 3 folds of linear" in said and "the two files are not told apart" in said
+    assert main(["data", "check", "train.csv", "--perplexity"]) == 2
+    assert "name one with --model" in capsys.readouterr().err
+
+
 def test_demo_on_files_at_hand(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--model", "minilm-l6", "--data", "train.csv", "--out", "runs/demo", "--offline"]) == 0
     out = capsys.readouterr().out

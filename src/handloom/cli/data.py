@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,7 +94,8 @@ def check(
 
         judge = label_errors if label_errors == looking.LINEAR else str(model_folder(label_errors))
         parts = folds or looking.FOLDS
-        more["label_errors"] = looking.find(data, task, judge, folds=parts, seed=seed or 0, threads=threads)
+        tell = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+        more["label_errors"] = looking.find(data, task, judge, folds=parts, seed=seed or 0, threads=threads, say=tell)
     if against is not None:
         from handloom.pipelines import distances
 

@@ -7,7 +7,7 @@ often label i stands where j is true, and takes as many examples of each (i, j),
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -121,12 +121,13 @@ def suspected(given: Ints, shares: Floats) -> list[tuple[int, int, float]]:
 
 def find(
     data: Dataset[Any], task: str, judge: str = LINEAR, *, folds: int = FOLDS, seed: int = 0,
-    threads: int | None = None, **settings: Any,
+    threads: int | None = None, say: Callable[[str], None] = lambda text: None, **settings: Any,
 ) -> LabelErrors:  # fmt: skip
     """Labels of a data set that are probably wrong.
 
     judge: "linear", a bag of words (features of words and their neighbours for tagged text), or the folder of a model
-    that is fine-tuned once a fold, with `settings` as `fit` takes them. Texts that are the same are judged together.
+    that is fine-tuned once a fold, with `settings` as `fit` takes them. say: is told of each fold. Texts that are the
+    same are judged together.
     Raises UsageError for a task without labels and for a judge that cannot judge it, HandloomError where there are too
     few examples.
     """
@@ -140,12 +141,15 @@ def find(
     if task == TOKEN:
         if judge != LINEAR:
             raise UsageError(f"words are judged by {LINEAR} only, not by {judge}")
-        return _of_words(labelled, folds, seed, threads)
+        return _of_words(labelled, folds, seed, threads, say)
+    odd = next((example for example in labelled if not isinstance(example.label, str)), None)
+    if odd is not None:
+        raise UsageError(f"{odd.where}: label errors are looked for where each text has one name, not {odd.label!r}")
     labels = labelled.labels
     given = np.array([labels.index(example.label) for example in labelled], np.int64)
     ask = _linear(labels, seed, threads) if judge == LINEAR else _tuned(judge, task, labels, seed, threads, settings)
     shares = np.zeros((len(labelled), len(labels)))
-    for held, rest in _folds(labelled, folds, seed):
+    for held, rest in _folds(labelled, folds, seed, say):
         shares[held] = ask([labelled[i] for i in rest], [labelled[i] for i in held])
     suspects = [
         Suspect(labelled[i].where, _shown(labelled[i]), "", labels[given[i]], labels[j], margin)
@@ -154,9 +158,14 @@ def find(
     return _report(judge, folds, given, shares, suspects)
 
 
-def _folds(data: Dataset[Any], folds: int, seed: int) -> list[tuple[list[int], list[int]]]:
+def _folds(
+    data: Dataset[Any], folds: int, seed: int, say: Callable[[str], None]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The places of each part, and of all others."""
     parts = places(data, [1 / folds] * folds, seed)
-    return [(held, [i for other in parts if other is not held for i in other]) for held in parts]
+    for number, held in enumerate(parts, 1):
+        say(f"label errors: part {number} of {folds} is judged by the others")
+        yield held, [i for other in parts if other is not held for i in other]
 
 
 def _report(judge: str, folds: int, given: Ints, shares: Floats, suspects: list[Suspect]) -> LabelErrors:
@@ -194,7 +203,9 @@ def _tuned(
     return judge
 
 
-def _of_words(data: Dataset[TokenExample], folds: int, seed: int, threads: int | None) -> LabelErrors:
+def _of_words(
+    data: Dataset[TokenExample], folds: int, seed: int, threads: int | None, say: Callable[[str], None]
+) -> LabelErrors:
     """Word by word, what kind of span it is of: where spans begin is not judged."""
     scheme = data.scheme or Scheme()
     task = TokenClassification(scheme.tags(data.labels), scheme, data.unit)
@@ -204,7 +215,7 @@ def _of_words(data: Dataset[TokenExample], folds: int, seed: int, threads: int |
     gather = np.zeros((len(column), len(kinds)))
     gather[np.arange(len(column)), column] = 1.0
     shares: list[Floats] = [np.zeros((0, len(kinds)))] * len(data)
-    for held, rest in _folds(data, folds, seed):
+    for held, rest in _folds(data, folds, seed, say):
         asked = [data[i] for i in held]
         said = tag_shares(task, [data[i] for i in rest], asked, seed, threads) @ gather
         ends = np.cumsum([len(task.words(example)) for example in asked])[:-1]
