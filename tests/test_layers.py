@@ -12,6 +12,7 @@ HOUSE = Path(__file__).parent.parent / "src" / "handloom"
 BELOW = {
     "cli": ["pipelines", "train", "serve", "ngram"],
     "testing": ["train"],
+    "sklearn": ["train"],
     "pipelines": ["train", "ngram"],
     "serve": ["train"],
     "train": ["generate"],

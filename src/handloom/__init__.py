@@ -69,7 +69,7 @@ _HOMES = {
     "grad": "handloom.tensor.grad",
     "value_and_grad": "handloom.tensor.grad",
     "compile": "handloom.tensor.function",
-    "TextClassifier": "handloom.train.estimators",
+    "TextClassifier": "handloom.train.text_classifier",
     "TokenClassifier": "handloom.train.estimators",
     "RelationExtractor": "handloom.train.estimators",
     "QuestionAnswerer": "handloom.train.estimators",

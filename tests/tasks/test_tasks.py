@@ -63,6 +63,7 @@ def test_scores_and_the_worst_mistakes() -> None:
     examples = [TextExample(t, label=y) for t, y in (("p", "y"), ("q", "y"), ("r", "n"), ("s", "n"))]
     guesses = [("y", 0.9), ("n", 0.6), ("n", 0.8), ("y", 0.7)]
     scores = task.score(examples, [Prediction(label, sure, {}) for label, sure in guesses])
+    assert scores.metrics.pop("calibration_error") == pytest.approx((0.1 + 0.6 + 0.2 + 0.7) / 4)
     assert scores.metrics == {"accuracy": 0.5, "macro_f1": 0.5, "weighted_f1": 0.5}
     assert [(m.text, m.gold, m.guess, m.score) for m in scores.mistakes] == [("s", "n", "y", 0.7), ("q", "y", "n", 0.6)]
     assert scores.confusion is not None and scores.confusion.tolist() == [[1, 1], [1, 1]]

@@ -8,15 +8,8 @@ from handloom.data.examples import TextExample
 from handloom.data.readers import read
 from handloom.tasks.text_classification import TextClassification
 from handloom.tasks.token_classification import TokenClassification
-from handloom.train.baselines import (
-    Vectoriser,
-    baselines_for,
-    linear,
-    linear_tags,
-    shape,
-    word_features,
-    words_of,
-)
+from handloom.train.baselines import baselines_for, linear_tags, shape, word_features
+from handloom.train.linear import Vectoriser, linear, words_of
 
 TEXTS = [["a", "b", "a"], ["b"], ["a", "c", "zz"]]
 

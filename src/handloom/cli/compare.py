@@ -32,6 +32,7 @@ def compare(
     pair_column: options.PairColumn = None,
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
+    label_separator: options.LabelSeparator = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
     json: options.Json = False,
@@ -51,7 +52,9 @@ def compare(
     from handloom.train import comparing, estimators
 
     sides = [estimators.load(folder, threads, precision or "auto") for folder in (old, new)]
-    how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
+    how = options.reading(
+        text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
+    )
     found = comparing.compare(sides[0], sides[1], test, metric=metric, seed=seed or 0, **how)
     if json:
         print_json(found.to_dict())
@@ -76,7 +79,8 @@ def show(found: Comparison) -> None:
         made.add_column("")
         for name, one in rows.items():
             told = "" if one.verdict == "no difference" else one.verdict
-            made.add_row(name.replace("_", " "), change(one.old, one.new), f"{one.low:+.3f} … {one.high:+.3f}", told)
+            apart = f"{one.low:+.3f} … {one.high:+.3f}"
+            made.add_row(name.replace("_", " "), change(one.old, one.new, -1 if one.error else 1), apart, told)
         console.print(made)
 
     table(f"Metric, on {found.examples:,} examples", found.metrics)

@@ -49,6 +49,9 @@ def check(
     pair_column: options.PairColumn = None,
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
+    problem: options.Problem = None,
+    label_separator: options.LabelSeparator = None,
+    label_order: options.LabelOrder = None,
     json: options.Json = False,
 ) -> None:
     """Show what is in labelled files, and what is wrong with them.
@@ -75,7 +78,8 @@ def check(
 
     if task is None:
         task = readers.task_of(train)
-    how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
+    labels = {"problem": problem, "label_separator": label_separator, "label_order": label_order}
+    how = options.reading(text_column, label_column, pair_column, delimiter, encoding, **labels)
 
     def read(path: Path | None) -> Any:
         return None if path is None else readers.read(path, task, blanks="keep", **how)

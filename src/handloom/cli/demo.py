@@ -59,7 +59,7 @@ def demo(
     from rich.console import Console
 
     from handloom.cli.training import show, watched, where
-    from handloom.train.estimators import TextClassifier
+    from handloom.train.text_classifier import TextClassifier
 
     began = time.monotonic()
     folder, sentences = at_hand(model, data, offline, yes)

@@ -24,6 +24,7 @@ def evaluate(
     pair_column: options.PairColumn = None,
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
+    label_separator: options.LabelSeparator = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
     json: options.Json = False,
@@ -40,7 +41,9 @@ def evaluate(
     from handloom.train import estimators
 
     estimator = estimators.load(model, threads, precision or "auto")
-    how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
+    how = options.reading(
+        text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
+    )
     scores = estimator.evaluate(options.beside(data, targets, "--data"), **how)
     if json:
         print_json(scores.to_dict())

@@ -71,6 +71,22 @@ Delimiter = Annotated[
     opt("CHAR", r"What separates the columns: , ; or \t. Found out if not given.", DATA),
 ]
 Encoding = Annotated[str | None, opt("NAME", "Of the files; UTF-8 with or without BOM if not given.", DATA)]
+LabelSeparator = Annotated[
+    str | None,
+    opt("CHAR", "text-classification: what stands between several labels of a text.", TASK, default="|"),
+]
+Problem = Annotated[
+    str | None,
+    opt(
+        "one|several|ordered|number",
+        "text-classification: what its labels are; else lists mean several, all others one.", TASK,
+    ),
+]
+LabelOrder = Annotated[
+    str | None,
+    opt("A,B,…", "text-classification: labels with an order, the lowest first; numbers need none.", TASK),
+]
+Top = Annotated[int | None, opt("N", "text-classification: only the N best labels, with their scores.", TASK, min=1)]
 BatchTokens = Annotated[
     int | None,
     opt("N", "Tokens in a batch (instead of --batch-size).", TRAINING, min=1),
@@ -207,9 +223,11 @@ def reading(
     pair_column: str | None,
     delimiter: str | None,
     encoding: str | None,
+    **labels: Any,
 ) -> dict[str, Any]:
-    """What the user said about how files are to be read."""
+    """What the user said about how files are to be read. labels: problem, label_separator, label_order, none_label."""
     return given(
+        **labels,
         text_column=text_column,
         label_column=label_column,
         pair_column=pair_column,

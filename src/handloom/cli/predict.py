@@ -31,6 +31,7 @@ def predict(
     pair_column: options.PairColumn = None,
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
+    top: options.Top = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
     json: options.Json = False,
@@ -47,6 +48,7 @@ def predict(
     \b
     handloom predict runs/reviews "I would buy it again."
     handloom predict runs/reviews --data new.csv --json > judged.jsonl
+    handloom predict runs/topics "The team won." --top 3
     handloom predict runs/ner "Marie Curie worked in Paris."
     handloom predict runs/rel "A <e1>pump</e1> feeds the <e2>boiler</e2>."
     handloom predict runs/qa "Who found radium?" --context curie.txt
@@ -55,6 +57,7 @@ def predict(
     \b
     With --json one line is printed for each text, in the order of the input
     and with its other columns: {"text", "label", "scores"} or
+    {"text", "labels", "scores"} or {"text", "value"} or
     {"text", "spans": [{"start", "end", "label", "text", "score"}]} or
     {"text", "first", "second", "label", "scores"}, {"text", "written"} or
     {"question", "context", "answer", "start", "end", "score", "others"}. A
@@ -70,11 +73,16 @@ def predict(
             raise HandloomError(f"text {number} is empty: there is nothing to judge")
     from handloom.cli.output import print_json
     from handloom.train import estimators
+    from handloom.train.text_classifier import TextClassifier
 
     how = options.reading(text_column, None, pair_column, delimiter, encoding)
     estimator = estimators.load(model, threads, precision or "auto")
     if texts and context is None and isinstance(estimator, estimators.QuestionAnswerer):
         raise UsageError("a question is asked of a text: add --context FILE, or a folder of texts")
+    if top is not None:
+        if not isinstance(estimator, TextClassifier):
+            raise UsageError(f"--top is for text-classification; this model was trained for {estimator.task_name}")
+        how["top"] = top
     found = estimator.predict_dicts(data or texts, **how) if context is None else asked(estimator, texts, context, how)
     if form is not None:
         print_spans(found, form, str(model))
@@ -87,7 +95,7 @@ def predict(
 
     console = Console()
     for row in found:
-        console.print(*shown(row), sep="\n", soft_wrap=True)
+        console.print(*shown(row, top), sep="\n", soft_wrap=True)
 
 
 def print_spans(rows: list[dict[str, Any]], form: str, version: str) -> None:
@@ -130,7 +138,7 @@ def asked(estimator: Any, questions: list[str] | None, context: Path, how: dict[
     return rows
 
 
-def shown(row: dict[str, Any]) -> Iterator[Any]:
+def shown(row: dict[str, Any], top: int | None = None) -> Iterator[Any]:
     """A prediction as lines for a person."""
     from rich.text import Text
 
@@ -147,7 +155,7 @@ def shown(row: dict[str, Any]) -> Iterator[Any]:
         yield from _answer(row)
         return
     if "spans" not in row:
-        yield Text.assemble((f"{row['label']}", "bold green"), f" {row['scores'][row['label']]:.3f}  ", row["text"])
+        yield from _labelled(row, top)
         return
     text = Text(row["text"])
     for span in row["spans"]:
@@ -155,6 +163,21 @@ def shown(row: dict[str, Any]) -> Iterator[Any]:
     yield text
     for span in row["spans"]:
         yield Text(f"  {span['label']:<12} {span['score']:.3f}  {span['start']}–{span['end']}  {span['text']}")
+
+
+def _labelled(row: dict[str, Any], top: int | None) -> Iterator[Any]:
+    """What a text is, and where `top` was asked for, the scores below it."""
+    from rich.text import Text
+
+    if "value" in row:
+        yield Text.assemble((f"{row['value']:.4g}", "bold green"), f"  {row['text']}")
+        return
+    scores = row["scores"]
+    names = row["labels"] if "labels" in row else [row["label"]] if row["label"] is not None else []
+    parts = [(f"{name} {scores[name]:.3f}" if name in scores else name) for name in names]
+    yield Text.assemble((", ".join(parts) or "none of these", "bold green" if parts else "bold"), f"  {row['text']}")
+    for name, score in scores.items() if top else ():
+        yield Text(f"  {score:.3f}  {name}")
 
 
 AROUND = 80  #: characters of the context that are shown on either side of an answer

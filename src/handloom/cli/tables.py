@@ -45,6 +45,8 @@ def change(before: float | None, after: float, better: int = 1) -> Text:
 
 
 def metrics_table(scores: Scores) -> Table:
+    from handloom.tasks.scores import ERRORS
+
     table = plain("Scores" + (", before → after" if scores.before else ""))
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -54,7 +56,7 @@ def metrics_table(scores: Scores) -> Table:
         low_high = scores.intervals.get(name)
         table.add_row(
             name.replace("_", " "),
-            change(before, value, -1 if name == "loss" else 1),
+            change(before, value, -1 if name in ERRORS else 1),
             f"{low_high[0]:.3f} – {low_high[1]:.3f}" if low_high else "",
         )
     return table
@@ -135,15 +137,17 @@ def confused_pairs(scores: Scores, most: int = 10) -> Table:
 
 
 def mistakes_table(mistakes: Iterable[Mistake], most: int = 5) -> Table:
-    table = plain("Worst mistakes: wrong, and sure of it")
+    mistakes = list(mistakes)
+    unsure = any(mistake.score is None for mistake in mistakes)
+    table = plain("Worst mistakes: the farthest" if unsure else "Worst mistakes: wrong, and sure of it")
     table.add_column("sure", justify="right")
     table.add_column("true", overflow="fold")
     table.add_column("predicted", overflow="fold")
     table.add_column("text", overflow="fold", ratio=1)
-    for mistake in list(mistakes)[:most]:
+    for mistake in mistakes[:most]:
         text = " ".join(mistake.text.split())
         table.add_row(
-            f"{mistake.score:.2f}",
+            "" if mistake.score is None else f"{mistake.score:.2f}",
             Text(mistake.gold, "green"),
             Text(mistake.guess, "red"),
             Text(text if len(text) <= 160 else text[:159] + "…"),

@@ -110,6 +110,17 @@ def train(
     ] = None,
     augment_times: Annotated[int | None, opt("N", "Copies of each example by each way.", TRAINING, min=1, default="1")]
     = None,
+    problem: options.Problem = None,
+    label_separator: options.LabelSeparator = None,
+    label_order: options.LabelOrder = None,
+    refuse: Annotated[
+        float | None,
+        opt("X", "text-classification: say none of these, of at most this share of the texts with a label.", TASK),
+    ] = None,
+    none_label: Annotated[
+        str | None,
+        opt("NAME", "text-classification: the label of texts that have none of the labels, beside a blank.", TASK),
+    ] = None,
     longest_answer: Annotated[
         int | None,
         opt("N", "question-answering: tokens of an answer, at most; 30 if not given.", TASK, min=1),
@@ -149,6 +160,8 @@ def train(
     handloom train text-classification --train a.csv --valid b.csv \\
         --test c.csv --text-column body --label-column folder \\
         --epochs 5 --class-weights balanced --out runs/mail
+    handloom train text-classification --train topics.csv --label-separator , --out runs/topics
+    handloom train text-classification --train stars.csv --problem ordered --out runs/stars
     handloom train token-classification --train train.conll \\
         --valid valid.conll --test test.conll --out runs/ner
     handloom train translation --model-type marian --layers 4 \\
@@ -177,7 +190,9 @@ def train(
         options.beside(train, targets, "--train"), options.beside(valid, valid_targets, "--valid"),
         options.beside(test, test_targets, "--test"),
     )  # fmt: skip
-    reading = options.reading(text_column, label_column, pair_column, delimiter, encoding)
+    labels = {"problem": problem, "label_separator": label_separator, "label_order": label_order}
+    labels["none_label"] = none_label
+    reading = options.reading(text_column, label_column, pair_column, delimiter, encoding, **labels)
     kind = estimators.ESTIMATORS[task]
     described = options.given(
         layers=layers, hidden=hidden, heads=heads, key_value_heads=key_value_heads, intermediate=intermediate,

@@ -17,6 +17,7 @@ from handloom.data.examples import (
     TextExample,
     TokenExample,
 )
+from handloom.data.labels import NUMBER, SEVERAL
 from handloom.data.texts import AnyExample, text_key
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
@@ -47,7 +48,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class SplitSummary:
-    """One split: counts, lengths at QUANTILES in characters and (with a tokenizer) tokens, unknown tokens' share."""
+    """One split: counts, lengths at QUANTILES in characters and (with a tokenizer) tokens, unknown tokens' share; where
+    labels are numbers, these at QUANTILES."""
 
     name: str
     examples: int
@@ -56,8 +58,12 @@ class SplitSummary:
     tokens: tuple[int, ...] | None = None
     unknown: float | None = None
     notes: tuple[str, ...] = ()
+    numbers: tuple[float, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        numbers = {} if self.numbers is None else {
+            "numbers": {f"{q:g}": value for q, value in zip(QUANTILES, self.numbers, strict=True)}
+        }  # fmt: skip
         lengths = {"characters": self.characters, "tokens": self.tokens}
         return {
             "examples": self.examples,
@@ -69,6 +75,7 @@ class SplitSummary:
             },
             "unknown_share": self.unknown,
             "notes": list(self.notes),
+            **numbers,
         }
 
 
@@ -100,6 +107,8 @@ class Report:
             for unit, values in (("characters", one.characters), ("tokens", one.tokens)):
                 if values is not None:
                     lines.append(f"  {unit:<14}" + "".join(f"{value:>8}" for value in values))
+            if one.numbers is not None:
+                lines.append(f"  {'numbers':<14}" + "".join(f"{value:>8.4g}" for value in one.numbers))
             lines += _balance(one.labels)
         lines += [f"{finding.severity}: {finding.message}" for finding in self.findings] or ["Nothing stands out."]
         return "\n".join(lines)
@@ -140,8 +149,10 @@ def check(
     for name, data in splits.items():
         findings += _inside(name, data, keyed[name])
     findings += _across(splits, keyed)
-    if not any(isinstance(example, QuestionExample) for example in train):
-        findings += _labels(summaries, tagged=any(isinstance(example, TokenExample) for example in train))
+    if train.problem != NUMBER and not any(isinstance(example, QuestionExample) for example in train):
+        # a tagged word is in a span or outside, and a text has one of several labels or not: two classes at least
+        several = train.problem == SEVERAL or any(isinstance(example, TokenExample) for example in train)
+        findings += _labels(summaries, several)
     rank = ("error", "warning", "note")
     return Report(tuple(summaries), tuple(sorted(findings, key=lambda finding: rank.index(finding.severity))))
 
@@ -164,7 +175,16 @@ def _summary(name: str, data: AnySplit, tokenizer: Tokenizer | None) -> tuple[Sp
                 Finding("note", "long", f"{name}: {_times(long, 'text')} longer than the model's {limit} tokens", long)
             )
     quantiles = None if tokens is None else _quantiles(tokens)
-    return SplitSummary(name, len(data), dict(labels), _quantiles(characters), quantiles, share, data.notes), findings
+    summary = SplitSummary(name, len(data), dict(labels), _quantiles(characters), quantiles, share, data.notes,
+                           _numbers(data))  # fmt: skip
+    return summary, findings
+
+
+def _numbers(data: AnySplit) -> tuple[float, ...] | None:
+    if data.problem != NUMBER:
+        return None
+    values = [e.label for e in data if isinstance(e, TextExample) and isinstance(e.label, float)]
+    return tuple(np.quantile(values, QUANTILES).tolist()) if values else None
 
 
 def _encode(data: AnySplit, tokenizer: Tokenizer) -> list[Encoding]:
@@ -266,10 +286,10 @@ def _across(
     return findings
 
 
-def _labels(summaries: Sequence[SplitSummary], tagged: bool) -> list[Finding]:
+def _labels(summaries: Sequence[SplitSummary], several: bool) -> list[Finding]:
     findings = []
     train = summaries[0]
-    if len(train.labels) == 1 and not tagged:  # a tagged word is in a span or outside: two classes at least
+    if len(train.labels) == 1 and not several:
         (only,) = train.labels
         message = f"train: the only label is {only!r}; there is nothing to tell apart"
         findings.append(Finding("error", "one-class", message, examples=(only,)))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
+from handloom.data.labels import ONE, Label
 from handloom.text.schemes import Scheme
 from handloom.text.spans import Span, Word
 
@@ -18,17 +19,21 @@ TRANSLATION, SUMMARIZATION = "translation", "summarization"
 
 @dataclass(frozen=True, slots=True)
 class TextExample:
-    """A text, or a text and its pair, with one label (None where the data has none). `extra`: the other columns."""
+    """A text, or a text and its pair, with its label: a name, a number, a tuple of names; None where the data has none.
+    `extra`: the other columns."""
 
     text: str
     pair: str | None = None
-    label: str | None = None
+    label: Label | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     where: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return () if self.label is None else (self.label,)
+        """The names among them."""
+        if isinstance(self.label, tuple):
+            return self.label
+        return (self.label,) if isinstance(self.label, str) else ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -36,7 +41,7 @@ class TextExample:
         return (self.text, self.pair or "")
 
     @property
-    def verdict(self) -> str | None:
+    def verdict(self) -> Label | None:
         """What the data says of it, in a form that can be compared; None if it says nothing."""
         return self.label
 
@@ -199,7 +204,8 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Dataset(Generic[Example]):
     """Examples in the order of their source. `notes`: what the reader decided, one sentence each; `scheme` and `unit`
-    ("words" or "characters") say how tagged data is written."""
+    ("words" or "characters") say how tagged data is written; `problem` (one of labels.PROBLEMS) and `order` what the
+    labels of texts are."""
 
     examples: tuple[Example, ...]
     source: Source
@@ -207,6 +213,8 @@ class Dataset(Generic[Example]):
     scheme: Scheme | None = None
     unit: str = "words"
     columns: dict[str, str] = field(default_factory=dict)
+    problem: str = ONE
+    order: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -238,6 +246,7 @@ class Dataset(Generic[Example]):
             "notes": list(self.notes),
             "columns": dict(self.columns),
             **({"scheme": str(self.scheme), "unit": self.unit} if self.scheme else {}),
+            **({"problem": self.problem} if self.problem != ONE else {}),
         }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from handloom.data.examples import Dataset, Source, TextExample
 from handloom.data.files import read_text
+from handloom.data.labels import ONE
 from handloom.data.options import Options, refuse
 from handloom.errors import HandloomError
 
@@ -24,6 +25,7 @@ def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
         raise HandloomError(f"{path} should hold a folder for each label, and in it a file for each text.")
     places = [(folder.name, folder) for folder in folders] if folders else [(None, path)]
     examples, digest, empty = [], hashlib.sha256(), []
+    form = options.labels.decided([])
     for label, folder in places:
         for file in sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")):
             name = file.relative_to(path).as_posix()
@@ -32,11 +34,12 @@ def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
                 continue
             read = read_text(file, options.encoding)
             digest.update(f"{name}\0{read.sha256}\n".encode())
-            label_here = label if options.labelled else None
+            label_here = form.read(label, "the folder's name", str(file)) if options.labelled else None
             examples.append(TextExample(read.text, None, label_here, {"file": name}, str(file)))
     if options.blanks == "error":
         refuse(empty, "an empty file", "Fill or remove them.")
     if not examples:
         raise HandloomError(f"{path} holds no files with text.")
     notes = ("text: a file each", *(("label: the name of its folder",) if options.labelled else ()))
-    return Dataset(tuple(examples), Source(str(path), digest.hexdigest(), "folder"), notes)
+    source = Source(str(path), digest.hexdigest(), "folder")
+    return Dataset(tuple(examples), source, notes, problem=form.problem or ONE, order=form.order)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handloom.data.examples import TEXT
+from handloom.data.labels import PLAIN, LabelForm
 from handloom.errors import HandloomError
 
 
@@ -23,6 +24,7 @@ class Options:
     labelled: bool = True
     blanks: str = "error"
     pairs: bool = True
+    labels: LabelForm = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,6 @@ class Tagged:
     words: Sequence[str]
     tags: Sequence[str] | None
     extra: dict[str, Any]
-
-
-def blank(value: Any) -> bool:
-    """None, NaN, or nothing but blanks."""
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def refuse(wheres: Sequence[str], what: str, remedy: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from handloom.data import columns
 from handloom.data.examples import Dataset, QuestionExample, Source
-from handloom.data.options import Options, Record, blank, refuse
+from handloom.data.labels import blank
+from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
 from handloom.text.spans import Word

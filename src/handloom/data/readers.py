@@ -27,6 +27,7 @@ from handloom.data.examples import (
     fingerprint,
 )
 from handloom.data.files import TextFile, existing, read_bytes, read_text
+from handloom.data.labels import ONE, PLAIN, LabelForm
 from handloom.data.options import Options, Record, Tagged
 from handloom.data.records import read_texts
 from handloom.data.tagging import read_tagged, tagged_dataset
@@ -79,6 +80,10 @@ def read(
     labelled: bool = True,
     blanks: str = "error",
     pairs: bool = True,
+    problem: str | None = None,
+    label_separator: str | None = None,
+    label_order: Sequence[str] | str | None = None,
+    none_label: str | None = None,
 ) -> AnyDataset:
     """Examples for `task`, one of KINDS.
 
@@ -93,13 +98,21 @@ def read(
     which. `labelled=False` reads texts alone. `blanks="keep"` lets empty texts and labels pass, for `data check`.
     `pairs=False` takes no column for a second text because of its name; tuples and `pair_column` still say so.
 
+    What the labels of texts are `problem` says: "one", "several" (lists, or strings with `label_separator` between the
+    names, "|"), "ordered" (`label_order` names them, the lowest first, unless they are numbers) or "number". Left out,
+    lists mean several, fractions that are no text numbers. `none_label` is a name that means none of the labels; with
+    it, even if it is "", a text may be without a label.
+
     Raises HandloomError, naming file and line, for whatever is wrong with the data.
     """
     if isinstance(data, Dataset):
         return data
     if task not in KINDS:
         raise UsageError(f"There is no reader for the task {task!r}; there are {', '.join(KINDS)}.")
-    options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks, pairs)
+    form = LabelForm.of(problem, label_separator, label_order, none_label)
+    if task != TEXT and form != PLAIN:
+        raise UsageError(f"--problem and what the labels of texts look like is for {TEXT}, not {task}")
+    options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks, pairs, form)
     if isinstance(data, (str, os.PathLike)):
         return _read_path(existing(Path(data)), options)
     if KINDS[task].parallel and is_parallel(data):
@@ -180,7 +193,9 @@ def _from_records(records: list[Record], source: Source, options: Options, notes
 
 def _texts(records: list[Record], source: Source, options: Options, notes: list[str]) -> Dataset[TextExample]:
     read = read_texts(records, options, source.path or "the data")
-    return Dataset(read.examples, source, (*notes, *read.notes), columns=read.columns)
+    form = read.labels
+    return Dataset(read.examples, source, (*notes, *read.notes), columns=read.columns, problem=form.problem or ONE,
+                   order=form.order)  # fmt: skip
 
 
 def _untagged(path: Path, options: Options) -> Dataset[TokenExample]:
@@ -205,7 +220,8 @@ def _from_list(rows: list[Any], options: Options) -> AnyDataset:
         for number, row in enumerate(rows):
             if not isinstance(row, wanted):
                 raise HandloomError(f"row {number}: a {wanted.__name__} is needed for {options.task}, not {row!r:.80}")
-        return Dataset(tuple(rows), Source(None, fingerprint([str(row) for row in rows]), "list"))
+        made = Dataset(tuple(rows), Source(None, fingerprint([str(row) for row in rows]), "list"))
+        return _as_told(made, options) if options.task == TEXT else made
     if options.task == TOKEN and isinstance(rows[0], (list, tuple)) and _holds_words(rows[0], options):
         tagged = [_tagged(number, row, options) for number, row in enumerate(rows)]
         source = Source(None, fingerprint([[t.words, t.tags] for t in tagged]), "list")
@@ -214,6 +230,16 @@ def _from_list(rows: list[Any], options: Options) -> AnyDataset:
     if isinstance(rows[0], (list, tuple)):  # (text, pair) is no guess
         options = replace(options, pairs=True)
     return _from_records(records, source, options, [])
+
+
+def _as_told(made: Dataset[TextExample], options: Options) -> Dataset[TextExample]:
+    """Examples made in Python, with labels of one kind."""
+    form = options.labels.decided(example.label for example in made)
+    examples = [
+        replace(example, label=form.read(example.label, "label", example.where or f"row {number}"))
+        for number, example in enumerate(made)
+    ]
+    return replace(made, examples=tuple(examples), problem=form.problem or ONE, order=form.order)
 
 
 def _holds_words(row: Sequence[Any], options: Options) -> bool:

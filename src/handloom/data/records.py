@@ -8,29 +8,34 @@ from typing import Any
 
 from handloom.data import columns
 from handloom.data.examples import TextExample
-from handloom.data.options import Options, Record, blank, refuse
+from handloom.data.labels import ONE, SAID, SEVERAL, LabelForm, blank
+from handloom.data.options import Options, Record, refuse
 from handloom.errors import HandloomError
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Examples, what was decided, and which columns were used (role → name)."""
+    """Examples, what was decided, which columns were used (role → name), and how the labels are to be understood."""
 
     examples: tuple[TextExample, ...]
     notes: tuple[str, ...]
     columns: dict[str, str]
+    labels: LabelForm
 
 
 def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
-    """Texts with one label each. `where` names the source in errors."""
+    """Texts with their labels. `where` names the source in errors."""
     names = names_of(records)
     used, notes = _columns(records, names, options, where)
     text, label, pair = used["text"], used.get("label"), used.get("pair")
+    form = options.labels.decided(record.values.get(label) for record in records if label is not None)
+    if form.problem != ONE and label is not None:
+        notes.append(f"labels: {SAID[form.problem or ONE]}" + ("" if options.labels.problem else " (guessed)"))
     examples, no_text, no_label = [], [], []
     for record in records:
         values = record.values
         words = _string(values.get(text), text, record.where)
-        mark = None if label is None else label_string(values.get(label), label, record.where)
+        mark = None if label is None else form.read(values.get(label), label, record.where)
         if not words.strip():
             no_text.append(record.where)
         if options.labelled and mark is None:
@@ -40,27 +45,15 @@ def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
         examples.append(TextExample(words, other, mark, extra, record.where))
     if options.blanks == "error":
         refuse(no_text, f"an empty text (column {text!r})", "Fill or remove them.")
-        refuse(no_label, f"an empty label (column {label!r})", "Fill or remove them.")
-    return Read(tuple(examples), tuple(notes), used)
+        if form.none is None:
+            more = " [] says that a text has none of the labels." if form.problem == SEVERAL else ""
+            refuse(no_label, f"an empty label (column {label!r})", f"Fill or remove them.{more}")
+    return Read(tuple(examples), tuple(notes), used, form)
 
 
 def names_of(records: Sequence[Record]) -> list[str]:
     """All columns, in the order in which they first appear."""
     return list(dict.fromkeys(name for record in records for name in record.values))
-
-
-def label_string(value: Any, column: str, where: str) -> str | None:
-    """A label as its name; None for a blank. Whole numbers lose a trailing .0 that a data frame gave them."""
-    if isinstance(value, (list, tuple, set, dict)):
-        raise HandloomError(
-            f"{where}: the label (column {column!r}) is a {type(value).__name__}: {value!r:.80}. "
-            "One text can have one label; several labels a text are not supported yet."
-        )
-    if blank(value):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
 
 
 def _string(value: Any, column: str, where: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from handloom.data import columns
 from handloom.data.examples import Dataset, RelationExample, Source
 from handloom.data.files import TextFile
-from handloom.data.options import Options, Record, blank, refuse
-from handloom.data.records import label_string, names_of
+from handloom.data.labels import blank, label_string
+from handloom.data.options import Options, Record, refuse
+from handloom.data.records import names_of
 from handloom.errors import HandloomError
 from handloom.text.spans import Word
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from handloom.data import columns, label_studio
 from handloom.data.examples import Dataset, Source, TokenExample
-from handloom.data.options import Options, Record, Tagged, blank, refuse
+from handloom.data.labels import blank
+from handloom.data.options import Options, Record, Tagged, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
 from handloom.text.schemes import Scheme, recognise

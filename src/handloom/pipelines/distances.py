@@ -25,7 +25,7 @@ from handloom.scoring import Scorer
 from handloom.tasks.text_classification import TextClassification
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.words import split_words as places_of
-from handloom.train.baselines import linear, split_words
+from handloom.train.linear import linear, split_words
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ Where a ratio has an empty denominator it is 0, as in scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,6 +156,7 @@ def weighted_f1_of(counts: Counts) -> Floats:
 
 #: Metrics of one label an example, by name, and of spans.
 OF_LABELS: dict[str, Summed] = {"accuracy": micro_recall_of, "macro_f1": macro_f1_of, "weighted_f1": weighted_f1_of}
+OF_SETS: dict[str, Summed] = {"micro_f1": micro_f1_of, "macro_f1": macro_f1_of}
 OF_SPANS: dict[str, Summed] = {
     "span_f1": micro_f1_of, "span_precision": micro_precision_of, "span_recall": micro_recall_of,
 }  # fmt: skip
@@ -173,6 +174,24 @@ def label_counts(gold: Iterable[Sequence[str]], guess: Iterable[Sequence[str]]) 
             row[place[other], 1] += 1
             row[place[one], 0] += one == other
     return LabelCounts(labels, counts)
+
+
+def set_counts(labels: Sequence[str], gold: Iterable[Collection[str]], guess: Iterable[Collection[str]]) -> LabelCounts:
+    """Of examples with a set of labels each. labels: those that any of the sets may hold."""
+    true, found = (np.array([[label in one for label in labels] for one in side], bool).reshape(-1, len(labels))
+                   for side in (gold, guess))  # fmt: skip
+    return LabelCounts(tuple(labels), np.stack([true & found, found, true], -1).astype(np.int64))
+
+
+def average_precision(marks: NDArray[Any], scores: Floats) -> float:
+    """The area under the steps of precision over recall, of marks 0 or 1 [n]; equal scores are one step."""
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.cumsum(marks[order])
+    if not len(hits) or not hits[-1]:
+        return 0.0
+    last = np.flatnonzero(np.append(ranked[:-1] > ranked[1:], True))
+    gained = np.diff(hits[last], prepend=0)
+    return float((gained * hits[last] / (last + 1)).sum() / hits[-1])
 
 
 Tags = Sequence[str | None]

@@ -219,7 +219,7 @@ class QuestionAnswering(Task):
             Mistake(example.question, _named(gold), said.text or "no answer", said.score)
             for example, gold, said, f1 in zip(examples, golds, predictions, judged, strict=True) if not f1
         ]  # fmt: skip
-        return Scores(values, intervals, mistakes=sorted(wrong, key=lambda mistake: -mistake.score)[:20])
+        return Scores(values, intervals, mistakes=sorted(wrong, key=lambda mistake: -(mistake.score or 0))[:20])
 
     def counted(self, examples: Sequence[QuestionExample], predictions: Sequence[Answer]) -> Counted:
         """A question is right where one of its answers is given as it is."""

@@ -9,18 +9,20 @@ import numpy as np
 
 from handloom.tasks.metrics import Counts
 
-#: Metrics that are numbers of some unit; the others are shares, from 0 to 1.
-NUMBERS = ("loss", "perplexity", "bits_per_byte")
+#: Metrics of which less is better.
+ERRORS = ("loss", "perplexity", "bits_per_byte", "mean_absolute_error", "mean_squared_error", "calibration_error")
+#: Metrics that are numbers of some unit, or may be negative; the others are shares, from 0 to 1.
+NUMBERS = (*ERRORS, "pearson", "spearman", "quadratic_kappa")
 
 
 @dataclass
 class Mistake:
-    """A wrong answer. score: how sure the model was of it, 0 to 1."""
+    """A wrong answer. score: how sure the model was of it, 0 to 1; None where it cannot say."""
 
     text: str
     gold: str
     guess: str
-    score: float
+    score: float | None
 
 
 @dataclass
@@ -71,8 +73,9 @@ class Scores:
 
     def __str__(self) -> str:
         lines = []
+        wide = max(16, *(len(name) + 1 for name in self.metrics), 0)
         for name, value in self.metrics.items():
-            line = f"{name:<16}{value:8.4f}"
+            line = f"{name:<{wide}}{value:8.4f}"
             if name in self.intervals:
                 low, high = self.intervals[name]
                 line += f"   95 %: {low:.4f} – {high:.4f}"

@@ -7,7 +7,7 @@ is of another kind altogether says that, too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,10 +63,13 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Counted:
-    """What metrics are made of: counts of every example, by label or otherwise, and the metrics of their sums."""
+    """What metrics are made of: counts of every example, by label or otherwise, and the metrics of their sums; beside
+    counts by label numbers f64 [examples, k], and the metrics of theirs."""
 
     counts: LabelCounts | Summands
     metrics: Mapping[str, Summed]
+    numbers: Array | None = None
+    of_numbers: Mapping[str, Summed] = field(default_factory=dict)
 
 
 class Task:
@@ -95,6 +98,14 @@ class Task:
     def separable(self) -> bool:
         """Whether a batch's loss is the sum of its examples'; not where they are compared with each other."""
         return True
+
+    @property
+    def known(self) -> Sequence[str]:
+        """The labels that examples may have; () if the task does not say."""
+        return self.labels
+
+    #: What transformers calls a head of this kind, where that is not one label for each row.
+    problem_type: str | None = None
 
     @property
     def tunes(self) -> bool:
@@ -208,6 +219,14 @@ class Task:
     def settings(self) -> dict[str, Any]:
         """What handloom.json keeps, so that a loaded model has the same task."""
         return {}
+
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        """Takes back what `tune` chose, from what `settings` gave. ValueError, KeyError or TypeError where that is no
+        such thing."""
+
+    def comparable(self, other: Task) -> bool:
+        """Whether predictions of both are judged by the same scores."""
+        return type(self) is type(other)
 
 
 def softmax(logits: Array) -> Array:

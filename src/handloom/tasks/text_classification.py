@@ -1,7 +1,8 @@
-"""One label for a text, or for a text and its pair."""
+"""One label for a text, or for a text and its pair; or none of them, where the model may say so."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +10,24 @@ from typing import Any
 import numpy as np
 
 import handloom.tensor as ht
-from handloom.data.examples import TEXT, TextExample
-from handloom.errors import HandloomError, UsageError
+from handloom.data.examples import TextExample
+from handloom.errors import UsageError
 from handloom.tasks import metrics
+from handloom.tasks.calibration import Calibration, calibrate, calibration_error, floor_of, likelihood_of_classes
 from handloom.tasks.scores import Mistake, Scores
-from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task, softmax
+from handloom.tasks.task import Array, Batch, Counted, softmax
+from handloom.tasks.text_task import TextTask, shown
 from handloom.tensor import Tensor
-from handloom.text.tokenizer import Tokenizer
-from handloom.text.windows import cut_all, mean_logits
+
+NONE = "(none of these)"  #: how scores call what has no label
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A label, how sure the model is of it, and the same for every label (0 to 1, they sum to 1)."""
+    """A label (None: none of these), how sure the model is of it, and the same for every label (0 to 1, they sum to
+    1)."""
 
-    label: str
+    label: str | None
     score: float
     scores: dict[str, float]
 
@@ -31,66 +35,139 @@ class Prediction:
         return {"label": self.label, "scores": self.scores}
 
 
-class TextClassification(Task):
+class TextClassification(TextTask):
     """labels: in the order of the head's outputs. class_weights: a factor for each label's loss. smoothing: the share
-    of a label that is spread over all labels."""
+    of a label that is spread over all labels. refuse: of the validation texts that have a label the greatest share of
+    which "none of these" may be said, None for never; none_label: how data calls that, beside a blank."""
 
-    name = TEXT
     metric = "macro_f1"
-    metrics = (*metrics.OF_CONFUSION, "loss")
+    metrics: tuple[str, ...] = (*metrics.OF_CONFUSION, "calibration_error", "loss")
 
     def __init__(
-        self, labels: Sequence[str], class_weights: Mapping[str, float] | None = None, smoothing: float = 0.0
+        self,
+        labels: Sequence[str],
+        class_weights: Mapping[str, float] | None = None,
+        smoothing: float = 0.0,
+        refuse: float | None = None,
+        none_label: str = "",
     ) -> None:
-        self.labels = tuple(labels)
-        self._ids = {label: i for i, label in enumerate(self.labels)}
+        self.labels = self.classes = tuple(labels)
+        self._ids = {label: i for i, label in enumerate(self.classes)}
         self._smoothing = smoothing
-        self._weights = weight_array(self.labels, class_weights)
+        self._weights = weight_array(self.classes, class_weights)
+        self.refuse, self.none_label = refuse, none_label
+        self.calibration = Calibration()
+        self.floor: float | None = None
 
-    def encode(self, examples: Sequence[TextExample], tokenizer: Tokenizer, max_length: int, long: str) -> Encoded:
-        whole = tokenizer.encode_batch([e.text for e in examples], [e.pair for e in examples])
-        cuts, found = cut_all(whole, max_length, long)
-        features = []
-        for index, (example, coded, made) in enumerate(zip(examples, whole, cuts, strict=True)):
-            label = None if example.label is None else np.array(self._id(example), np.int32)
-            features += [
-                Feature(window, index, label, kept, len(coded))
-                for window, kept in zip(made.windows, made.kept, strict=True)
-            ]
-        return Encoded(features, len(examples), (str(found),) if found.long else ())
+    @property
+    def known(self) -> Sequence[str]:
+        return self.classes
+
+    def target(self, example: TextExample) -> Array | None:
+        return None if example.label is None else np.array(self._id(example), np.int32)
 
     def _id(self, example: TextExample) -> int:
-        if example.label not in self._ids:
-            raise HandloomError(f"{example.where or 'the data'}: the label {example.label!r} is unknown to the model")
+        if not isinstance(example.label, str) or example.label not in self._ids:
+            raise self.unknown(example, example.label)
         return self._ids[example.label]
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         weights = None if self._weights is None else ht.tensor(self._weights)
         return ht.cross_entropy(logits, batch["labels"], weights, self._smoothing)
 
-    def decode(self, examples: Sequence[TextExample], encoded: Encoded, logits: Sequence[Array]) -> list[Prediction]:
-        """The mean over the windows of a text's logits decides."""
-        if not examples:
-            return []
-        owner = np.array([feature.example for feature in encoded.features], np.int64)
-        shares = softmax(mean_logits(np.stack(logits), owner, encoded.examples))
-        best = shares.argmax(-1)
-        return [
-            Prediction(self.labels[b], float(row[b]), dict(zip(self.labels, row.tolist(), strict=True)))
-            for row, b in zip(shares, best.tolist(), strict=True)
-        ]
+    # -- what is said
+
+    def logs(self, logits: Array) -> Array:
+        """The logarithms of the labels' probabilities, f64 [texts, labels]."""
+        shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))  # type: ignore[no-any-return]
+
+    def shares(self, logits: Array) -> Array:
+        return softmax(logits)
+
+    def best(self, shares: Array) -> list[int]:
+        found: list[int] = shares.argmax(-1).tolist()
+        return found
+
+    def said(self, logits: Array) -> list[Prediction]:
+        shares = self.shares(logits / self.calibration.temperature)
+        found = []
+        for row, at in zip(shares, self.best(shares), strict=True):
+            score = float(row[at])
+            label = None if self.floor is not None and score < self.floor else self.classes[at]
+            found.append(Prediction(label, score, dict(zip(self.classes, row.tolist(), strict=True))))
+        return found
+
+    # -- what is chosen on validation data
+
+    @property
+    def tunes(self) -> bool:
+        return True
+
+    @property
+    def decides(self) -> bool:
+        return self.refuse is not None
+
+    def forget(self) -> None:
+        self.calibration, self.floor = Calibration(), None
+
+    def tune_texts(self, examples: Sequence[TextExample], logits: Array) -> str:
+        self.forget()
+        places = [i for i, example in enumerate(examples) if example.label is not None]
+        true = np.array([self._id(examples[i]) for i in places], np.int64)
+
+        def error(of: Array) -> float:
+            shares = self.shares(of)
+            best = np.array(self.best(shares), np.int64)
+            return calibration_error(shares[np.arange(len(best)), best], best == true)
+
+        loss = lambda of: likelihood_of_classes(self.logs(of), true)  # noqa: E731
+        self.calibration = calibrate(logits[places], loss, error)
+        if self.refuse is None:
+            return str(self.calibration)
+        sure = np.array([one.score for one in self.said(logits)])
+        best = np.array(self.best(self.shares(logits)), np.int64)[places]
+        nothing = np.delete(sure, places)
+        self.floor = floor_of(sure[places], best == true, nothing, self.refuse)
+        share = float((sure[places] < self.floor).mean()) if places else 0.0
+        left = f", and of {(nothing < self.floor).mean():.1%} of those without a label" if len(nothing) else ""
+        return (f"{self.calibration}; none of these is said below a score of {self.floor:.3f}: of {share:.1%} of the "
+                f"validation texts with a label{left}")  # fmt: skip
+
+    def settings(self) -> dict[str, Any]:
+        refusing = {"refuse": self.refuse, "none_label": self.none_label, "floor": self.floor}
+        return {
+            "problem": self.problem,
+            "calibration": self.calibration.to_dict(),
+            **({} if self.refuse is None else refusing),
+        }
+
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        if "calibration" in settings:
+            self.calibration = Calibration.from_dict(settings["calibration"])
+        if settings.get("refuse") is not None:
+            self.refuse, self.none_label = float(settings["refuse"]), str(settings.get("none_label") or "")
+            self.floor = None if settings.get("floor") is None else float(settings["floor"])
+            if self.floor is not None and not math.isfinite(self.floor):
+                raise ValueError(f"a floor is a score, not {self.floor}")
+
+    # -- how good it is
 
     def score(self, examples: Sequence[TextExample], predictions: Sequence[Prediction], seed: int = 0) -> Scores:
-        gold = [self._id(example) for example in examples]
-        guess = [self._ids[prediction.label] for prediction in predictions]
-        return classification_scores(
-            self.labels, gold, guess, [e.text if e.pair is None else f"{e.text} ⏐ {e.pair}" for e in examples],
-            [p.score for p in predictions], seed,
-        )  # fmt: skip
+        nothing = len(self.classes)
+        gold = [nothing if e.label is None else self._id(e) for e in examples]
+        guess = [nothing if p.label is None else self._ids[p.label] for p in predictions]
+        names = (*self.classes, NONE) if nothing in gold or nothing in guess else self.classes
+        scores = classification_scores(names, gold, guess, [shown(e) for e in examples], [p.score for p in predictions],
+                                       seed)  # fmt: skip
+        told = [(p.score, g == f) for p, g, f in zip(predictions, gold, guess, strict=True) if nothing not in (g, f)]
+        if told:
+            scores.metrics["calibration_error"] = calibration_error(*map(np.array, zip(*told, strict=True)))
+        return scores
 
     def counted(self, examples: Sequence[TextExample], predictions: Sequence[Prediction]) -> Counted:
-        counts = metrics.label_counts([e.labels for e in examples], [(p.label,) for p in predictions])
-        return Counted(counts, metrics.OF_LABELS)
+        gold = [e.labels or (NONE,) for e in examples]
+        return Counted(metrics.label_counts(gold, [(p.label or NONE,) for p in predictions]), metrics.OF_LABELS)
 
 
 def weight_array(labels: Sequence[str], weights: Mapping[str, float] | None) -> Array | None:

@@ -95,6 +95,11 @@ class TokenClassification(Task):
             "crf": self.crf,
         }
 
+    @property
+    def known(self) -> list[str]:
+        """The kinds of spans that its tags spell."""
+        return sorted({found[1] for label in self.labels if (found := self.scheme.read(label)) is not None})
+
     def words(self, example: TokenExample) -> tuple[Word, ...]:
         return tuple(split_words(example.text, self.unit)) if example.words is None else example.words
 
@@ -382,7 +387,7 @@ class TokenClassification(Task):
                         if start < span.end and end > span.start
                     ]
                     found.append(Mistake(example.text, _named([span]), "nothing", min(inside)))
-        return sorted(found, key=lambda mistake: -mistake.score)[:worst]
+        return sorted(found, key=lambda mistake: -(mistake.score or 0))[:worst]
 
 
 def _named(spans: Sequence[Span]) -> str:

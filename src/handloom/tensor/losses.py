@@ -87,18 +87,19 @@ def linear_cross_entropy(
     return _pair(build, x, weight, labels, *([] if bias is None else [bias]))
 
 
-def binary_cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """−y·log σ(x) − (1 − y)·log(1 − σ(x)) of every element; the weight is the number of rows.
+def binary_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """−y·log σ(x) − (1 − y)·log(1 − σ(x)) of every element, times its weight. The weight returned is the number of
+    rows.
 
-    Computed as max(x, 0) − x·y + log(1 + exp(−|x|)), which no x overflows.
+    Computed as max(x, 0) − x·y + log(1 + exp(−|x|)), which no x overflows. weights: of the shape of logits.
     """
 
-    def build(x: Node, y: Node) -> Any:
+    def build(x: Node, y: Node, *weights: Node) -> Any:
         tail = b.unary("log", b.add(b.unary("exp", b.negative(b.unary("absolute", x))), 1.0))
         loss = b.add(b.subtract(b.binary("maximum", x, 0.0), b.multiply(x, y)), tail)
-        return _total(loss), _rows(x)
+        return _total(b.multiply(loss, weights[0]) if weights else loss), _rows(x)
 
-    return _pair(build, logits, targets)
+    return _pair(build, logits, targets, *([] if weights is None else [weights]))
 
 
 def mean_squared_error(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -20,42 +20,39 @@ from handloom.data.examples import (
     TextExample,
     TokenExample,
 )
+from handloom.tasks.ordered_labels import OrderedLabels
 from handloom.tasks.question_answering import Answer, QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.rewriting import Rewriting, Written
 from handloom.tasks.scores import Scores
+from handloom.tasks.several_labels import LabelSet, SeveralLabels
 from handloom.tasks.task import Array, Task, softmax
 from handloom.tasks.text_classification import Prediction, TextClassification
+from handloom.tasks.text_regression import Number, TextRegression
+from handloom.tasks.text_task import TextTask
 from handloom.tasks.token_classification import Tagged, TokenClassification
-from handloom.tensor import Tensor
 from handloom.text.bm25 import Bm25
-from handloom.train.batches import Indices
-from handloom.train.optimisers import Moments, Scalars, Tree, adam, apply
-from handloom.train.schedules import schedule
+from handloom.train.linear import fit, linear, logits
 
-FEATURES = 20_000  #: the most words and pairs of words that the linear model looks at
-LONGEST = 160  #: of a text's features, those that weigh most
-ROWS, EPOCHS, RATE = 256, 10, 0.05
-
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s)|[。！？]|$)", re.DOTALL)
-_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
 
 
 def baselines_for(
     task: Task, train: Sequence[Any], test: Sequence[Any], seed: int, threads: int | None
 ) -> dict[str, Scores]:
     """Scores on `test` of the baselines that fit a task; none for a task of the user's own."""
-    if type(task) is TextClassification:
+    if isinstance(task, TextTask) and type(task) in CONSTANT:
+        name, constant = CONSTANT[type(task)]
+        one = constant(task, [example for example in train if example.label is not None])
         return {
-            "most frequent label": task.score(test, majority(task, train, test), seed),
+            name: task.score(test, [one] * len(test), seed),
             "linear bag of words": task.score(test, linear(task, train, test, seed, threads), seed),
         }
     if type(task) is RelationExtraction:
         flat = TextClassification(task.labels)
         given, asked = ([marked(example) for example in examples] for examples in (train, test))
         return {
-            "most frequent relation": task.score(test, majority(flat, given, asked), seed),
+            "most frequent relation": task.score(test, [majority(flat, given)] * len(test), seed),
             "linear bag of words": task.score(test, linear(flat, given, asked, seed, threads), seed),
         }
     if type(task) is QuestionAnswering:
@@ -95,12 +92,44 @@ def marked(example: RelationExample) -> TextExample:
     return TextExample(example.text, example.text[begin:end], example.label)
 
 
-def majority(task: TextClassification, train: Sequence[TextExample], test: Sequence[TextExample]) -> list[Prediction]:
-    """The most frequent label for every text, with the labels' shares as scores."""
-    counts = Counter(example.label for example in train)
-    shares = {label: counts[label] / len(train) for label in task.labels}
+def majority(task: TextClassification, train: Sequence[TextExample]) -> Prediction:
+    """The most frequent label, with the labels' shares as scores."""
+    shares = _frequencies(task.classes, train)
+    best = max(task.classes, key=lambda label: shares[label])
+    return Prediction(best, shares[best], shares)
+
+
+def median(task: OrderedLabels, train: Sequence[TextExample]) -> Prediction:
+    """The step in the middle of the labels, with the labels' shares as scores."""
+    shares = _frequencies(task.classes, train)
+    middle = task.classes[task.best(np.array([list(shares.values())]))[0]]
+    return Prediction(middle, shares[middle], shares)
+
+
+def usual_labels(task: SeveralLabels, train: Sequence[TextExample]) -> LabelSet:
+    """The labels that most texts have, or else the most frequent one."""
+    shares = _frequencies(task.labels, train)
     best = max(task.labels, key=lambda label: shares[label])
-    return [Prediction(best, shares[best], shares) for _ in test]
+    return LabelSet(tuple(label for label in task.labels if shares[label] >= 0.5) or (best,), shares)
+
+
+def mean(task: TextRegression, train: Sequence[TextExample]) -> Number:
+    """The mean of the numbers."""
+    return Number(float(np.mean([task.number(example) for example in train])))
+
+
+def _frequencies(labels: Sequence[str], train: Sequence[TextExample]) -> dict[str, float]:
+    counts = Counter(label for example in train for label in example.labels)
+    return {label: counts[label] / max(len(train), 1) for label in labels}
+
+
+CONSTANT: dict[type, tuple[str, Callable[[Any, Sequence[TextExample]], Any]]] = {
+    TextClassification: ("most frequent label", majority),
+    OrderedLabels: ("label in the middle", median),
+    SeveralLabels: ("most frequent labels", usual_labels),
+    TextRegression: ("the mean", mean),
+}
+"""What says the same of every text."""
 
 
 def similar_sentences(test: Sequence[QuestionExample]) -> list[Answer]:
@@ -146,81 +175,7 @@ def word_tags(task: TokenClassification, train: Sequence[TokenExample], test: Se
     return found
 
 
-# -- linear bag of words --------------------------------------------------------------------------------------------
-
-
-def split_words(text: str) -> list[str]:
-    """Words and signs in lower case; CJK by the character."""
-    return _WORD.findall(text.lower())
-
-
-def words_of(example: TextExample) -> list[str]:
-    """Words and pairs of neighbours. Words of a pair are marked."""
-    words = split_words(example.text)
-    found = words + [f"{a} {b}" for a, b in pairwise(words)]
-    if example.pair is not None:
-        other = split_words(example.pair)
-        found += [f"⏐{word}" for word in other + [f"{a} {b}" for a, b in pairwise(other)]]
-    return found
-
-
-class Vectoriser:
-    """Texts to sparse tf-idf rows of length 1: (1 + ln tf) · (ln((1 + n) / (1 + df)) + 1)."""
-
-    def __init__(self, texts: Sequence[Sequence[str]], limit: int = FEATURES) -> None:
-        spread: Counter[str] = Counter()
-        for words in texts:
-            spread.update(set(words))
-        least = 2 if len(texts) >= 200 else 1
-        ranked = sorted((word for word, df in spread.items() if df >= least), key=lambda word: (-spread[word], word))
-        self.places = {word: i for i, word in enumerate(ranked[:limit])}
-        df = np.array([spread[word] for word in ranked[:limit]], np.float64)
-        self.idf = np.log((1 + len(texts)) / (1 + df)) + 1
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def rows(self, texts: Sequence[Sequence[str]], width: int = LONGEST) -> tuple[Array, Array]:
-        """ids i32 [texts, width] and weights f32 [texts, width], filled up with weight 0."""
-        ids = np.zeros((len(texts), width), np.int32)
-        weights = np.zeros((len(texts), width), np.float32)
-        for row, words in enumerate(texts):
-            counts = Counter(place for word in words if (place := self.places.get(word)) is not None)
-            if not counts:
-                continue
-            found = np.fromiter(counts, np.int64, len(counts))
-            value = (1 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))) * self.idf[found]
-            if len(found) > width:
-                kept = np.sort(np.argsort(-value, kind="stable")[:width])
-                found, value = found[kept], value[kept]
-            ids[row, : len(found)] = found
-            weights[row, : len(found)] = value / np.sqrt((value * value).sum())
-        return ids, weights
-
-
-def linear(
-    task: TextClassification,
-    train: Sequence[TextExample],
-    test: Sequence[TextExample],
-    seed: int = 0,
-    threads: int | None = None,
-) -> list[Prediction]:
-    """Softmax regression on tf-idf of words and pairs of words, trained by the same engine."""
-    texts, asked = [words_of(e) for e in train], [words_of(e) for e in test]
-    vectoriser = Vectoriser(texts)
-    width = min(LONGEST, max((len(set(words)) for words in texts), default=1))
-    width = max(8, -(-width // 8) * 8)
-    labels = np.array([task.labels.index(str(e.label)) for e in train], np.int32)
-    params = _fit(*vectoriser.rows(texts, width), labels, len(vectoriser), len(task.labels), seed, threads)
-    found: list[Prediction] = []
-    for row in _shares(params, *vectoriser.rows(asked, width)):
-        best = int(row.argmax())
-        shares = dict(zip(task.labels, row.tolist(), strict=True))
-        found.append(Prediction(task.labels[best], float(row[best]), shares))
-    return found
-
-
-# -- the same for words ---------------------------------------------------------------------------------------------
+# -- linear, for words ---------------------------------------------------------------------------------------------
 
 WORD_FEATURES = 40_000  #: the most features of words that are looked at
 _OUTSIDE = ("", "")  #: where a sentence has no more neighbours
@@ -284,8 +239,9 @@ def tag_shares(
     index = {label: i for i, label in enumerate(task.labels)}
     labels = np.array([index[tag] for example in train for tag in task.tags(example) or ()], np.int32)
     rows = _word_rows(known, places)
-    params = _fit(*rows, labels, len(places), len(task.labels), seed, threads, rows=1024, epochs=6)
-    return _shares(params, *_word_rows(asked, places))
+    loss = lambda logits, batch: ht.cross_entropy(logits, batch["labels"])  # noqa: E731
+    params = fit(*rows, labels, len(places), len(task.labels), loss, seed, threads, rows=1024, epochs=6)
+    return softmax(logits(params, *_word_rows(asked, places)))
 
 
 def _featured(task: TokenClassification, examples: Sequence[TokenExample]) -> list[list[list[str]]]:
@@ -298,66 +254,3 @@ def _word_rows(sentences: Sequence[Sequence[Sequence[str]]], places: dict[str, i
     rows = [[places.get(name, -1) for name in word] for sentence in sentences for word in sentence]
     ids = np.array(rows, np.int32).reshape(-1, kinds)
     return np.maximum(ids, 0), (ids >= 0).astype(np.float32)
-
-
-# -- the training ---------------------------------------------------------------------------------------------------
-
-
-def _shares(params: dict[str, Array], ids: Array, weights: Array) -> Array:
-    """f64 [rows, classes]: the softmax of each row."""
-    table, bias = params["table.weight"], params["bias"]
-    blocks = [slice(at, at + ROWS) for at in range(0, len(ids), ROWS)]
-    logits = [np.einsum("nk,nkc->nc", weights[some], table[ids[some]]) + bias for some in blocks]
-    return softmax(np.concatenate([np.zeros((0, len(bias))), *logits]))
-
-
-def _fit(
-    ids: Array, weights: Array, labels: Array, features: int, classes: int, seed: int, threads: int | None,
-    rows: int = ROWS, epochs: int = EPOCHS,
-) -> dict[str, Array]:
-    rule = adam()
-    state: Any = (
-        {"table.weight": np.zeros((max(features, 1), classes), np.float32), "bias": np.zeros(classes, np.float32)},
-        {},
-    )
-    state = (state[0], rule.init(state[0]))
-    rows = min(rows, -(-len(labels) // 8) * 8)
-    per_epoch = -(-len(labels) // rows)
-    rate = schedule("linear", RATE, epochs * per_epoch)
-    step: Callable[..., Any] = ht.compile(_step_of(rows, ids.shape[1]), donate=("params", "moments"), threads=threads)
-    number = 0
-    for epoch in range(epochs):
-        for batch in _batches(len(labels), rows, seed, epoch):
-            chosen = labels[batch]
-            chosen = np.concatenate([chosen, np.full(rows - len(batch), -100, np.int32)])
-            padded = np.concatenate([batch, np.zeros(rows - len(batch), np.int64)])
-            given = {key: np.float32(value) for key, value in rule.scalars(rate(number), number + 1).items()}
-            state = step(*state, ids[padded].reshape(-1), weights[padded].reshape(-1, 1), chosen, given)
-            number += 1
-    return {name: np.asarray(value.numpy()) for name, value in state[0].items()}
-
-
-def _batches(count: int, rows: int, seed: int, epoch: int) -> list[Indices]:
-    from handloom.data.packing import order
-
-    shuffled = order(count, seed, epoch)
-    return [shuffled[at : at + rows] for at in range(0, count, rows)]
-
-
-def _step_of(rows: int, width: int) -> Callable[..., Any]:
-    """A step for batches of `rows` texts with `width` features each."""
-
-    def step(
-        params: Tree, moments: Moments, ids: Tensor, weights: Tensor, labels: Tensor, given: Scalars
-    ) -> tuple[Tree, Moments]:
-        def loss_of(chosen: Tree) -> tuple[Tensor, Tensor]:
-            picked = ht.take(chosen["table.weight"], ids) * weights
-            classes = picked.shape[1]
-            logits = picked.reshape(rows, width, classes).sum(axis=1) + chosen["bias"]
-            return ht.cross_entropy(logits, labels)
-
-        (_, weight), grads = ht.value_and_grad(loss_of, has_aux=True)(params)
-        params, moments, _ = apply(adam(), None, params, moments, grads, weight, given)
-        return params, moments
-
-    return step

@@ -18,6 +18,7 @@ from handloom.data.examples import unlabelled
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks import metrics
 from handloom.tasks.metrics import LabelCounts, Summands
+from handloom.tasks.scores import ERRORS
 from handloom.tasks.task import Task
 from handloom.train.estimator import Estimator
 
@@ -28,18 +29,21 @@ SLOW_DRAWS = 200  #: of tasks whose scores are not made of counts
 @dataclass(frozen=True)
 class Difference:
     """A score of the old model and of the new, and the 95 % interval of new − old. worse: the share of the draws in
-    which the new model was worse, 0 to 1."""
+    which the new model was worse, 0 to 1. error: whether less of it is better."""
 
     old: float
     new: float
     low: float
     high: float
     worse: float
+    error: bool = False
 
     @property
     def verdict(self) -> str:
         """"better", "worse", or "no difference": that 0 is within the interval."""
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "no difference"
+        if self.low <= 0 <= self.high:
+            return "no difference"
+        return "worse" if (self.low > 0) == self.error else "better"
 
     def to_dict(self) -> dict[str, Any]:
         own = {"old": self.old, "new": self.new, "difference": self.new - self.old}
@@ -91,6 +95,8 @@ def compare(
     data = new.read(test, **reading)
     sides = [_predicted(model, data.examples) for model in (old, new)]
     (_, old_said), (task, new_said) = sides
+    if not task.comparable(sides[0][0]):
+        raise UsageError(f"{old.folder} and {new.folder} were trained for different problems, and cannot be compared")
     counted = [task.counted(data.examples, said) for task, said in sides]
     if counted[0] is None or counted[1] is None:
         found = _resampled(task, data.examples, old_said, new_said, seed)
@@ -99,10 +105,14 @@ def compare(
     aligned, labels = _aligned(before.counts, after.counts)
     both: NDArray[Any] = np.stack(aligned, 1)  # [examples, 2, labels, 3], or [examples, 2, numbers]
     found = {name: _difference(both, one, seed) for name, one in after.metrics.items()}
+    if before.numbers is not None and after.numbers is not None:
+        numbers = np.stack([before.numbers, after.numbers], 1)  # [examples, 2, k]
+        own = {name: _difference(numbers, one, seed, name in ERRORS) for name, one in after.of_numbers.items()}
+        found = {**found, **own}
     by_label = {
         label: _difference(both[:, :, i : i + 1], metrics.micro_f1_of, seed) for i, label in enumerate(labels)
     }
-    was, is_ = before.counts.right, after.counts.right
+    was, is_ = (side.counts.right for side in (before, after))  # where there are no labels, all is right
     return Comparison(
         _known(metric, task, found), found, by_label, len(data),
         [data[i] for i in np.flatnonzero(is_ & ~was).tolist()],
@@ -137,15 +147,15 @@ def _aligned(
     return [side.among(labels).counts for side in (before, after)], labels
 
 
-def _difference(both: NDArray[Any], metric: metrics.Summed, seed: int) -> Difference:
+def _difference(both: NDArray[Any], metric: metrics.Summed, seed: int, error: bool = False) -> Difference:
     old, new = (float(metric(both[:, side].sum(0))) for side in (0, 1))
     drawn = metrics.bootstrap(both, lambda sums: metric(sums[:, 1]) - metric(sums[:, 0]), seed, DRAWS)
-    return _of_draws(old, new, drawn)
+    return _of_draws(old, new, drawn, error)
 
 
-def _of_draws(old: float, new: float, drawn: metrics.Floats) -> Difference:
+def _of_draws(old: float, new: float, drawn: metrics.Floats, error: bool) -> Difference:
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Difference(old, new, float(low), float(high), float((drawn < 0).mean()))
+    return Difference(old, new, float(low), float(high), float((drawn > 0 if error else drawn < 0).mean()), error)
 
 
 def _resampled(task: Task, examples: Sequence[Any], old: Sequence[Any], new: Sequence[Any], seed: int
@@ -161,4 +171,7 @@ def _resampled(task: Task, examples: Sequence[Any], old: Sequence[Any], new: Seq
         for name in names:
             if name in sides[0]:  # a score of some kind of examples is not there where none of them was drawn
                 drawn[name].append(sides[1][name] - sides[0][name])
-    return {name: _of_draws(whole[0][name], whole[1][name], np.array(values)) for name, values in drawn.items()}
+    return {
+        name: _of_draws(whole[0][name], whole[1][name], np.array(values), name in ERRORS)
+        for name, values in drawn.items()
+    }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from handloom.data.examples import RELATION, TEXT, Dataset
+from handloom.data.labels import ONE, ORDERED
 from handloom.data.readers import read
 from handloom.data.split import split
 from handloom.errors import HandloomError
@@ -18,12 +19,14 @@ VALID_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Sets:
-    """train, valid and test (None where there is none); split: whether valid was cut from train."""
+    """train, valid and test (None where there is none); split: whether valid was cut from train; none_label: see
+    `read`."""
 
     train: Dataset[Any]
     valid: Dataset[Any] | None
     test: Dataset[Any] | None
     split: bool
+    none_label: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         found = {"train": self.train, "valid": None if self.split else self.valid, "test": self.test}
@@ -37,17 +40,39 @@ class Sets:
 def read_sets(
     train: Any, valid: Any, test: Any, task: str, seed: int, reading: dict[str, Any], known: Sequence[str] = ()
 ) -> Sets:
-    """Read what the user gave; without `valid` a stratified tenth of `train` is taken, the same for the same seed."""
-    sets = [None if data is None else read(data, task, **reading) for data in (train, valid, test)]
-    training, validation, testing = sets
+    """Read what the user gave; without `valid` a stratified tenth of `train` is taken, the same for the same seed.
+
+    What the training data's labels are, those of the other sets are. From texts that have none of the labels, where
+    that may be, nothing is learnt: those of the training data are left out, or become validation data if that is taken
+    from it.
+    """
+    training = None if train is None else read(train, task, **reading)
     if training is None or not len(training):
         raise HandloomError("there is no training data")
+    alike = {**reading, "problem": training.problem} if task == TEXT else reading
+    validation, testing = (None if data is None else read(data, task, **alike) for data in (valid, test))
+    labelled, bare = _parted(training) if task == TEXT else (training, [])
     if validation is not None:
-        return Sets(training, validation, testing, split=False)
-    if task in (TEXT, RELATION):
+        left = f"nothing is learnt from {len(bare)} of the {len(training)} training texts: they have none of the labels"
+        if bare:
+            labelled = replace(labelled, notes=(*labelled.notes, left))
+        return Sets(labelled, validation, testing, split=False, none_label=reading.get("none_label"))
+    if task == RELATION or (task == TEXT and training.problem in (ONE, ORDERED)):
         _told_apart(set(training.labels) | set(known))
-    kept, held = split(training, (1 - VALID_SHARE, VALID_SHARE), seed)
-    return Sets(kept, held, testing, split=True)
+    kept, held = split(labelled, (1 - VALID_SHARE, VALID_SHARE), seed)
+    if bare:
+        moved = f"{len(bare)} texts have none of the labels: all of them are validation data"
+        kept = replace(kept, notes=(*kept.notes, moved))
+        held = replace(held, examples=(*held.examples, *bare))
+    return Sets(kept, held, testing, split=True, none_label=reading.get("none_label"))
+
+
+def _parted(data: Dataset[Any]) -> tuple[Dataset[Any], list[Any]]:
+    """The examples that have a label, and those that have none."""
+    bare = [example for example in data if example.label is None]
+    if not bare:
+        return data, []
+    return data.select([i for i, example in enumerate(data) if example.label is not None]), bare
 
 
 def labels_of(sets: Sets, known: Sequence[str], scheme: Scheme | None) -> tuple[str, ...]:
@@ -72,7 +97,10 @@ def labels_of(sets: Sets, known: Sequence[str], scheme: Scheme | None) -> tuple[
             raise HandloomError("the training data has no spans at all: every word is tagged O")
         tags = scheme.tags(training)
         return (*known, *(tag for tag in tags if tag not in known))
-    _told_apart(training)
+    if sets.train.problem == ONE:
+        _told_apart(training)
+    elif not training:
+        raise HandloomError("the training data has no labels: every text has none of them")
     return (*known, *sorted(training - set(known)))
 
 

@@ -16,7 +16,6 @@ from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
-from handloom.tasks.token_classification import TokenClassification
 from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling, scratch
 from handloom.train.datasets import Sets
@@ -85,7 +84,7 @@ class Estimator:
         asked = scratch.Scratch.of(
             model_type=model_type, config=None if config is None else os.fspath(config), **options
         )
-        made = cls(scratch.make(asked, cls.task_name, texts_of(read(train, cls.task_name, **reading))), None, threads,
+        made = cls(scratch.make(asked, cls.task_name, texts_of(read(train, cls.task_name, blanks="keep", **reading))), None, threads,
                    precision)  # fmt: skip
         made.fresh = True
         return made
@@ -108,7 +107,7 @@ class Estimator:
         """Hugging Face's layout, which transformers opens, and handloom.json."""
         model, task = self._ready()
         weights = {name: value.numpy() for name, value in model.parameters().items()}
-        modeling.save(Path(folder), model, self.config, self.tokenizer, weights, self._about(task))
+        modeling.save(Path(folder), model, self.config, self.tokenizer, weights, self._about(task), task.problem_type)
 
     def _about(self, task: Task) -> dict[str, Any]:
         return {
@@ -141,7 +140,13 @@ class Estimator:
             if "scores" in self.about:
                 self.scores = Scores.from_dict(self.about["scores"])
             self.baselines = {name: Scores.from_dict(e) for name, e in self.about.get("baselines", {}).items()}
-            self.task = task or self._task_from(about.get("labels", []), about.get("task_settings", {}))
+            kept = about.get("task_settings", {})
+            try:
+                self.task = task or self._task_from(about.get("labels", []), kept)
+                self.task.restore(kept)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
+                raise HandloomError(f"{self.folder / 'handloom.json'}: task_settings cannot be read: {problem!r}"
+                                    ) from problem  # fmt: skip
         elif task is not None:
             return
         elif self.config.head == self.task_name and (self.config.labels or self.task_name not in LABELLED):
@@ -194,7 +199,8 @@ class Estimator:
         overwrite: replace it; resume: go on with it (same data and settings). task: your own task. listener: called
         with each Progress; the default prints. before: also score the model as it was, unless it is new. baselines:
         also train simple ones (default: with `out`). The other keywords are those of Settings, and of the reader:
-        text_column, label_column, pair_column, delimiter, encoding. Returns self.
+        text_column, label_column, pair_column, delimiter, encoding; of texts problem, label_separator, label_order,
+        none_label. Returns self.
         """
         reading = {key: options.pop(key) for key in READING if options.get(key) is not None}
         options = {key: value for key, value in options.items() if key not in READING}
@@ -221,9 +227,14 @@ class Estimator:
             return data
         train = (self.about.get("data") or {}).get("train") or {}
         pairs = "pair" in train.get("columns", {})
-        dataset = read(data, self.task_name, labelled=labelled, pairs=pairs, **_only_reading(reading))
+        how = self.reading_with(_only_reading(reading))
+        dataset = read(data, self.task_name, labelled=labelled, pairs=pairs, **how)
         self.tokenizer.check_known(dataset.texts)
         return dataset
+
+    def reading_with(self, given: Mapping[str, Any], settings: Settings | None = None) -> dict[str, Any]:
+        """What the user said of reading, with what follows from the model, or (settings) for a training of it."""
+        return dict(given)
 
     def evaluate(self, data: Any, *, before: bool = True, seed: int = 0, **reading: Any) -> Scores:
         """Scores on labelled data; `.before` holds those of the model before training, where it is at hand."""
@@ -239,9 +250,7 @@ class Estimator:
 
     def check_known(self, dataset: Dataset[Any], task: Task) -> None:
         """HandloomError for labels that the model has not."""
-        kinds = set(task.labels)
-        if isinstance(task, TokenClassification):
-            kinds = {found[1] for label in task.labels if (found := task.scheme.read(label)) is not None}
+        kinds = set(task.known)
         unseen = sorted(set(dataset.labels) - kinds) if kinds else []
         if unseen:
             raise HandloomError(
@@ -301,6 +310,18 @@ class Estimator:
         dataset = self.read(rows, labelled=False, **reading)
         return result_rows(dataset.examples, [one.to_dict() for one in self.predict_raw(dataset)])
 
+    def predict_frame(self, data: Any, **reading: Any) -> Any:
+        """The same as a pandas frame, with the index of the one that was given: a column for each label's score,
+        `scores.LABEL`. HandloomError where pandas is missing."""
+        try:
+            import pandas
+        except ImportError as problem:
+            needed = "a frame needs pandas, and it is not installed: python -m pip install 'handloom[pandas]'"
+            raise HandloomError(needed) from problem
+        rows = self.predict_dicts(data, **reading)
+        flat = [{key: value for name, part in row.items() for key, value in _flat(name, part)} for row in rows]
+        return pandas.DataFrame(flat, index=data.index if hasattr(data, "to_dict") else None)
+
     def shown(self, prediction: Any) -> Any:
         return prediction
 
@@ -317,7 +338,16 @@ class Estimator:
         self.continued, self.fresh = True, False
 
 
-READING = ("text_column", "label_column", "pair_column", "delimiter", "encoding")
+READING = (
+    "text_column", "label_column", "pair_column", "delimiter", "encoding", "problem", "label_separator", "label_order",
+    "none_label",
+)  # fmt: skip
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
+    if name != "scores" or not isinstance(value, dict):
+        return [(name, value)]
+    return [(f"{name}.{label}", score) for label, score in value.items()]
 
 
 def texts_of(data: Dataset[Any]) -> list[str]:

@@ -17,7 +17,6 @@ from handloom.data.examples import (
     TOKEN,
     TRANSLATION,
     RelationExample,
-    TextExample,
     TokenExample,
 )
 from handloom.errors import HandloomError, UsageError
@@ -25,35 +24,18 @@ from handloom.models.registry import load_config
 from handloom.tasks.question_answering import LONGEST, Answer, QuestionAnswering
 from handloom.tasks.relation_extraction import Relation, RelationExtraction, Triple, known_marks, pairs_of, triples_of
 from handloom.tasks.task import Task
-from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.tasks.token_classification import Tagged, TokenClassification
 from handloom.text.schemes import Scheme
 from handloom.text.spans import Span
 from handloom.train import modeling
-from handloom.train.datasets import Sets, balanced, labels_of
+from handloom.train.datasets import Sets, labels_of
 from handloom.train.estimator import Estimator
 from handloom.train.open_book import OpenBook
 from handloom.train.progress import Console, Listener, Progress
 from handloom.train.rewriters import Summarizer, Translator
 from handloom.train.run import RunFolder
 from handloom.train.settings import Settings
-
-
-class TextClassifier(Estimator):
-    """One label for a text, or for a text and its pair."""
-
-    task_name = TEXT
-
-    def make_task(self, sets: Sets, settings: Settings) -> Task:
-        labels = labels_of(sets, self.task.labels if self.task else (), None)
-        counts = Counter(example.label for example in sets.train if isinstance(example, TextExample) and example.label)
-        return TextClassification(labels, _weights(settings, counts, labels), settings.label_smoothing)
-
-    def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
-        return TextClassification(labels)
-
-    def predict(self, data: Any, **reading: Any) -> Prediction | list[Prediction]:
-        return super().predict(data, **reading)  # type: ignore[no-any-return]
+from handloom.train.text_classifier import TextClassifier, weights_of
 
 
 class TokenClassifier(Estimator):
@@ -68,7 +50,7 @@ class TokenClassifier(Estimator):
         labels = labels_of(sets, known.labels if known else (), scheme)
         bare = TokenClassification(labels, scheme, unit)
         counts = Counter(tag for e in sets.train if isinstance(e, TokenExample) for tag in bare.tags(e) or ())
-        weights = _weights(settings, counts, labels)
+        weights = weights_of(settings, counts, labels)
         subwords = settings.subwords or (known.subwords if known else "first")
         crf = (known.crf if known else False) if settings.crf is None else settings.crf
         return TokenClassification(labels, scheme, unit, weights, settings.label_smoothing, subwords, crf)
@@ -94,7 +76,7 @@ class RelationExtractor(Estimator):
         labels = labels_of(sets, known.labels if known else (), None)
         counts = Counter(e.label for e in sets.train if isinstance(e, RelationExample) and e.label)
         marks = known.marks if known else known_marks(self.tokenizer)
-        return RelationExtraction(labels, marks, _weights(settings, counts, labels), settings.label_smoothing)
+        return RelationExtraction(labels, marks, weights_of(settings, counts, labels), settings.label_smoothing)
 
     def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
         return RelationExtraction(labels, settings.get("marks") or known_marks(self.tokenizer))
@@ -148,13 +130,6 @@ class QuestionAnswerer(Estimator):
         """To ask questions of a file, of all text files of a folder, or of a list of paragraphs: `.ask(question)`."""
         self._ready()
         return OpenBook(self, read_paragraphs(documents, encoding))
-
-
-def _weights(settings: Settings, counts: Counter[str], labels: Sequence[str]) -> Mapping[str, float] | None:
-    if settings.class_weights == "balanced":
-        return balanced(counts, labels)
-    assert not isinstance(settings.class_weights, str)
-    return settings.class_weights
 
 
 #: Estimators by task name.

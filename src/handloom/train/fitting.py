@@ -69,13 +69,15 @@ class Fit:
         self.settings = replace(settings, precision=choose(settings.precision))
         self.own_task, self.before, self.baselines = task, before, baselines
         self.listener: Listener = listener or Console()
+        self.chosen = ""  #: on validation data, in words
         self.predicted = 0  #: bytes that the process will hold at most, as foretold
 
     def run(self, data: dict[str, Any], out: str | os.PathLike[str] | None, overwrite: bool, resume: bool) -> None:
         """Read, train, score, save. The run folder is locked from its making to the end."""
         estimator, seed = self.estimator, self.settings.seed
         known = estimator.task.labels if estimator.task else ()
-        sets = read_sets(data["train"], data["valid"], data["test"], estimator.task_name, seed, self.reading, known)
+        reading = estimator.reading_with(self.reading, self.settings)
+        sets = read_sets(data["train"], data["valid"], data["test"], estimator.task_name, seed, reading, known)
         if self.settings.augment is not None:  # after the split: copies are for training alone
             ways = plain_ways(sets.train, [name.strip() for name in self.settings.augment.split(",")])
             sets = replace(sets, train=augmented(sets.train, ways, self.settings.augment_times, seed))
@@ -164,7 +166,8 @@ class Fit:
         engine.forget_moments()
         if task.tunes and sets.valid is not None:
             logits, _ = engine.logits(encoded["valid"])
-            self._note(task.tune(sets.valid.examples, encoded["valid"], logits))
+            self.chosen = task.tune(sets.valid.examples, encoded["valid"], logits)
+            self._note(self.chosen)
         trained = engine.weights()
         model.load(trained)
         scores = None
@@ -271,6 +274,7 @@ class Fit:
             losses=losses(run.path / "log.jsonl"),
             history=state.history,
             details={
+                **({"Chosen on the validation data": {"": self.chosen}} if self.chosen else {}),
                 "Settings": {key: value for key, value in settings.to_dict().items() if value is not None},
                 "Data": {key: _data_line(entry) for key, entry in sets.to_dict().items() if entry},
                 "Versions": dict(versions()),

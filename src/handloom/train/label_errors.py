@@ -20,7 +20,8 @@ from handloom.errors import HandloomError, UsageError
 from handloom.tasks.text_classification import TextClassification
 from handloom.tasks.token_classification import TokenClassification
 from handloom.text.schemes import Scheme
-from handloom.train.baselines import linear, marked, tag_shares
+from handloom.train.baselines import marked, tag_shares
+from handloom.train.linear import linear
 from handloom.train.estimators import ESTIMATORS
 from handloom.train.progress import silent
 

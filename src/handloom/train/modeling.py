@@ -167,12 +167,15 @@ def weights_hash(folder: Path) -> dict[str, str]:
 
 
 def save(
-    folder: Path, model: Module, config: Config, tokenizer: Tokenizer, weights: Mapping[str, Array], about: Any
-) -> None:
+    folder: Path, model: Module, config: Config, tokenizer: Tokenizer, weights: Mapping[str, Array], about: Any,
+    problem_type: str | None = None,
+) -> None:  # fmt: skip
     """Hugging Face's layout and handloom.json, which is written last: with it the folder is a finished model."""
     labels: Iterable[str] | None = config.labels if isinstance(model, Classifier) else getattr(model, "outputs", None)
     architecture = model.architecture if isinstance(model, Headed) else None
     values = replace(config).to_json(architecture, None if labels is None else tuple(labels))
+    if problem_type is not None:
+        values["problem_type"] = problem_type
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer.save(folder)

@@ -17,7 +17,7 @@ from handloom.train.settings import Settings
 DEFAULTS: Mapping[str, Any] = {
     "epochs": 1, "lr": 5e-4, "schedule": "cosine", "warmup": 0.02, "weight_decay": 0.1, "beta2": 0.95,
 }  # fmt: skip
-UNUSED = ("label_smoothing", "class_weights", "metric", "freeze", "max_length", "long")
+UNUSED = ("label_smoothing", "class_weights", "metric", "freeze", "max_length", "long", "refuse")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def _range(scores: Scores, metric: str) -> str:
     if metric not in scores.intervals:
         return ""
     low, high = scores.intervals[metric]
-    return f"{100 * low:.1f} – {100 * high:.1f}"
+    return f"{low:.3f} – {high:.3f}" if metric in NUMBERS else f"{100 * low:.1f} – {100 * high:.1f}"
 
 
 def table(
@@ -178,11 +178,13 @@ def _confusions(report: Report) -> str:
 def _mistakes(report: Report) -> str:
     if report.after is None:
         return ""
-    rows = [[m.text, m.gold, m.guess, percent(m.score)] for m in report.after.mistakes]
+    rows = [[m.text, m.gold, m.guess, "" if m.score is None else percent(m.score)] for m in report.after.mistakes]
+    unsure = any(m.score is None for m in report.after.mistakes)
+    lead = "The farthest from the truth." if unsure else "Wrong, and most sure of it."
     return (
         _section(
             "Worst mistakes",
-            "<p class='lead'>Wrong, and most sure of it. Some may be wrong labels.</p>",
+            f"<p class='lead'>{lead} Some may be wrong labels.</p>",
             table(["text", "true", "predicted", "sure"], rows, (3,), (0,)),
         )
         if rows

@@ -32,7 +32,9 @@ class Settings:
     embeddings), or "all-but-head". longest_answer: tokens of an answer to a question (None: 30). subwords, crf: of a
     tagger, which sub-words speak for a word ("first", "all", "mean"), and whether a conditional random field goes over
     the words (None: as the model was trained, else "first" and no). augment: ways in which copies of the training
-    examples are made, such as "mention,typo" (data/augment.py); augment_times: copies of each by each way.
+    examples are made, such as "mention,typo" (data/augment.py); augment_times: copies of each by each way. refuse:
+    of labels for texts, "none of these" may be said of at most this share of the validation texts that have a label
+    (None: never).
     max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical cores.
     precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this machine. max_memory: bytes that
     the process may hold, or such as "4GB": above it the forward pass is computed again.
@@ -62,6 +64,7 @@ class Settings:
     crf: bool | None = None
     augment: str | None = None
     augment_times: int = 1
+    refuse: float | None = None
     max_length: int | None = None
     long: str = "windows"
     seed: int = 0
@@ -71,7 +74,7 @@ class Settings:
     keep: str = "best"
 
     def __post_init__(self) -> None:
-        for name in ("weight_decay", "warmup", "dropout", "label_smoothing", "final_lr", "beta2"):
+        for name in ("weight_decay", "warmup", "dropout", "label_smoothing", "final_lr", "beta2", "refuse"):
             _number(name, getattr(self, name))
         _positive("epochs", self.epochs)
         _positive("lr", self.lr)
@@ -95,7 +98,7 @@ class Settings:
             _positive("clip", self.clip)
         if not 0 <= self.final_lr <= self.lr:
             raise UsageError(f"final_lr is {self.final_lr}; it must be from 0 to lr, which is {self.lr}")
-        for name in ("dropout", "label_smoothing", "beta2"):
+        for name in ("dropout", "label_smoothing", "beta2", "refuse"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 0 and less than 1")

@@ -9,6 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from handloom.errors import HandloomError
+from handloom.tasks.scores import ERRORS
 
 
 class Interrupted(HandloomError):
@@ -56,9 +57,9 @@ class Signals:
 
 
 def better(value: float, best: float | None, metric: str) -> bool:
-    """Whether a validation is better than the best so far: higher, or lower for the loss. NaN never is."""
+    """Whether a validation is better than the best so far: higher, or lower for an error. NaN never is."""
     if value != value:
         return False
     if best is None:
         return True
-    return value < best if metric == "loss" else value > best
+    return value < best if metric in ERRORS else value > best

@@ -1,0 +1,166 @@
+"""scikit-learn's protocol: pipelines, cross-validation and searches take these as their own.
+
+Nothing of scikit-learn is imported unless it asks for its tags.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handloom.data.labels import NUMBER, ONE, SEVERAL, label_string, plain
+from handloom.errors import UsageError
+from handloom.train import text_classifier
+from handloom.train.settings import Settings
+
+OWN = ("model", "problem", "label_order", "none_label")
+
+
+class _Texts:
+    """model: a folder or a name, as for `from_pretrained`; problem, label_order, none_label as for reading; all other
+    keywords are Settings of a training. They are kept as given, so that `sklearn.base.clone` makes the like."""
+
+    _estimator_type: ClassVar[str]
+
+    def __init__(self, model: Any = "minilm-l6", **settings: Any) -> None:
+        self.model = model
+        self._named = ["model"]
+        self.set_params(**settings)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters that were given."""
+        return {name: getattr(self, name) for name in self._named}
+
+    def set_params(self, **params: Any) -> Any:
+        """Raises UsageError for a name that there is not; values are looked at by `fit`."""
+        for name, value in params.items():
+            known = (*OWN, *Settings.names())
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                raise UsageError(f"there is no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            if name not in self._named:
+                self._named.append(name)
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn import utils
+
+        classifies = self._estimator_type == "classifier"
+        return utils.Tags(
+            estimator_type=self._estimator_type,
+            target_tags=utils.TargetTags(required=True, multi_output=classifies),
+            classifier_tags=utils.ClassifierTags(multi_label=True) if classifies else None,
+            regressor_tags=None if classifies else utils.RegressorTags(),
+            input_tags=utils.InputTags(two_d_array=False, string=True),
+        )
+
+    def _trained(self, X: Any, labels: Sequence[Any], **reading: Any) -> None:
+        given = {name: value for name, value in self.get_params().items() if name != "model" and value is not None}
+        texts = texts_of(X)
+        if len(texts) != len(labels):
+            raise UsageError(f"there are {len(texts)} texts and {len(labels)} labels")
+        rows = [{"text": one[0], **({"pair": one[1]} if len(one) > 1 else {}), "label": label}
+                for one, label in zip(texts, labels, strict=True)]  # fmt: skip
+        estimator = text_classifier.TextClassifier.from_pretrained(self.model)
+        quiet = {"listener": lambda progress: None, "before": False, "baselines": False}
+        self.estimator_ = estimator.fit(rows, **quiet, **{**given, **reading})
+
+    def _found(self, X: Any) -> list[Any]:
+        if not hasattr(self, "estimator_"):
+            raise UsageError("this model is not fitted yet: call fit first")
+        found: list[Any] = self.estimator_.predict([one if len(one) > 1 else one[0] for one in texts_of(X)])
+        return found
+
+
+class TextClassifier(_Texts):
+    """Labels for texts. X: texts, or pairs of texts: a list, an array, a column or a frame of one or two columns.
+
+    y: a label a text, of any type; lists of labels, or a matrix [texts, labels] of 0 and 1, for several a text.
+    classes_: the labels in the order of the columns of `predict_proba`. estimator_: the trained
+    `handloom.TextClassifier`.
+    """
+
+    _estimator_type = "classifier"
+
+    def fit(self, X: Any, y: Any) -> TextClassifier:
+        if getattr(self, "problem", None) == NUMBER:
+            raise UsageError("numbers are learnt by handloom.sklearn.TextRegressor")
+        labels = list(map(plain, plain(y)))
+        self._matrix = getattr(y, "ndim", 1) == 2
+        if self._matrix:
+            labels = [[str(i) for i, mark in enumerate(row) if mark] for row in labels]
+        several = any(isinstance(label, (list, tuple, set)) for label in labels)
+        if not several:  # scikit-learn's own scores want them back as they were
+            self._values = {label_string(label, "y", "y"): label for label in labels}
+            labels = [label_string(label, "y", f"y[{i}]") for i, label in enumerate(labels)]
+        told = any(getattr(self, name, None) is not None for name in ("problem", "label_order"))
+        self._trained(X, labels, **({} if told else {"problem": SEVERAL if several else ONE}))
+        task = self.estimator_.task
+        self._names = list(task.labels) if several else sorted(task.classes, key=lambda name: self._values[name])
+        self.classes_ = np.array(self._names if several else [self._values[name] for name in self._names])
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """An array of labels; for several a text a matrix as y was one, else tuples of names."""
+        found = self._found(X)
+        if not hasattr(found[0] if found else None, "labels"):
+            values = [None if one.label is None else self._values[one.label] for one in found]
+            return np.array(values, object if None in values else self.classes_.dtype)
+        sets = [one.labels for one in found]
+        if self._matrix:
+            return np.array([[name in labels for name in self._names] for labels in sets], np.int64)
+        return sets
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """[texts, classes], in the order of `classes_`."""
+        found = self._found(X)
+        return np.array([[one.scores[name] for name in self._names] for one in found]).reshape(-1, len(self._names))
+
+    def score(self, X: Any, y: Any) -> float:
+        """The share of texts whose labels are right (all of them, where there are several)."""
+        said, true = self.predict(X), list(plain(y))
+        if isinstance(said, list):
+            return float(np.mean([set(a) == set(map(str, b)) for a, b in zip(said, true, strict=True)]))
+        return float(np.mean([np.array_equal(a, b) for a, b in zip(said.tolist(), true, strict=True)]))
+
+
+class TextRegressor(_Texts):
+    """Numbers for texts. X as for TextClassifier; y: numbers."""
+
+    _estimator_type = "regressor"
+
+    def fit(self, X: Any, y: Any) -> TextRegressor:
+        self._trained(X, list(plain(y)), problem=NUMBER)
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        return np.array([one.value for one in self._found(X)])
+
+    def score(self, X: Any, y: Any) -> float:
+        """R²: 1 less the squared error over that of the mean."""
+        true = np.asarray(plain(y), np.float64)
+        apart = ((true - true.mean()) ** 2).sum()
+        return float(1 - ((true - self.predict(X)) ** 2).sum() / apart) if apart else 0.0
+
+
+def texts_of(X: Any) -> list[tuple[str, ...]]:
+    """(text,) or (text, pair) of each row. UsageError for anything else."""
+    rows = plain(X.to_numpy() if hasattr(X, "to_numpy") else X)
+    found = []
+    for number, row in enumerate(rows):
+        parts = (row,) if isinstance(row, str) else tuple(row) if isinstance(row, (list, tuple)) else ()
+        if len(parts) not in (1, 2) or not all(isinstance(part, str) for part in parts):
+            raise UsageError(f"X[{number}] should be a text, or a text and its pair, not {row!r:.60}")
+        found.append(tuple(map(str, parts)))
+    return found

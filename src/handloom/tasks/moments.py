@@ -1,0 +1,87 @@
+"""Scores of numbers beside numbers, from sums over examples: how far they are apart, and how they go together.
+
+A row of moments holds 1, g, p, g², p², g·p, |g − p| and whether g = p, of one example's true g and its predicted p,
+both less the mean of all g. All metrics here are functions of the sums of such rows, so that resampling costs sums
+alone.
+Where a ratio has an empty denominator it is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from handloom.tasks.metrics import Floats, ratio
+
+Summed = Callable[[Floats], Floats]
+"""A metric of sums of moments [..., k]: [...]."""
+WIDTH = 8
+
+
+def moments(gold: Sequence[float] | Floats, guess: Sequence[float] | Floats) -> Floats:
+    """f64 [examples, 8]."""
+    g, p = np.asarray(gold, np.float64), np.asarray(guess, np.float64)
+    middle = g.mean() if len(g) else 0.0
+    a, b = g - middle, p - middle
+    return np.stack([np.ones_like(a), a, b, a * a, b * b, a * b, np.abs(g - p), g == p], -1)
+
+
+def _spread(sums: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Variances of g and p, their covariance, and the difference of their means."""
+    count = np.maximum(sums[..., 0], 1)
+    g, p, gg, pp, gp = (sums[..., i] / count for i in range(1, 6))
+    return np.maximum(gg - g * g, 0.0), np.maximum(pp - p * p, 0.0), gp - g * p, g - p
+
+
+def pearson(sums: Floats) -> Floats:
+    one, other, both, _ = _spread(sums)
+    # less than rounding leaves of a constant is no spread
+    under = np.sqrt(one * other)
+    scale = np.maximum(sums[..., 3], sums[..., 4]) / np.maximum(sums[..., 0], 1)
+    return np.clip(ratio(both, np.where(under > 1e-12 * scale, under, 0.0)), -1.0, 1.0)
+
+
+def quadratic_kappa(sums: Floats) -> Floats:
+    """Cohen's kappa with quadratic weights (Cohen 1968) of steps 0, 1, 2 …: one less the mean squared distance over
+    that of the same steps paired by chance, which is var g + var p + (ḡ − p̄)²."""
+    one, other, both, apart = _spread(sums)
+    return ratio(2 * both, one + other + apart * apart)
+
+
+def mean_absolute_error(sums: Floats) -> Floats:
+    return ratio(sums[..., 6], sums[..., 0])
+
+
+def mean_squared_error(sums: Floats) -> Floats:
+    return ratio(sums[..., 3] + sums[..., 4] - 2 * sums[..., 5], sums[..., 0])
+
+
+def same(sums: Floats) -> Floats:
+    """The share of examples with p = g."""
+    return ratio(sums[..., 7], sums[..., 0])
+
+
+#: Metrics of steps of an order, of moments of their numbers.
+OF_STEPS: dict[str, Summed] = {
+    "quadratic_kappa": quadratic_kappa, "mean_absolute_error": mean_absolute_error, "accuracy": same,
+}  # fmt: skip
+#: Metrics of numbers, of moments of them with those of their ranks behind.
+OF_NUMBERS: dict[str, Summed] = {
+    "pearson": pearson,
+    "spearman": lambda sums: pearson(sums[..., WIDTH:]),
+    "mean_absolute_error": mean_absolute_error,
+    "mean_squared_error": mean_squared_error,
+}
+
+
+def ranks(values: Sequence[float] | Floats) -> Floats:
+    """From 1; equal values share the mean of their ranks."""
+    _, place, count = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    return (last - (count - 1) / 2)[place]
+
+
+def ranked_moments(gold: Sequence[float] | Floats, guess: Sequence[float] | Floats) -> Floats:
+    """f64 [examples, 16]: moments, and those of the ranks among all examples (which resampling leaves as they are)."""
+    return np.concatenate([moments(gold, guess), moments(ranks(gold), ranks(guess))], -1)
