@@ -1,8 +1,8 @@
 """Scores of numbers beside numbers, from sums over examples: how far they are apart, and how they go together.
 
-A row of moments holds 1, g, p, g², p², g·p, |g − p| and whether g = p, of one example's true g and its predicted p,
-both less the mean of all g. All metrics here are functions of the sums of such rows, so that resampling costs sums
-alone.
+A row of moments holds 1, a, b, a², b², a·b, d, d², |d| and whether d = 0, of one example's true g and its predicted p:
+a and b are g and p less the means of all, d is g − p. All metrics here are functions of the sums of such rows, so that
+resampling costs sums alone.
 Where a ratio has an empty denominator it is 0.
 """
 
@@ -16,30 +16,27 @@ from handloom.tasks.metrics import Floats, ratio
 
 Summed = Callable[[Floats], Floats]
 """A metric of sums of moments [..., k]: [...]."""
-WIDTH = 8
+WIDTH = 10
 
 
 def moments(gold: Sequence[float] | Floats, guess: Sequence[float] | Floats) -> Floats:
-    """f64 [examples, 8]."""
+    """f64 [examples, 10]."""
     g, p = np.asarray(gold, np.float64), np.asarray(guess, np.float64)
-    middle = g.mean() if len(g) else 0.0
-    a, b = g - middle, p - middle
-    return np.stack([np.ones_like(a), a, b, a * a, b * b, a * b, np.abs(g - p), g == p], -1)
+    a, b = (side - side.mean() if len(side) else side for side in (g, p))
+    d = g - p
+    return np.stack([np.ones_like(a), a, b, a * a, b * b, a * b, d, d * d, np.abs(d), d == 0], -1)
 
 
 def _spread(sums: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Variances of g and p, their covariance, and the difference of their means."""
     count = np.maximum(sums[..., 0], 1)
-    g, p, gg, pp, gp = (sums[..., i] / count for i in range(1, 6))
-    return np.maximum(gg - g * g, 0.0), np.maximum(pp - p * p, 0.0), gp - g * p, g - p
+    a, b, aa, bb, ab, apart = (sums[..., i] / count for i in range(1, 7))
+    return np.maximum(aa - a * a, 0.0), np.maximum(bb - b * b, 0.0), ab - a * b, apart
 
 
 def pearson(sums: Floats) -> Floats:
     one, other, both, _ = _spread(sums)
-    # less than rounding leaves of a constant is no spread
-    under = np.sqrt(one * other)
-    scale = np.maximum(sums[..., 3], sums[..., 4]) / np.maximum(sums[..., 0], 1)
-    return np.clip(ratio(both, np.where(under > 1e-12 * scale, under, 0.0)), -1.0, 1.0)
+    return np.clip(ratio(both, np.sqrt(one * other)), -1.0, 1.0)
 
 
 def quadratic_kappa(sums: Floats) -> Floats:
@@ -50,16 +47,16 @@ def quadratic_kappa(sums: Floats) -> Floats:
 
 
 def mean_absolute_error(sums: Floats) -> Floats:
-    return ratio(sums[..., 6], sums[..., 0])
+    return ratio(sums[..., 8], sums[..., 0])
 
 
 def mean_squared_error(sums: Floats) -> Floats:
-    return ratio(sums[..., 3] + sums[..., 4] - 2 * sums[..., 5], sums[..., 0])
+    return ratio(sums[..., 7], sums[..., 0])
 
 
 def same(sums: Floats) -> Floats:
     """The share of examples with p = g."""
-    return ratio(sums[..., 7], sums[..., 0])
+    return ratio(sums[..., 9], sums[..., 0])
 
 
 #: Metrics of steps of an order, of moments of their numbers.
@@ -83,5 +80,5 @@ def ranks(values: Sequence[float] | Floats) -> Floats:
 
 
 def ranked_moments(gold: Sequence[float] | Floats, guess: Sequence[float] | Floats) -> Floats:
-    """f64 [examples, 16]: moments, and those of the ranks among all examples (which resampling leaves as they are)."""
+    """f64 [examples, 20]: moments, and those of the ranks among all examples (which resampling leaves as they are)."""
     return np.concatenate([moments(gold, guess), moments(ranks(gold), ranks(guess))], -1)

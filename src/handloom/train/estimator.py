@@ -84,8 +84,8 @@ class Estimator:
         asked = scratch.Scratch.of(
             model_type=model_type, config=None if config is None else os.fspath(config), **options
         )
-        made = cls(scratch.make(asked, cls.task_name, texts_of(read(train, cls.task_name, blanks="keep", **reading))), None, threads,
-                   precision)  # fmt: skip
+        written = texts_of(read(train, cls.task_name, blanks="keep", **reading))
+        made = cls(scratch.make(asked, cls.task_name, written), None, threads, precision)
         made.fresh = True
         return made
 

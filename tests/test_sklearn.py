@@ -1,0 +1,82 @@
+"""scikit-learn takes the wrappers as its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "train"))
+import tiny_bert
+
+from handloom.errors import UsageError
+from handloom.sklearn import TextClassifier, TextRegressor, texts_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bert.write(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def numbered(count: int, seed: int = 0) -> tuple[list[str], list[int]]:
+    rows = tiny_bert.opinions(count, seed)
+    return [text for text, _ in rows], [10 * (label == "pos") for _, label in rows]
+
+
+def test_labels_keep_their_type(folder: Path) -> None:
+    texts, labels = numbered(200)
+    model = TextClassifier(folder, epochs=5, lr=3e-3, batch_size=8)
+    with pytest.raises(UsageError, match="not fitted"):
+        model.predict(texts)
+    assert model.fit(np.array(texts), np.array(labels)) is model
+    assert model.classes_.tolist() == [0, 10] and model.classes_.dtype.kind == "i"
+    asked, true = numbered(40, seed=3)
+    said = model.predict(asked)
+    assert model.score(asked, true) == (said == true).mean() > 0.9
+    shares = model.predict_proba(asked)
+    assert shares.shape == (40, 2) and (model.classes_[shares.argmax(1)] == said).all()
+    assert model.predict_proba([]).shape == (0, 2)
+
+
+def test_several_labels_and_numbers(folder: Path) -> None:
+    texts, labels = numbered(60)
+    marks = np.array([[label, 1] for label in labels]) > 0
+    model = TextClassifier(folder, epochs=1, lr=3e-3).fit(texts, marks.astype(int))
+    assert model.predict(texts).shape == (60, 2) and model.predict_proba(texts).shape == (60, 2)
+    numbers = TextRegressor(folder, epochs=8, lr=3e-3, batch_size=8).fit(texts, labels)
+    assert numbers.predict(texts).shape == (60,) and numbers.score(texts, labels) > 0.3
+
+
+def test_parameters() -> None:
+    model = TextClassifier("m", lr=1e-3)
+    assert model.get_params() == {"model": "m", "lr": 1e-3} and repr(model) == "TextClassifier(model='m', lr=0.001)"
+    assert model.set_params(epochs=2, model="n").get_params() == {"model": "n", "lr": 1e-3, "epochs": 2}
+    with pytest.raises(UsageError, match="there is no parameter 'epoch'; did you mean 'epochs'"):
+        TextClassifier(epoch=3)
+    with pytest.raises(UsageError, match=r"X\[1\] should be a text"):
+        texts_of(["a", 3])
+    assert texts_of(np.array([["a", "b"]])) == [("a", "b")]
+
+
+@pytest.mark.parity
+def test_pipelines_and_searches(folder: Path) -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.base import clone, is_classifier, is_regressor
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    model = TextClassifier(folder, epochs=2, lr=3e-3)
+    assert clone(model).get_params() == model.get_params() and is_classifier(model) and is_regressor(TextRegressor())
+    texts, labels = numbered(40)
+    texts_, labels_ = np.array(texts), np.array(labels)
+    assert cross_val_score(model, texts_, labels_, cv=2).shape == (2,)
+    lower: Any = FunctionTransformer(lambda rows: np.char.lower(rows))
+    pipeline = Pipeline([("lower", lower), ("text", model)])
+    search = GridSearchCV(pipeline, {"text__lr": [1e-6, 3e-3], "text__epochs": [2]}, cv=2, scoring="neg_log_loss")
+    search.fit(texts_, labels_)
+    assert search.best_params_["text__lr"] in (1e-6, 3e-3) and set(search.predict(texts_).tolist()) <= {0, 10}
+    assert search.classes_.tolist() == [0, 10]
