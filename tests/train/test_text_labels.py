@@ -74,7 +74,7 @@ def test_several_labels_lose_as_in_pytorch() -> None:
     task = SeveralLabels(["a", "b", "c"], {"a": 3.0, "c": 0.5})
     total, weight = task.loss(ht.tensor(logits), {"labels": ht.tensor(marks)})
     theirs = torch.nn.functional.binary_cross_entropy_with_logits(
-        torch.tensor(logits), torch.tensor(marks), reduction="sum", pos_weight=torch.tensor([3.0, 1.0, 0.5]))  # fmt: skip
+        torch.tensor(logits), torch.tensor(marks), reduction="sum", pos_weight=torch.tensor([3, 1, 0.5]))  # fmt: skip
     assert float(total) == pytest.approx(float(theirs), rel=1e-5) and float(weight) == 5
 
 

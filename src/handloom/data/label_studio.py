@@ -17,7 +17,8 @@ from typing import Any
 
 from handloom.data import columns
 from handloom.data.examples import Dataset, Source, TokenExample
-from handloom.data.options import Options, Record, blank, refuse
+from handloom.data.labels import blank
+from handloom.data.options import Options, Record, refuse
 from handloom.errors import HandloomError
 from handloom.text.schemes import Scheme
 from handloom.text.spans import Span, check_spans
