@@ -3,9 +3,10 @@
     python examples/own_task.py              on a tiny encoder, made here
     python examples/own_task.py FOLDER       on an encoder of yours, such as MiniLM-L6
 
-Handloom has no task for numbers. A task says (`handloom.tasks.task.Task`) how examples become tokens and labels,
-what stands on top of the encoder, what the loss is, what logits mean, and how good predictions are. Batches, training,
-checkpoints, the report and the saved folder are then the same as for any other task.
+For numbers Handloom has a task of its own (`fit(..., problem="number")`); this shows how one is written. A task says
+(`handloom.tasks.task.Task`) how examples become tokens and labels, what stands on top of the encoder, what the loss is,
+what logits mean, and how good predictions are. Batches, training, checkpoints, the report and the saved folder
+are then the same as for any other task.
 """
 
 from __future__ import annotations

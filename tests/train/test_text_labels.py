@@ -216,7 +216,7 @@ def test_none_of_these(tiny: Path, tmp_path: Path) -> None:
     assert "(none of these)" in scores.labels and "rest" not in scores.labels
     again.task.floor = 1.1
     assert again.predict("good film").label is None and again.predict_dicts("good film")[0]["label"] is None
-    assert compare(again, again, rest[:4] + [("bad", "neg")]).metrics["accuracy"].old == pytest.approx(4 / 5)
+    assert compare(again, again, [*rest[:4], ("bad", "neg")]).metrics["accuracy"].old == pytest.approx(4 / 5)
 
 
 def test_a_resumed_run_chooses_the_same(tiny: Path, tmp_path: Path) -> None:

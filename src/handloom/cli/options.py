@@ -73,7 +73,7 @@ Delimiter = Annotated[
 Encoding = Annotated[str | None, opt("NAME", "Of the files; UTF-8 with or without BOM if not given.", DATA)]
 LabelSeparator = Annotated[
     str | None,
-    opt("CHAR", "text-classification: what stands between several labels of a text.", TASK, default="|"),
+    opt("CHAR", "text-classification: what stands between several labels of a text, usually a bar.", TASK),
 ]
 Problem = Annotated[
     str | None,
