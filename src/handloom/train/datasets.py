@@ -50,6 +50,8 @@ def read_sets(
     if training is None or not len(training):
         raise HandloomError("there is no training data")
     alike = {**reading, "problem": training.problem} if task == TEXT else reading
+    if training.problem != ONE:
+        alike = {name: value for name, value in alike.items() if name != "none_label"}
     validation, testing = (None if data is None else read(data, task, **alike) for data in (valid, test))
     labelled, bare = _parted(training) if task == TEXT else (training, [])
     if validation is not None:

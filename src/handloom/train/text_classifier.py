@@ -38,6 +38,8 @@ class TextClassifier(Estimator):
         for name, kinds in _MEANT_FOR.items():
             if getattr(settings, name) and problem not in kinds:
                 raise UsageError(f"{name} is for problem {', '.join(kinds)}, not {problem}")
+        if sets.none_label is not None and problem != ONE:
+            raise UsageError(f"none_label is for problem {ONE}, not {problem}")
         return MAKERS[problem](sets, settings, known)
 
     def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
@@ -57,7 +59,7 @@ class TextClassifier(Estimator):
             if settings is None:
                 raise UsageError(f"{self.folder} was trained for problem {own['problem']}, not {given['problem']}")
             own = {}  # a head of another kind is wanted
-        if settings is not None and settings.refuse is not None:
+        if settings is not None and settings.refuse is not None and given.get("problem") in (None, ONE):
             own["none_label"] = ""
         elif settings is None and isinstance(task, TextClassification) and task.refuse is not None:
             own["none_label"] = task.none_label
