@@ -24,9 +24,9 @@ from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling
 from handloom.train.engine import Engine, rows_of
 from handloom.train.estimator import Estimator, own_name
-from handloom.train.estimators import TextClassifier
 from handloom.train.optimisers import adamw
 from handloom.train.progress import Progress
+from handloom.train.text_classifier import TextClassifier
 
 ODD = ("a", "🎉 👩‍👩‍👧", "e\u0301 o\u0308 a\u0327\u0302", "我爱北京天安门", "\u200b a", "ﷺ ½ ǅ", "a\u0000b")
 """Texts that trip tasks up: one token, an emoji of several code points, combining marks, Chinese, letters that nobody

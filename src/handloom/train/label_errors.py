@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom.data.examples import RELATION, TEXT, TOKEN, Dataset, RelationExample, TokenExample, unlabelled
+from handloom.data.labels import NUMBER, ONE, SAID, SEVERAL
 from handloom.data.split import places
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks.text_classification import TextClassification
 from handloom.tasks.token_classification import TokenClassification
 from handloom.text.schemes import Scheme
 from handloom.train.baselines import marked, tag_shares
-from handloom.train.linear import linear
 from handloom.train.estimators import ESTIMATORS
+from handloom.train.linear import linear
 from handloom.train.progress import silent
 
 Floats = NDArray[np.float64]
@@ -134,6 +135,8 @@ def find(
     """
     if task not in (TEXT, TOKEN, RELATION):
         raise UsageError(f"label errors are looked for in classification and tagging, not in {task}")
+    if getattr(data, "problem", ONE) in (SEVERAL, NUMBER):
+        raise UsageError(f"label errors are looked for where a text has one label; these are {SAID[data.problem]}")
     if folds < 2:
         raise UsageError(f"label errors need 2 folds or more, not {folds}")
     labelled = data.select([i for i, e in enumerate(data) if e != unlabelled(e) and e.text.strip()])
