@@ -24,7 +24,9 @@ from handloom.data.examples import (
 from handloom.tasks.question_answering import QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.rewriting import Rewriting
+from handloom.tasks.several_labels import SeveralLabels
 from handloom.tasks.text_classification import TextClassification
+from handloom.tasks.text_regression import TextRegression
 from handloom.tasks.token_classification import TokenClassification
 from handloom.testing import Subject
 from handloom.testing.subject import MARK, ODD
@@ -47,6 +49,27 @@ def text() -> dict[str, Any]:
     return {"task": TextClassification(["neg", "pos"]),
             "examples": [*(TextExample(t, label=y) for t, y in said), TextExample(LONG, label="pos"),
                          TextExample("the film", "a book was bad", "neg")]}  # fmt: skip
+
+
+def several() -> dict[str, Any]:
+    """Any number of labels a text."""
+
+    def example(text: str, *labels: str) -> TextExample:
+        return TextExample(text, label=labels)
+
+    return {"task": SeveralLabels(["bad", "film", "good"]),
+            "examples": [example("a film was great", "film", "good"), example("sad"), example("book was awful", "bad"),
+                         example("film", "film"), example("a very poor film", "bad", "film"), example("good", "good"),
+                         example(LONG, "film", "good"), example("the book")],
+            "unknown": TextExample("film", label=("nobody",), where=MARK)}  # fmt: skip
+
+
+def numbers() -> dict[str, Any]:
+    texts = ["awful", "a poor film", "the film was fine", "a good book", "great", "a very lovely film"]
+    return {"task": TextRegression(3.0, 1.5),
+            "examples": [*(TextExample(text, label=float(i)) for i, text in enumerate(texts)),
+                         TextExample(LONG, label=4.5)],
+            "unknown": TextExample("film", label="many", where=MARK)}  # fmt: skip
 
 
 def tokens() -> dict[str, Any]:
@@ -112,6 +135,8 @@ def rewritings(what: str) -> Callable[[], dict[str, Any]]:
 
 ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     TEXT: text,
+    f"{TEXT} several": several,
+    f"{TEXT} number": numbers,
     TOKEN: tokens,
     f"{TOKEN} crf": chained,
     RELATION: relations,

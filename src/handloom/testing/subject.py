@@ -15,6 +15,7 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.data.examples import Dataset, Source, fingerprint, unlabelled
+from handloom.data.labels import ONE
 from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
@@ -223,7 +224,8 @@ class Subject:
     # -- what is kept
 
     def dataset(self, examples: Sequence[Any]) -> Dataset[Any]:
-        return Dataset(tuple(examples), Source(None, fingerprint([str(one) for one in examples]), "list"))
+        source = Source(None, fingerprint([str(one) for one in examples]), "list")
+        return Dataset(tuple(examples), source, problem=getattr(self.task, "problem", ONE))
 
     @cached_property
     def _held(self) -> Any:
