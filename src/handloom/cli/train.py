@@ -127,7 +127,7 @@ def train(
     ] = None,
     subwords: Annotated[
         str | None,
-        opt("first|all|mean", "token-classification: which sub-words speak for a word.", TASK, default="first"),
+        opt("first|all|mean", "token-classification: sub-words that speak for a word; first if not given.", TASK),
     ] = None,
     crf: Annotated[
         bool | None,
@@ -136,7 +136,6 @@ def train(
             help="token-classification: decide on all tags of a text together, by a conditional random field; "
             "what a tagging scheme does not allow is then never predicted.",
             rich_help_panel=TASK,
-            show_default="no",
         ),
     ] = None,
     validate_every: Annotated[
