@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from handloom.data.examples import QUESTION, RELATION, SUMMARIZATION, TEXT, TOKEN, TRANSLATION
+from handloom.data.examples import CHOICE, QUESTION, RELATION, SIMILARITY, SUMMARIZATION, TEXT, TOKEN, TRANSLATION
 from handloom.data.readers import KINDS
+from handloom.tasks.matching import METRICS, Matching
+from handloom.tasks.multiple_choice import MultipleChoice
 from handloom.tasks.question_answering import QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.rewriting import Rewriting
@@ -31,11 +33,20 @@ class Row:
     files: str
 
 
+def _matching() -> Task:
+    """With the metrics of every kind of pairs."""
+    task = Matching()
+    task.metrics = (*dict.fromkeys(name for names in METRICS.values() for name in names), "loss")
+    return task
+
+
 ROWS: Mapping[str, Row] = {
     TEXT: Row(TextClassification(["a", "b"]), "text_classification.py", "CSV, TSV, JSONL, Parquet, Excel, folders"),
     TOKEN: Row(TokenClassification(["O"]), "named_entities.py", "CoNLL, JSONL, Label Studio, doccano"),
     RELATION: Row(RelationExtraction(["a", "b"]), "relation_extraction.py", "JSONL, CSV, TSV, SemEval-2010 task 8"),
     QUESTION: Row(QuestionAnswering(), "question_answering.py", "SQuAD 1.1 / 2.0, CMRC, DRCD, JSONL, CSV, TSV"),
+    SIMILARITY: Row(_matching(), "sentence_similarity.py", "JSONL, CSV, TSV: scores, labels, pairs, triplets"),
+    CHOICE: Row(MultipleChoice(), "multiple_choice.py", "JSONL, CSV, TSV, as SWAG, RACE, CommonsenseQA, COPA, ARC"),
     TRANSLATION: Row(Rewriting(TRANSLATION, 0), "translation.py", "parallel files, JSONL, CSV, TSV"),
     SUMMARIZATION: Row(Rewriting(SUMMARIZATION, 0), "summarization.py", "JSONL, CSV, TSV, parallel files"),
 }

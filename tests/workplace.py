@@ -29,7 +29,7 @@ tiny_bert.OTHER = [*tiny_bert.OTHER, "$", "#"]  # what marks two places
 
 def furnish(folder: Path) -> Path:
     """Puts into `folder`: minilm-l6/ (a BERT of two layers), smollm2-135m-instruct/ (a Llama of two),
-    {train,valid,test}.{csv,conll}, new.csv, relations.jsonl, questions.json. Returns it."""
+    {train,valid,test}.{csv,conll}, new.csv, relations.jsonl, questions.json, faq.csv, exam.jsonl. Returns it."""
     tiny_bert.write(folder / "minilm-l6")
     tiny_llama.write(folder / "smollm2-135m-instruct")
     opinions, tagged = tiny_bert.opinions(sum(SIZES.values())), tiny_bert.tagged(sum(SIZES.values()))
@@ -49,6 +49,13 @@ def furnish(folder: Path) -> Path:
         for name in tiny_bert.NAMES for place in tiny_bert.PLACES for verb in ("lives", "works", "meets")
     ]  # fmt: skip
     (folder / "questions.json").write_text(json.dumps(asked), encoding="utf-8")
+    answered = [(text, f"the film is {text.split()[-1]}") for text, _ in opinions]
+    write_table(folder / "faq.csv", ["question", "answer"], answered)
+    chosen = [
+        {"question": f"the film was {word} and", "choices": [good, bad], "answer": int(word in tiny_bert.BAD)}
+        for word in (*tiny_bert.GOOD, *tiny_bert.BAD) for good in tiny_bert.GOOD for bad in tiny_bert.BAD
+    ]  # fmt: skip
+    (folder / "exam.jsonl").write_text("\n".join(map(json.dumps, chosen)), encoding="utf-8")
     (folder / "relations.jsonl").write_text("\n".join(map(json.dumps, related)), encoding="utf-8")
     return folder
 

@@ -9,18 +9,24 @@ from typing import Any
 from workplace import loaded, tiny_bert
 
 from handloom.data.examples import (
+    CHOICE,
     QUESTION,
     RELATION,
+    SIMILARITY,
     SUMMARIZATION,
     TEXT,
     TOKEN,
     TRANSLATION,
+    ChoiceExample,
+    MatchExample,
     QuestionExample,
     RelationExample,
     RewritingExample,
     TextExample,
     TokenExample,
 )
+from handloom.tasks.matching import SCORED, TRIPLETS, Matching
+from handloom.tasks.multiple_choice import MultipleChoice
 from handloom.tasks.question_answering import QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.rewriting import Rewriting
@@ -120,6 +126,37 @@ def questions() -> dict[str, Any]:
             "odd": [QuestionExample(text, f"{text} . a {text}") for text in ODD]}  # fmt: skip
 
 
+def found() -> dict[str, Any]:
+    """Texts that belong together; the first words of a pair are not the second's."""
+    pairs = [("anna lives", "in rome"), ("bob works", "in paris"), ("marie curie meets", "the book"),
+             ("a film", "was great"), ("very bad", "and sad"), (LONG, "new york")]  # fmt: skip
+    return {"task": Matching(symmetric=True), "examples": [MatchExample(one, other) for one, other in pairs]}
+
+
+def triplets() -> dict[str, Any]:
+    pairs = [example.parts[:2] for example in found()["examples"]]
+    wrong = ["the film", "a book", "bob", "paris", "lovely", "anna"]
+    return {"task": Matching(TRIPLETS, "cls"),
+            "examples": [MatchExample(*pair, None, other) for pair, other in zip(pairs, wrong, strict=True)]}
+
+
+def scored() -> dict[str, Any]:
+    pairs = [example.parts[:2] for example in found()["examples"]]
+    return {"task": Matching(SCORED),
+            "examples": [MatchExample(*pair, i / 5) for i, pair in enumerate(pairs)]}  # fmt: skip
+
+
+def choices() -> dict[str, Any]:
+    given = [
+        ChoiceExample("anna lives in", ("rome", "book"), 0), ChoiceExample("bob works in", ("a", "film", "paris"), 2),
+        ChoiceExample("the film was", ("good", "anna", "bob", "rome"), 0),
+        ChoiceExample("", ("is", "great"), 1, LONG), ChoiceExample("bob meets", ("was", "anna"), 1),
+        ChoiceExample("a very", ("sad book", "in"), 0),
+    ]  # fmt: skip
+    return {"task": MultipleChoice(), "examples": given,
+            "odd": [ChoiceExample(text, ("a", f"a {text}")) for text in ODD]}  # fmt: skip
+
+
 def rewritings(what: str) -> Callable[[], dict[str, Any]]:
     def made() -> dict[str, Any]:
         words = [("cat sees dog", "Katze sieht Hund"), ("big fish", "groß Fisch"),
@@ -141,6 +178,10 @@ ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{TOKEN} crf": chained,
     RELATION: relations,
     QUESTION: questions,
+    SIMILARITY: found,
+    f"{SIMILARITY} triplets": triplets,
+    f"{SIMILARITY} scores": scored,
+    CHOICE: choices,
     TRANSLATION: rewritings(TRANSLATION),
     SUMMARIZATION: rewritings(SUMMARIZATION),
 }

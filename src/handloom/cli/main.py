@@ -12,6 +12,7 @@ import typer
 from handloom.cli import (
     augment,
     chat,
+    choose,
     compare,
     data,
     demo,
@@ -25,6 +26,7 @@ from handloom.cli import (
     profile,
     resume,
     score,
+    search,
     sentences,
     train,
 )
@@ -67,8 +69,8 @@ def root(
 
 
 GROUPS = (
-    demo, train, pretrain, evaluate, compare, predict, generate, chat, score, fill_mask, sentences, resume, data,
-    augment, ngram, profile, doctor,
+    demo, train, pretrain, evaluate, compare, predict, choose, generate, chat, score, fill_mask, sentences, search,
+    resume, data, augment, ngram, profile, doctor,
 )  # fmt: skip
 for group in GROUPS:
     group.add_to(app)

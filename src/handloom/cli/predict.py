@@ -53,6 +53,7 @@ def predict(
     handloom predict runs/rel "A <e1>pump</e1> feeds the <e2>boiler</e2>."
     handloom predict runs/qa "Who found radium?" --context curie.txt
     handloom predict runs/qa "How long is the warranty?" --context manuals/
+    handloom predict runs/faq --data pairs.csv
 
     \b
     With --json one line is printed for each text, in the order of the input
@@ -60,7 +61,9 @@ def predict(
     {"text", "labels", "scores"} or {"text", "value"} or
     {"text", "spans": [{"start", "end", "label", "text", "score"}]} or
     {"text", "first", "second", "label", "scores"}, {"text", "written"} or
-    {"question", "context", "answer", "start", "end", "score", "others"}. A
+    {"question", "context", "answer", "start", "end", "score", "others"} or
+    {"text", "pair", "score", "same"}, a cosine, or {"question", "choices",
+    "choice", "answer", "score", "scores"}. A
     column of the input that has one of these names comes back as "label_given"
     and so on. With a folder there is a line for each answer that was found.
     """
@@ -72,11 +75,16 @@ def predict(
         if not text.strip():
             raise HandloomError(f"text {number} is empty: there is nothing to judge")
     from handloom.cli.output import print_json
+    from handloom.data.examples import CHOICE, SIMILARITY
     from handloom.train import estimators
     from handloom.train.text_classifier import TextClassifier
 
     how = options.reading(text_column, None, pair_column, delimiter, encoding)
     estimator = estimators.load(model, threads, precision or "auto")
+    if texts and estimator.task_name == SIMILARITY:
+        raise UsageError(f"two texts are compared: --data FILE, or handloom sentence-similarity {model} TEXT OTHER")
+    if texts and estimator.task_name == CHOICE:
+        raise UsageError(f'a question has choices: --data FILE, or handloom choose {model} "…" --choice A --choice B')
     if texts and context is None and isinstance(estimator, estimators.QuestionAnswerer):
         raise UsageError("a question is asked of a text: add --context FILE, or a folder of texts")
     if top is not None:
@@ -151,6 +159,13 @@ def shown(row: dict[str, Any], top: int | None = None) -> Iterator[Any]:
             text.stylize(style, start, end)
         yield Text.assemble((row["label"], "bold"), f" {row['scores'][row['label']]:.3f}  ", text)
         return
+    if "pair" in row and "score" in row:
+        same = "" if "same" not in row else "  same" if row["same"] else "  different"
+        yield Text.assemble((f"{row['score']:6.3f}{same}", "bold green"), f"  {row['text']} ⏐ {row['pair']}")
+        return
+    if "choices" in row:
+        yield from chosen(row)
+        return
     if "answer" in row:
         yield from _answer(row)
         return
@@ -178,6 +193,16 @@ def _labelled(row: dict[str, Any], top: int | None) -> Iterator[Any]:
     yield Text.assemble((", ".join(parts) or "none of these", "bold green" if parts else "bold"), f"  {row['text']}")
     for name, score in scores.items() if top else ():
         yield Text(f"  {score:.3f}  {name}")
+
+
+def chosen(row: dict[str, Any]) -> Iterator[Any]:
+    """A question, and below it its choices, the chosen one marked."""
+    from rich.text import Text
+
+    yield Text(row["question"] or row["context"])
+    for number, (choice, score) in enumerate(zip(row["choices"], row["scores"], strict=True)):
+        style = "bold green" if number == row["choice"] else ""
+        yield Text.assemble((f"  {'→' if style else ' '} {score:.3f}  {choice}", style))
 
 
 AROUND = 80  #: characters of the context that are shown on either side of an answer

@@ -26,8 +26,8 @@ def train(
         str,
         typer.Argument(
             metavar="TASK",
-            help="text-classification, token-classification, relation-extraction, question-answering, translation "
-            "or summarization.",
+            help="text-classification, token-classification, relation-extraction, question-answering, "
+            "sentence-similarity, multiple-choice, translation or summarization.",
         ),
     ],
     *,
@@ -138,6 +138,22 @@ def train(
             rich_help_panel=TASK,
         ),
     ] = None,
+    pooling: Annotated[
+        str | None,
+        opt("mean|cls", "sentence-similarity: the mean of all tokens, or the first; else as the folder says.", TASK),
+    ] = None,
+    symmetric: Annotated[
+        bool,
+        typer.Option(
+            "--symmetric",
+            help="sentence-similarity: the second texts of pairs are to find the first ones, too.",
+            rich_help_panel=TASK,
+        ),
+    ] = False,
+    score_range: Annotated[
+        str | None,
+        opt("LOW,HIGH", "sentence-similarity: the least and the greatest score; else a usual range that fits.", TASK),
+    ] = None,
     validate_every: Annotated[
         int | None,
         opt("N", "Validate every N steps, too.", TRAINING, min=1),
@@ -169,6 +185,7 @@ def train(
     handloom train token-classification --model runs/ner \\
         --train more.conll --out runs/ner2
     handloom train question-answering --train squad.json --out runs/qa
+    handloom train sentence-similarity --train faq.csv --batch-size 64 --out runs/faq
 
     \b
     A file for classification is CSV, TSV or JSONL, or a folder with a folder
@@ -184,7 +201,9 @@ def train(
 
     if task not in estimators.ESTIMATORS:
         raise UsageError(f"there is no task {task}{did_you_mean(task, estimators.ESTIMATORS)}")
-    settings = options.settings(command, Settings, class_weights=weights(class_weights))
+    settings = options.settings(
+        command, Settings, class_weights=weights(class_weights), score_range=numbers(score_range)
+    )
     sets = (
         options.beside(train, targets, "--train"), options.beside(valid, valid_targets, "--valid"),
         options.beside(test, test_targets, "--test"),
@@ -228,6 +247,20 @@ def config_values(written: list[str] | None) -> dict[str, Any] | None:
         except ValueError:
             found[key.strip()] = value.strip()
     return found or None
+
+
+def numbers(written: str | None) -> tuple[float, ...] | None:
+    """--score-range as a user writes it.
+
+    >>> numbers("0,5")
+    (0.0, 5.0)
+    """
+    if written is None:
+        return None
+    try:
+        return tuple(float(part) for part in written.split(","))
+    except ValueError:
+        raise UsageError(f"--score-range {written}: write two numbers, such as 0,5") from None
 
 
 def weights(written: str | None) -> str | dict[str, float] | None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from handloom.data.examples import (
+    ChoiceExample,
     Dataset,
+    MatchExample,
     QuestionExample,
     RelationExample,
     RewritingExample,
@@ -128,6 +130,8 @@ AnySplit = (
     | Dataset[RelationExample]
     | Dataset[QuestionExample]
     | Dataset[RewritingExample]
+    | Dataset[MatchExample]
+    | Dataset[ChoiceExample]
 )
 
 
@@ -149,7 +153,8 @@ def check(
     for name, data in splits.items():
         findings += _inside(name, data, keyed[name])
     findings += _across(splits, keyed)
-    if train.problem != NUMBER and not any(isinstance(example, QuestionExample) for example in train):
+    unlabelled = (QuestionExample, MatchExample, ChoiceExample)
+    if train.problem != NUMBER and not any(isinstance(example, unlabelled) for example in train):
         # a tagged word is in a span or outside, and a text has one of several labels or not: two classes at least
         several = train.problem == SEVERAL or any(isinstance(example, TokenExample) for example in train)
         findings += _labels(summaries, several)
@@ -212,7 +217,8 @@ def _place(example: AnyExample) -> str:
 
 
 def _empty(example: AnyExample) -> bool:
-    return not example.text.strip() or (isinstance(example, QuestionExample) and not example.context.strip())
+    paired = isinstance(example, (QuestionExample, MatchExample))
+    return not example.text.strip() or (paired and not (example.pair or "").strip())
 
 
 def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) -> list[Finding]:

@@ -15,6 +15,8 @@ from handloom.text.spans import Span, Word
 TEXT, TOKEN, RELATION = "text-classification", "token-classification", "relation-extraction"
 QUESTION = "question-answering"
 TRANSLATION, SUMMARIZATION = "translation", "summarization"
+SIMILARITY = "sentence-similarity"
+CHOICE = "multiple-choice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +182,76 @@ class RewritingExample:
         return self.targets or None
 
 
-Example = TypeVar("Example", TextExample, TokenExample, RelationExample, QuestionExample, RewritingExample)
+@dataclass(frozen=True, slots=True)
+class MatchExample:
+    """Two texts. score: how alike they are, None where the data does not say, and then they belong together: a question
+    and its answer, say. negative: a text that does not belong to the first."""
+
+    text: str
+    other: str
+    score: float | None = None
+    negative: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def pair(self) -> str:
+        return self.other
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.text, self.other, self.negative or "")
+
+    @property
+    def verdict(self) -> float:
+        """Pairs without a score belong together."""
+        return 1.0 if self.score is None else self.score
 
 
-SAID = ("label", "tags", "spans", "answers", "targets")
+@dataclass(frozen=True, slots=True)
+class ChoiceExample:
+    """A question, or a text to be gone on with, and what to choose from. answer: the number of the right choice, from
+    0; None where the data has none. context: what the question is about, or ""."""
+
+    question: str
+    choices: tuple[str, ...]
+    answer: int | None = None
+    context: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.question or self.context
+
+    @property
+    def pair(self) -> str | None:
+        return self.context if self.question and self.context else None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.context, self.question, *self.choices)
+
+    @property
+    def verdict(self) -> int | None:
+        return self.answer
+
+
+Example = TypeVar(
+    "Example", TextExample, TokenExample, RelationExample, QuestionExample, RewritingExample, MatchExample,
+    ChoiceExample,
+)  # fmt: skip
+
+
+SAID = ("label", "tags", "spans", "answers", "answer", "targets")
 """Fields that hold what is true of an example, whatever its class."""
 
 

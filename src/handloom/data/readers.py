@@ -9,15 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handloom.data import columns, conll, folders, jsons, questions, relations, rewritings, tables
+from handloom.data import choices, columns, conll, folders, jsons, matches, questions, relations, rewritings, tables
 from handloom.data.examples import (
+    CHOICE,
     QUESTION,
     RELATION,
+    SIMILARITY,
     SUMMARIZATION,
     TEXT,
     TOKEN,
     TRANSLATION,
+    ChoiceExample,
     Dataset,
+    MatchExample,
     QuestionExample,
     RelationExample,
     RewritingExample,
@@ -90,9 +94,10 @@ def read(
     `data`: a file (CSV, TSV, JSON lines, JSON, SQuAD, CoNLL, SemEval's relations, Parquet, Excel; plain lines of text
     where `labelled` is False), a folder with a folder for each label, a data frame, or a list: of (text, label) or
     (text, pair, label), of (words, tags) or (text, spans), of (text, relation) or (text, first, second, relation), of
-    (question, context, answers) or (question, context, answer, start), of (source, target), of dicts, of texts where
-    `labelled` is False. A tuple of two pathlib.Path is two parallel files of translations or summaries. A Dataset is
-    returned as it is.
+    (question, context, answers) or (question, context, answer, start), of (source, target), of (text, pair), (text,
+    pair, score) or (anchor, positive, negative), of (question, choices, answer), of dicts, of texts where `labelled` is
+    False. A tuple of two pathlib.Path is two parallel files of translations or summaries. A Dataset is returned as it
+    is.
 
     Columns are named, or numbered from 1; left out, they are found by their usual names, and the data set's notes say
     which. `labelled=False` reads texts alone. `blanks="keep"` lets empty texts and labels pass, for `data check`.
@@ -291,6 +296,17 @@ KINDS: dict[str, Kind] = {
         QuestionExample, lambda records, source, options, notes: questions.read_questions(records, source, options),
         ({3: ("question", "context", "answers"), 4: ("question", "context", "answers", "answer_start")},
          {2: ("question", "context")}),
+        {}, lambda file, options: None, _no_folder,
+    ),
+    SIMILARITY: Kind(
+        MatchExample, lambda records, source, options, notes: matches.read_matches(records, source, options),
+        ({2: ("text", "pair"), 3: ("text", "pair", matches.THIRD)}, {2: ("text", "pair")}),
+        {}, lambda file, options: None, _no_folder,
+    ),
+    CHOICE: Kind(
+        ChoiceExample, lambda records, source, options, notes: choices.read_choices(records, source, options),
+        ({3: ("question", "choices", "answer"), 4: ("context", "question", "choices", "answer")},
+         {2: ("question", "choices"), 3: ("context", "question", "choices")}),
         {}, lambda file, options: None, _no_folder,
     ),
     **dict.fromkeys((TRANSLATION, SUMMARIZATION), Kind(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handloom.data.examples import QuestionExample
+from handloom.data.examples import ChoiceExample, QuestionExample
 
 GIVEN = "_given"  #: stands behind the name of an input's column that a prediction has, too
 
@@ -29,6 +29,9 @@ def result_rows(examples: Sequence[Any], found: Sequence[Mapping[str, Any]]) -> 
 def _given(example: Any) -> dict[str, Any]:
     if isinstance(example, QuestionExample):
         return {"question": example.question, "context": example.context}
+    if isinstance(example, ChoiceExample):
+        context = {"context": example.context} if example.context else {}
+        return {**context, "question": example.question, "choices": list(example.choices)}
     return {"text": example.text, **({} if example.pair is None else {"pair": example.pair})}
 
 

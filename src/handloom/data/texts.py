@@ -5,15 +5,25 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Hashable
 
-from handloom.data.examples import QuestionExample, RelationExample, RewritingExample, TextExample, TokenExample
+from handloom.data.examples import (
+    ChoiceExample,
+    MatchExample,
+    QuestionExample,
+    RelationExample,
+    RewritingExample,
+    TextExample,
+    TokenExample,
+)
 
-AnyExample = TextExample | TokenExample | RelationExample | QuestionExample | RewritingExample
+AnyExample = (
+    TextExample | TokenExample | RelationExample | QuestionExample | RewritingExample | MatchExample | ChoiceExample
+)
 
 
 def text_key(example: AnyExample) -> Hashable:
     """Equal for texts (and pairs, and places in them) that differ in case, blanks or the way in which accents are
     composed only."""
-    return tuple(map(_folded, example.parts))
+    return tuple(map(folded, example.parts))
 
 
 ORIGIN = "augmented_from"
@@ -22,11 +32,15 @@ ORIGIN = "augmented_from"
 
 def side_key(example: AnyExample) -> Hashable:
     """Equal for what has to fall on one side of a split: the same text, and copies made of it; questions about the same
-    context."""
+    context; all that a text is compared with, or that is to be chosen for it."""
+    if isinstance(example, MatchExample):
+        return folded(example.text)
+    if isinstance(example, ChoiceExample):
+        return folded(example.context or example.question)
     if isinstance(origin := example.extra.get(ORIGIN), str):
-        return tuple(map(_folded, (origin, *example.parts[1:])))
-    return _folded(example.context) if isinstance(example, QuestionExample) else text_key(example)
+        return tuple(map(folded, (origin, *example.parts[1:])))
+    return folded(example.context) if isinstance(example, QuestionExample) else text_key(example)
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handloom.errors import HandloomError
-from handloom.models.config import CONFIG_LIMIT, read_json
 from handloom.models.registry import load_config
+from handloom.models.sentence_folder import recipe
 from handloom.tasks.embedding import Embedding
 from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling
@@ -22,65 +19,6 @@ from handloom.train.engine import Engine
 from handloom.train.estimator import find_folder
 
 F32 = NDArray[np.float32]
-MODES = "pooling_mode_"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a folder wants its texts to be encoded: where the transformer lies, the pooling, unit length or not, and
-    the most tokens (None: what the model can)."""
-
-    folder: Path
-    pooling: str = "mean"
-    normalise: bool = True
-    max_length: int | None = None
-
-
-def recipe(folder: Path) -> Recipe:
-    """By modules.json and what it names, if the folder is one of sentence-transformers.
-
-    Raises HandloomError for modules and poolings that are not supported.
-    """
-    if not (folder / "modules.json").is_file():
-        return Recipe(folder)
-    found = Recipe(folder, normalise=False)
-    for place, kind in _modules(folder / "modules.json"):
-        if kind == "Transformer":
-            limit = (place / "sentence_bert_config.json").is_file() and read_json(place / "sentence_bert_config.json")
-            length = limit.get("max_seq_length") if limit else None
-            found = Recipe(place, found.pooling, found.normalise, length if isinstance(length, int) else None)
-        elif kind == "Pooling":
-            found = Recipe(found.folder, _pooling(place / "config.json"), found.normalise, found.max_length)
-        elif kind == "Normalize":
-            found = Recipe(found.folder, found.pooling, True, found.max_length)
-        else:
-            raise HandloomError(f"{folder / 'modules.json'}: the module {kind} is not supported; "
-                                "there are Transformer, Pooling and Normalize")  # fmt: skip
-    return found
-
-
-def _modules(path: Path) -> list[tuple[Path, str]]:
-    """(folder, name of the class) of each module, in their order. A module's folder may not leave the model's."""
-    if path.stat().st_size > CONFIG_LIMIT:
-        raise HandloomError(f"{path}: larger than {CONFIG_LIMIT} bytes, which no honest list of modules is")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        found = [(str(entry["path"]), str(entry["type"]).rpartition(".")[2]) for entry in entries]
-    except (ValueError, TypeError, KeyError, RecursionError) as problem:
-        raise HandloomError(f'{path}: must hold a list of {{"path": …, "type": …}} ({problem!r})') from problem
-    for place, _ in found:
-        if Path(place).is_absolute() or ".." in Path(place).parts:
-            raise HandloomError(f"{path}: the module's path {place!r} leads out of the folder")
-    return [(path.parent / place, kind) for place, kind in found]
-
-
-def _pooling(path: Path) -> str:
-    wanted = sorted(name for name, on in read_json(path).items() if name.startswith(MODES) and on is True)
-    known = {f"{MODES}mean_tokens": "mean", f"{MODES}cls_token": "cls"}
-    if len(wanted) != 1 or wanted[0] not in known:
-        raise HandloomError(f"{path}: the pooling {' and '.join(wanted) or 'of nothing'} is not supported; "
-                            f"there are {' and '.join(known)}")  # fmt: skip
-    return known[wanted[0]]
 
 
 class SentenceEncoder:

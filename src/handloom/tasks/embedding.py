@@ -30,9 +30,12 @@ class Pooling(Module):
         if self.pooling is None:
             return hidden
         pooled = POOLINGS[self.pooling](hidden, batch)
-        if not self.normalise:
-            return pooled
-        return pooled * ht.rsqrt(ht.maximum((pooled * pooled).sum(-1, keepdims=True), 1e-24))
+        return unit(pooled) if self.normalise else pooled
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows [n, width] of unit length."""
+    return rows * ht.rsqrt(ht.maximum((rows * rows).sum(-1, keepdims=True), 1e-24))
 
 
 class Embedding(Task):

@@ -47,6 +47,11 @@ class Feature:
     def __len__(self) -> int:
         return len(self.encoding)
 
+    @property
+    def sequences(self) -> int:
+        """How many it is: one, unless a task puts several together (tasks/grouped.py)."""
+        return 1
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -88,6 +93,11 @@ class Task:
     label_shape: tuple[int, ...] = ()
     label_dtype = "i32"
     labels: tuple[str, ...] = ()
+
+    @property
+    def head_name(self) -> str:
+        """Under which task a family has the head, where `head` makes none."""
+        return self.name
 
     @property
     def label_rows(self) -> str:

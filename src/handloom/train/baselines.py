@@ -20,6 +20,8 @@ from handloom.data.examples import (
     TextExample,
     TokenExample,
 )
+from handloom.tasks.matching import Matching
+from handloom.tasks.multiple_choice import MultipleChoice
 from handloom.tasks.ordered_labels import OrderedLabels
 from handloom.tasks.question_answering import Answer, QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
@@ -33,6 +35,7 @@ from handloom.tasks.text_task import TextTask
 from handloom.tasks.token_classification import Tagged, TokenClassification
 from handloom.text.bm25 import Bm25
 from handloom.train.linear import fit, linear, logits
+from handloom.train.overlap import by_words, longest_choices, similar_choices
 
 _SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s)|[。！？]|$)", re.DOTALL)
 
@@ -55,6 +58,11 @@ def baselines_for(
             "most frequent relation": task.score(test, [majority(flat, given)] * len(test), seed),
             "linear bag of words": task.score(test, linear(flat, given, asked, seed, threads), seed),
         }
+    if type(task) is Matching:
+        return {"BM25": by_words(task, train, test, seed)}
+    if type(task) is MultipleChoice:
+        ways = {"longest choice": longest_choices, "most similar choice": similar_choices}
+        return {name: task.score(test, choose(test), seed) for name, choose in ways.items()}
     if type(task) is QuestionAnswering:
         return {"most similar sentence": task.score(test, similar_sentences(test), seed)}
     if type(task) is Rewriting:

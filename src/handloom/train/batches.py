@@ -107,21 +107,23 @@ class Plan:
         """Whether any step has several micro-batches."""
         return any(len(self.parts(batch)) > 1 for epoch in range(len(self.counts)) for batch in self.batches(epoch))
 
-    def capacity(self) -> dict[str, int]:
-        """The most tokens and sequences that a micro-batch of any epoch has, rounded up a little."""
+    def capacity(self, most: int = 1) -> dict[str, int]:
+        """The most tokens and features that a micro-batch of any epoch has, rounded up a little; see `capacity`."""
         tokens = rows = 1
         for epoch in range(len(self.counts)):
             for batch in self.batches(epoch):
                 for part in self.parts(batch):
                     tokens, rows = max(tokens, int(self.lengths[part].sum())), max(rows, len(part))
-        return capacity(tokens, rows)
+        return capacity(tokens, rows, most)
 
 
-def capacity(tokens: int, sequences: int) -> dict[str, int]:
+def capacity(tokens: int, sequences: int, most: int = 1) -> dict[str, int]:
     """Rounded up, so that like data shares a compiled program. Rows that get logits are at most the tokens, and so are
-    tokens of sources (of which, and of targets, it says only how many they are together)."""
-    tokens = -(-tokens // 256) * 256
-    return {"tokens": tokens, "sequences": -(-sequences // 16) * 16, "rows": tokens, "source_tokens": tokens}
+    tokens of sources (of which, and of targets, it says only how many they are together). sequences: of features; where
+    a feature is several sequences, at most `most`, those are the texts."""
+    tokens, sequences = -(-tokens // 256) * 256, -(-sequences // 16) * 16
+    texts = min(tokens, sequences * most)
+    return {"tokens": tokens, "sequences": sequences, "texts": texts, "rows": tokens, "source_tokens": tokens}
 
 
 class Examples:
@@ -149,7 +151,7 @@ class Examples:
         return self._parts(max(self.plan.batches(0), key=lambda batch: int(self.plan.lengths[batch].sum())))
 
     def capacity(self) -> dict[str, int]:
-        return self.plan.capacity()
+        return self.plan.capacity(max((feature.sequences for feature in self.features), default=1))
 
     def epochs_after(self, steps: int) -> float:
         """The last epoch may be a part of one."""

@@ -359,7 +359,8 @@ class Engine:
         """The program that evaluates, made anew only if these features do not fit the last one."""
         total, longest = sum(map(len, features)), max(map(len, features), default=1)
         tokens = max(longest, min(total, EVALUATION_TOKENS))
-        needed = capacity(tokens, min(len(features), EVALUATION_SEQUENCES))
+        most = max((feature.sequences for feature in features), default=1)
+        needed = capacity(tokens, min(len(features), EVALUATION_SEQUENCES), most)
         if self._evaluate is None or any(self._evaluate[0][key] < size for key, size in needed.items()):
             room = {key: max(size, (self._evaluate or ({}, None))[0].get(key, 0)) for key, size in needed.items()}
             constant = ("frozen",) if self.rule is None else ()

@@ -45,7 +45,7 @@ class Estimator:
         self.model: Module | None = None
         self.scores: Scores | None = None
         self.baselines: dict[str, Scores] = {}
-        self.max_length, self.long = modeling.longest(self.tokenizer, self.config, None), "windows"
+        self.max_length, self.long = self.longest(self.config, None), "windows"
         self.about: dict[str, Any] = {}
         self.fresh = False  #: whether the weights have learnt nothing at all yet
         self.continued = False  #: whether the weights are no longer those of `folder`
@@ -169,6 +169,10 @@ class Estimator:
 
     def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
         raise NotImplementedError
+
+    def longest(self, config: Config, wanted: int | None) -> int:
+        """Tokens that a sequence may have, if the user wants so many (None: says nothing). UsageError for too many."""
+        return modeling.longest(self.tokenizer, config, wanted)
 
     def _ready(self) -> tuple[Module, Task]:
         if self.model is None or self.task is None:

@@ -10,8 +10,10 @@ from typing import Any
 
 from handloom.data.documents import read_paragraphs
 from handloom.data.examples import (
+    CHOICE,
     QUESTION,
     RELATION,
+    SIMILARITY,
     SUMMARIZATION,
     TEXT,
     TOKEN,
@@ -28,8 +30,10 @@ from handloom.tasks.token_classification import Tagged, TokenClassification
 from handloom.text.schemes import Scheme
 from handloom.text.spans import Span
 from handloom.train import modeling
+from handloom.train.choosers import MultipleChooser
 from handloom.train.datasets import Sets, labels_of
 from handloom.train.estimator import Estimator
+from handloom.train.matchers import SentenceMatcher
 from handloom.train.open_book import OpenBook
 from handloom.train.progress import Console, Listener, Progress
 from handloom.train.rewriters import Summarizer, Translator
@@ -138,6 +142,8 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     TOKEN: TokenClassifier,
     RELATION: RelationExtractor,
     QUESTION: QuestionAnswerer,
+    SIMILARITY: SentenceMatcher,
+    CHOICE: MultipleChooser,
     TRANSLATION: Translator,
     SUMMARIZATION: Summarizer,
 }

@@ -133,7 +133,7 @@ class Fit:
     def _prepared(self, sets: Sets, task: Task) -> Prepared:
         estimator, settings = self.estimator, self.settings
         model, config, notes = self._model(task)
-        estimator.max_length = modeling.longest(estimator.tokenizer, config, settings.max_length)
+        estimator.max_length = estimator.longest(config, settings.max_length)
         estimator.long = settings.long
         encoded = self._encode(task, sets)
         given = {"train": sets.train, "validation": sets.valid, "test": sets.test}

@@ -60,7 +60,7 @@ def build(
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     head = task.head(config.hidden_size, rng)
     if head is None:
-        model, config, report = load_model(folder, task.name, labels=task.labels, rng=rng, dropout=dropout)
+        model, config, report = load_model(folder, task.head_name, labels=task.labels, rng=rng, dropout=dropout)
         beside = task.beside(rng)
         for name, part in beside.items():
             setattr(model, name, part)

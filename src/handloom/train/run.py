@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from handloom.errors import HandloomError, UsageError
+from handloom.models import sentence_folder
 from handloom.train.storage import publish_json, storage_error
 
 FORMAT = 1
@@ -44,6 +45,7 @@ _OWN = (
     "handloom.json",
     "report.html",
     "model.safetensors.index.json",
+    *sentence_folder.FILES,
 )
 
 

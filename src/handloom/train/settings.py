@@ -12,6 +12,7 @@ from typing import Any
 from handloom.ceilings import CHOICES
 from handloom.errors import UsageError
 from handloom.runtime.memory import size_of
+from handloom.tasks.embedding import POOLINGS
 from handloom.tasks.token_classification import SUBWORDS
 from handloom.text.windows import HOW
 from handloom.train.optimisers import OPTIMISERS
@@ -34,7 +35,9 @@ class Settings:
     the words (None: as the model was trained, else "first" and no). augment: ways in which copies of the training
     examples are made, such as "mention,typo" (data/augment.py); augment_times: copies of each by each way. refuse:
     of labels for texts, "none of these" may be said of at most this share of the validation texts that have a label
-    (None: never).
+    (None: never). Of sentence-similarity: pooling: "mean" or "cls" (None: as the model's folder says); symmetric: of
+    pairs that belong together the second texts are to find the first ones, too; score_range: least and greatest score
+    (None: a usual range that fits).
     max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical cores.
     precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this machine. max_memory: bytes that
     the process may hold, or such as "4GB": above it the forward pass is computed again.
@@ -65,6 +68,9 @@ class Settings:
     augment: str | None = None
     augment_times: int = 1
     refuse: float | None = None
+    pooling: str | None = None
+    symmetric: bool = False
+    score_range: tuple[float, float] | None = None
     max_length: int | None = None
     long: str = "windows"
     seed: int = 0
@@ -96,6 +102,10 @@ class Settings:
             raise UsageError("give either batch_size or batch_tokens")
         if self.clip is not None:
             _positive("clip", self.clip)
+        if self.pooling is not None:
+            _one_of("pooling", self.pooling, POOLINGS)
+        if self.score_range is not None:
+            object.__setattr__(self, "score_range", _range("score_range", self.score_range))
         if not 0 <= self.final_lr <= self.lr:
             raise UsageError(f"final_lr is {self.final_lr}; it must be from 0 to lr, which is {self.lr}")
         for name in ("dropout", "label_smoothing", "beta2", "refuse"):
@@ -136,7 +146,7 @@ class Settings:
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def _number(name: str, value: Any) -> None:
@@ -154,6 +164,18 @@ def _whole(name: str, value: int | None, least: int) -> None:
     _number(name, value)
     if value is not None and (value != int(value) or value < least):
         raise UsageError(f"{name} is {value}; it must be a whole number, {least} or more")
+
+
+def _range(name: str, value: Any) -> tuple[float, float]:
+    wrong = UsageError(f"{name} is {value!r}; it must be two numbers, the least and the greatest")
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise wrong
+    for end in value:
+        _number(name, end)
+    low, high = map(float, value)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise wrong
+    return low, high
 
 
 def _one_of(name: str, value: str, known: Any) -> None:

@@ -1,0 +1,181 @@
+"""Questions with several answers to choose from, in the forms of SWAG, HellaSwag, RACE, COPA, CommonsenseQA and ARC."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from handloom.data import columns
+from handloom.data.examples import ChoiceExample, Dataset, Source
+from handloom.data.labels import blank
+from handloom.data.options import Options, Record, refuse
+from handloom.data.records import names_of
+from handloom.errors import HandloomError
+
+USUAL = {
+    "context": (
+        "context", "article", "passage", "paragraph", "premise", "sent1", "ctx", "story", "document", "上下文",
+        "文章", "段落",
+    ),
+    "question": ("question", "question_stem", "stem", "sent2", "text", "query", "sentence", "prompt", "问题", "题目"),
+    "choices": ("choices", "options", "endings", "alternatives", "candidates", "选项", "候选"),
+    "answer": (
+        "answer", "label", "answerkey", "answer_key", "correct", "correct_answer", "gold", "target", "答案", "标签",
+    ),
+}  # fmt: skip
+"""Names of columns, by what they hold."""
+_NUMBERED = re.compile(r"(choice|ending|option|alternative|candidate|sol|选项)[_ ]?(\d{1,2}|[a-z])", re.IGNORECASE)
+COPA = {"cause": "What was the cause?", "effect": "What happened as a result?"}
+LEAST = 2
+
+
+def read_choices(records: Sequence[Record], source: Source, options: Options) -> Dataset[ChoiceExample]:
+    """From rows with a question, or a context, or both; choices as a list, as {"text": […], "label": […]}, or in
+    columns of their own (ending0, ending1, …; A, B, …); and the answer: a choice's name or letter, its text, or its
+    number, which begins with 0.
+
+    Raises HandloomError for fewer than two choices, for empty ones, and for an answer that is none of them.
+    """
+    records = [_unfolded(record) for record in records]
+    names = names_of(records)
+    where = source.path or "the data"
+    used, numbered = _columns(names, options, where)
+    examples = tuple(_example(record, used, numbered, options) for record in records)
+    if options.blanks == "error":
+        refuse([e.where for e in examples if not (e.question.strip() or e.context.strip())],
+               "neither a question nor a context", "Fill or remove them.")  # fmt: skip
+        if options.labelled:
+            refuse([e.where for e in examples if e.answer is None], f"no answer (column {used.get('answer')!r})",
+                   "Fill or remove them.")  # fmt: skip
+    notes = [f"{role}: column {name!r}" for role, name in used.items()]
+    notes += [f"choices: columns {', '.join(map(repr, numbered))}"] * bool(numbered)
+    counts = sorted({len(example.choices) for example in examples})
+    many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    notes.append(f"{len(examples):,} questions with {many} choices")
+    shown = {**used, **({"choices": ", ".join(numbered)} if numbered else {})}
+    return Dataset(examples, source, tuple(notes), columns=shown)
+
+
+def _unfolded(record: Record) -> Record:
+    """With the parts of a question that is an object (ARC, CommonsenseQA's own files) as columns."""
+    inner = record.values.get("question")
+    if not isinstance(inner, dict):
+        return record
+    rest = {name: value for name, value in record.values.items() if name != "question"}
+    own = {("question" if name == "stem" else name): value for name, value in inner.items()}
+    return Record(record.where, {**rest, **own})
+
+
+def _columns(names: Sequence[str], options: Options, where: str) -> tuple[dict[str, str], list[str]]:
+    used: dict[str, str] = {}
+    asked = {"question": ("text", options.text_column), "context": ("pair", options.pair_column),
+             "answer": ("label", options.label_column)}  # fmt: skip
+    for role, (option, wanted) in asked.items():
+        if wanted is not None and (role != "answer" or options.labelled):
+            used[role] = columns.choose(names, wanted, f"--{option}-column", where)
+    numbered = _numbered([name for name in names if name not in used.values()])
+    for role, usual in USUAL.items():
+        free = [name for name in names if name not in (*used.values(), *numbered)]
+        skipped = (role == "answer" and not options.labelled) or (role == "choices" and bool(numbered))
+        if role not in used and not skipped and (name := columns.guess(free, usual)):
+            used[role] = name
+    there = columns.listed(names)
+    if "choices" not in used and not numbered:
+        raise HandloomError(f"{where}: where are the choices? There are {there}; a list in a column 'choices', or "
+                            "columns choice1, choice2, … are needed.")  # fmt: skip
+    if not {"question", "context"} & used.keys():
+        raise HandloomError(f"{where}: which column is the question? There are {there}; name it with --text-column.")
+    if options.labelled and "answer" not in used:
+        raise HandloomError(f"{where}: which column is the answer? There are {there}; name it with --label-column.")
+    return used, numbered
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Columns that hold a choice each, in the order of their numbers: choice1, choice2; A, B, C."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        match = _NUMBERED.fullmatch(name.strip())
+        if match:
+            end = match[2].lower()
+            found.setdefault(match[1].lower(), []).append((int(end) if end.isdigit() else ord(end), name))
+    if not found:
+        letters = [name for name in names if re.fullmatch("[A-Z]", name.strip())]
+        found = {"": [(ord(name.strip()), name) for name in letters]}
+    best = max(found.values(), key=len)
+    return [name for _, name in sorted(best)] if len(best) >= LEAST else []
+
+
+def _example(
+    record: Record, used: Mapping[str, str], numbered: Sequence[str], options: Options
+) -> ChoiceExample:
+    values, where = record.values, record.where
+    texts = {}
+    for role in ("context", "question"):
+        value = values.get(used[role]) if role in used else None
+        if not isinstance(value, str) and not blank(value):
+            raise HandloomError(f"{where}: column {used[role]!r} should hold a text, not {value!r:.60}")
+        texts[role] = value if isinstance(value, str) else ""
+    if texts["context"]:
+        texts["question"] = COPA.get(texts["question"].strip(), texts["question"])
+    choices, names = _choices(values, used, numbered, where)
+    answer = None
+    if options.labelled:
+        given = values.get(used["answer"])
+        answer = None if blank(given) else _answer(given, choices, names, where)
+    extra = {name: value for name, value in values.items() if name not in (*used.values(), *numbered)}
+    return ChoiceExample(texts["question"], choices, answer, texts["context"], extra, where)
+
+
+def _choices(
+    values: Mapping[str, Any], used: Mapping[str, str], numbered: Sequence[str], where: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The texts of the choices, and their names if the data gives them any."""
+    if numbered:
+        found: Any = [values.get(name) for name in numbered]
+        while found and blank(found[-1]):  # a question with fewer choices than others
+            found.pop()
+    else:
+        found = values.get(used["choices"])
+    names: Any = ()
+    if isinstance(found, Mapping):
+        names, found = found.get("label", ()), found.get("text")
+    found, names = (one.tolist() if hasattr(one, "tolist") else one for one in (found, names))
+    if isinstance(found, list) and found and all(isinstance(one, Mapping) for one in found):
+        names, found = [one.get("label", "") for one in found], [one.get("text") for one in found]
+    if not isinstance(found, (list, tuple)) or len(found) < LEAST:
+        raise HandloomError(f"{where}: at least {LEAST} choices are needed, as a list, not {found!r:.60}")
+    for number, one in enumerate(found):
+        if not isinstance(one, str) or not one.strip():
+            raise HandloomError(f"{where}: choice {number} should be a text, not {one!r:.60}")
+    if names and (not isinstance(names, (list, tuple)) or len(names) != len(found)):
+        raise HandloomError(f"{where}: there are {len(found)} choices, but not as many labels of theirs: {names!r:.60}")
+    return tuple(found), tuple(str(name) for name in names)
+
+
+def _answer(given: Any, choices: Sequence[str], names: Sequence[str], where: str) -> int:
+    """The number of the right choice: by its name, its text, its letter, or a number from 0."""
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)
+    found: int | None = None
+    if isinstance(given, str):
+        word = given.strip()
+        texts = [choice.strip() for choice in choices]
+        if word in names:
+            found = list(names).index(word)
+        elif word in texts:
+            found = texts.index(word)
+            if texts.count(word) > 1:
+                raise HandloomError(f"{where}: the answer {word!r:.60} stands among the choices more than once")
+        elif re.fullmatch("[A-Za-z]", word):
+            found = ord(word.upper()) - ord("A")
+        elif word.isdecimal():
+            found = int(word)
+    elif type(given) is int:
+        found = given
+    if found is None or not 0 <= found < len(choices):
+        letter = chr(ord("A") + len(choices) - 1) if len(choices) <= 26 else "Z"
+        needed = f"a text of theirs, A to {letter}, or a number from 0 to {len(choices) - 1}"
+        said = f"the answer {given!r:.60} is none of the {len(choices)} choices"
+        raise HandloomError(f"{where}: {said}: {needed} is needed")
+    return found
