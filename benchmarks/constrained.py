@@ -20,7 +20,7 @@ import numpy as np
 
 from handloom.errors import HandloomError
 from handloom.generate.constraints import Constraint
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 
 PATTERNS = (
     r"^[A-Z]{2}-[0-9]{4}$", r"^[a-z]+(_[a-z]+)*$", r"[aeiou]{2}", r"^(red|green|blue)( (light|dark))?$", r"^\d{5}$",
@@ -89,7 +89,7 @@ def string(rng: np.random.Generator) -> dict[str, Any]:
         "type": "string"}  # fmt: skip
 
 
-def check(generator: TextGenerator, count: int, batch: int, most: int, seed: int) -> None:
+def check(generator: Writer, count: int, batch: int, most: int, seed: int) -> None:
     from jsonschema import Draft202012Validator
 
     rng = np.random.default_rng(seed)
@@ -124,7 +124,7 @@ def check(generator: TextGenerator, count: int, batch: int, most: int, seed: int
         print(f"{begin + len(rules)}: {dict(tally)}; a schema compiles in {median:.3f} s (median)", flush=True)
 
 
-def speed(generator: TextGenerator, pairs: int, most: int) -> None:
+def speed(generator: Writer, pairs: int, most: int) -> None:
     """The same number of tokens with and without a constraint, in turns."""
     wide: dict[str, Any] = {
         "type": "array",
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    generator = TextGenerator.from_pretrained(asked.model)
+    generator = Writer.from_pretrained(asked.model)
     if asked.schemas:
         check(generator, asked.schemas, asked.batch, asked.tokens, asked.seed)
     if asked.speed:

@@ -9,7 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from handloom.data.examples import CHOICE, QUESTION, RELATION, SIMILARITY, SUMMARIZATION, TEXT, TOKEN, TRANSLATION
+from handloom.data.examples import (
+    CHOICE,
+    GENERATION,
+    QUESTION,
+    RELATION,
+    SIMILARITY,
+    SUMMARIZATION,
+    TEXT,
+    TOKEN,
+    TRANSLATION,
+)
 from handloom.data.readers import KINDS
 from handloom.tasks.matching import METRICS, Matching
 from handloom.tasks.multiple_choice import MultipleChoice
@@ -18,6 +28,7 @@ from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.rewriting import Rewriting
 from handloom.tasks.task import Task
 from handloom.tasks.text_classification import TextClassification
+from handloom.tasks.text_generation import TextGeneration
 from handloom.tasks.token_classification import TokenClassification
 from handloom.train.estimators import ESTIMATORS
 
@@ -49,6 +60,7 @@ ROWS: Mapping[str, Row] = {
     CHOICE: Row(MultipleChoice(), "multiple_choice.py", "JSONL, CSV, TSV, as SWAG, RACE, CommonsenseQA, COPA, ARC"),
     TRANSLATION: Row(Rewriting(TRANSLATION, 0), "translation.py", "parallel files, JSONL, CSV, TSV"),
     SUMMARIZATION: Row(Rewriting(SUMMARIZATION, 0), "summarization.py", "JSONL, CSV, TSV, parallel files"),
+    GENERATION: Row(TextGeneration(None), "dialogue.py", "chat JSONL, ShareGPT, Alpaca, prompts, texts, source trees"),
 }
 
 TEXTS = {

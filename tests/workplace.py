@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from handloom.text.chat import PLAIN
+
 SIZES = {"train": 48, "valid": 12, "test": 12}
 
 
@@ -29,7 +31,8 @@ tiny_bert.OTHER = [*tiny_bert.OTHER, "$", "#"]  # what marks two places
 
 def furnish(folder: Path) -> Path:
     """Puts into `folder`: minilm-l6/ (a BERT of two layers), smollm2-135m-instruct/ (a Llama of two),
-    {train,valid,test}.{csv,conll}, new.csv, relations.jsonl, questions.json, faq.csv, exam.jsonl. Returns it."""
+    {train,valid,test}.{csv,conll}, new.csv, relations.jsonl, questions.json, faq.csv, exam.jsonl, chats.jsonl. Returns
+    it."""
     tiny_bert.write(folder / "minilm-l6")
     tiny_llama.write(folder / "smollm2-135m-instruct")
     opinions, tagged = tiny_bert.opinions(sum(SIZES.values())), tiny_bert.tagged(sum(SIZES.values()))
@@ -48,6 +51,10 @@ def furnish(folder: Path) -> Path:
         {"question": verb, "context": f"{name} {verb} in {place}", "answers": {"text": [name], "answer_start": [0]}}
         for name in tiny_bert.NAMES for place in tiny_bert.PLACES for verb in ("lives", "works", "meets")
     ]  # fmt: skip
+    (folder / "smollm2-135m-instruct" / "chat_template.jinja").write_text(PLAIN, encoding="utf-8")
+    said = [{"messages": [{"role": "user", "content": f"Hi {i}"}, {"role": "assistant", "content": "the cat"}]}
+            for i in range(20)]  # fmt: skip
+    (folder / "chats.jsonl").write_text("\n".join(map(json.dumps, said)), encoding="utf-8")
     (folder / "questions.json").write_text(json.dumps(asked), encoding="utf-8")
     answered = [(text, f"the film is {text.split()[-1]}") for text, _ in opinions]
     write_table(folder / "faq.csv", ["question", "answer"], answered)

@@ -79,7 +79,7 @@ _HOMES = {
     "SearchIndex": "handloom.train.search_index",
     "Translator": "handloom.train.rewriters",
     "Summarizer": "handloom.train.rewriters",
-    "TextGenerator": "handloom.generate.generator",
+    "TextGenerator": "handloom.train.generators",
     "pretrain": "handloom.train.pretraining",
     "NgramModel": "handloom.ngram.model",
     "FillMask": "handloom.pipelines.fill_mask",

@@ -15,7 +15,7 @@ import handloom.tensor as ht
 from handloom.errors import HandloomError, UsageError
 from handloom.generate import decoder as module
 from handloom.generate.conditional import CachedEncoderDecoder
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 from handloom.generate.sampling import Sampling, log_probabilities
 from handloom.generate.search import Beams, beam_search, generate
 from handloom.models.config import Fields
@@ -125,7 +125,7 @@ def test_texts_from_a_folder(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
     weights = {name: value.numpy() for name, value in model_of("t5").parameters().items()}
     write_safetensors(folder / "model.safetensors", weights)
-    generator = TextGenerator.from_pretrained(folder)
+    generator = Writer.from_pretrained(folder)
     source = generator.encode("the cat")
     assert source[-1] == 0 and len(source) > 1
     found = generator.generate(["the dog", "the cat"], max_new_tokens=6)[1]

@@ -13,9 +13,8 @@ import pytest
 from markov import Markov
 from tiny import write
 
-import handloom as hl
 from handloom.errors import HandloomError, UsageError
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 from handloom.generate.grammar import Vocabulary, of_choices, of_pattern, of_schema
 from handloom.generate.phrases import Phrases
 from handloom.text.token_bytes import token_bytes
@@ -38,20 +37,20 @@ def vocabulary_of(kind: str) -> Tokenizer:
 
 
 @cache
-def markov(kind: str, more: int = 0, ends: bool = True) -> TextGenerator:
+def markov(kind: str, more: int = 0, ends: bool = True) -> Writer:
     """A generator without an engine behind it, and a vocabulary of this kind; more: columns of the logits."""
     tokenizer = vocabulary_of(kind)
-    return TextGenerator(Markov(tokenizer.size + more), tokenizer, frozenset({0} if ends else ()))
+    return Writer(Markov(tokenizer.size + more), tokenizer, frozenset({0} if ends else ()))
 
 
 @pytest.fixture(scope="module")
-def byte_level() -> TextGenerator:
+def byte_level() -> Writer:
     return markov("bpe")
 
 
 @pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> TextGenerator:
-    return hl.TextGenerator.from_pretrained(write(tmp_path_factory.mktemp("tiny-llama")))
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Writer:
+    return Writer.from_pretrained(write(tmp_path_factory.mktemp("tiny-llama")))
 
 
 def holds(value: Any) -> bool:
@@ -83,7 +82,7 @@ def test_every_kind_of_vocabulary_keeps_to_every_kind_of_grammar(kind: str) -> N
     assert {found.text for found in generator.generate(prompt, choices=choices, **how)} <= set(choices)
 
 
-def test_greedy_sampled_streamed_and_beams(llama: TextGenerator, byte_level: TextGenerator) -> None:
+def test_greedy_sampled_streamed_and_beams(llama: Writer, byte_level: Writer) -> None:
     for generator, prompt in ((byte_level, np.array([1], np.int32)), (llama, "the cat")):
         rule = generator.constraint(pattern="(the |on )*[a-d]{3}")
         how = {"constraint": rule, "max_new_tokens": 9}
@@ -98,7 +97,7 @@ def test_greedy_sampled_streamed_and_beams(llama: TextGenerator, byte_level: Tex
         assert scores == sorted(scores, reverse=True)
 
 
-def test_rows_of_a_batch_have_constraints_of_their_own(llama: TextGenerator) -> None:
+def test_rows_of_a_batch_have_constraints_of_their_own(llama: Writer) -> None:
     rules = [llama.constraint(choices=["cat", "dog"]), None, llama.constraint(pattern="[a-c]{4}")]
     how = {"max_new_tokens": 8, "temperature": 1.0, "seed": 3}
     both = llama.generate(["the", "the", "dog"], constraint=rules, **how)
@@ -109,7 +108,7 @@ def test_rows_of_a_batch_have_constraints_of_their_own(llama: TextGenerator) -> 
         llama.generate(["a", "b"], constraint=rules)
 
 
-def test_what_has_no_room_is_closed_and_says_so(byte_level: TextGenerator) -> None:
+def test_what_has_no_room_is_closed_and_says_so(byte_level: Writer) -> None:
     prompt = np.array([1], np.int32)
     closed = byte_level.generate(prompt, schema=SCHEMA, max_new_tokens=3)
     assert closed.finish == "closed" and holds(closed.value) and len(closed.ids) > 3
@@ -126,7 +125,7 @@ def test_a_model_that_knows_no_end_ends_where_nothing_more_may_come() -> None:
         assert found.finish == "end" and re.fullmatch("[ab]{3}", found.text)
 
 
-def test_a_space_before_the_text_is_allowed_and_not_part_of_it(byte_level: TextGenerator) -> None:
+def test_a_space_before_the_text_is_allowed_and_not_part_of_it(byte_level: Writer) -> None:
     vocabulary = byte_level.vocabulary
     space = vocabulary.cut(b" ")[0]
     assert of_choices(vocabulary, ["cat"]).start().allowed(9)[space]
@@ -141,7 +140,7 @@ class Pydantic:
         return {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": False}
 
 
-def test_schemas_come_as_dicts_files_and_classes(byte_level: TextGenerator, tmp_path: Path) -> None:
+def test_schemas_come_as_dicts_files_and_classes(byte_level: Writer, tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text(json.dumps(SCHEMA))
     prompt = np.array([1], np.int32)
     assert holds(byte_level.generate(prompt, schema=tmp_path / "s.json", max_new_tokens=5).value)
@@ -173,12 +172,12 @@ def test_schemas_come_as_dicts_files_and_classes(byte_level: TextGenerator, tmp_
         ({"anyOf": "x"}, "wrong type"),
     ],
 )
-def test_schemas_that_are_refused(byte_level: TextGenerator, schema: Any, message: str) -> None:
+def test_schemas_that_are_refused(byte_level: Writer, schema: Any, message: str) -> None:
     with pytest.raises(HandloomError, match=message):
         of_schema(byte_level.vocabulary, schema)
 
 
-def test_a_schema_as_deep_as_a_well(byte_level: TextGenerator) -> None:
+def test_a_schema_as_deep_as_a_well(byte_level: Writer) -> None:
     schema: Any = {"type": "null"}
     for _ in range(500):
         schema = {"type": "array", "items": schema}
@@ -191,26 +190,26 @@ def test_a_schema_as_deep_as_a_well(byte_level: TextGenerator) -> None:
     [("a{1000000}", "refused"), ("(?=a)b", "refused"), (r"(a)\1", "backreferences"), ("a" * 70_000, "characters"),
      ("(", "refused"), ("", "one character or more")],
 )  # fmt: skip
-def test_patterns_that_are_refused(byte_level: TextGenerator, pattern: str, message: str) -> None:
+def test_patterns_that_are_refused(byte_level: Writer, pattern: str, message: str) -> None:
     with pytest.raises(HandloomError, match=message) as error:
         of_pattern(byte_level.vocabulary, pattern)
     assert len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize("pattern", ["(a{1,1000}){1,1000}", "((a+)+)+b", "(a|b)*a(a|b){100}"])
-def test_patterns_that_would_explode_elsewhere(byte_level: TextGenerator, pattern: str) -> None:
+def test_patterns_that_would_explode_elsewhere(byte_level: Writer, pattern: str) -> None:
     found = byte_level.generate(np.array([1], np.int32), pattern=pattern, max_new_tokens=4)
     assert re.fullmatch("[ab]+", found.text)
 
 
-def test_what_takes_too_much_time_is_ended(byte_level: TextGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_too_much_time_is_ended(byte_level: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handloom.generate.grammar.SECONDS", 1)
     also = ["/(.*b.{20}.*)/", "~/(.*c.{20}.*)/"]  # their intersection has millions of states
     with pytest.raises(HandloomError, match="more time or memory"):
         of_pattern(byte_level.vocabulary, "(.*a.{20}.*)", also)
 
 
-def test_one_grammar_and_no_stop_string(byte_level: TextGenerator) -> None:
+def test_one_grammar_and_no_stop_string(byte_level: Writer) -> None:
     prompt = np.array([1], np.int32)
     for wrong, message in (
         ({"schema": SCHEMA, "pattern": "a"}, "schema and pattern were given"),
@@ -226,7 +225,7 @@ def test_one_grammar_and_no_stop_string(byte_level: TextGenerator) -> None:
 
 
 def test_a_vocabulary_that_cannot_spell_it_is_refused() -> None:
-    generator = TextGenerator(Markov(30), learn("character", ["abc"], "gpt", 30))
+    generator = Writer(Markov(30), learn("character", ["abc"], "gpt", 30))
     with pytest.raises(HandloomError, match="cannot spell"):
         generator.constraint(choices=["xyz"])
 
@@ -270,7 +269,7 @@ def test_required_words_come_whatever_the_room(kind: str) -> None:
         generator.generate(prompt, required=words, max_new_tokens=2)
 
 
-def test_words_and_grammars_together(byte_level: TextGenerator) -> None:
+def test_words_and_grammars_together(byte_level: Writer) -> None:
     prompt, how = np.array([1], np.int32), {"temperature": 1.5, "samples": 8, "max_new_tokens": 10}
     for found in byte_level.generate(prompt, pattern="(cat|dog)( (cat|dog))*", forbidden=["CAT"], **how):
         assert re.fullmatch("dog( dog)*", found.text)
@@ -281,7 +280,7 @@ def test_words_and_grammars_together(byte_level: TextGenerator) -> None:
     assert byte_level.generate(prompt, choices=["a cat", "a dog"], forbidden=["cat"]).text == "a dog"
 
 
-def test_the_shortest_end_is_found(byte_level: TextGenerator) -> None:
+def test_the_shortest_end_is_found(byte_level: Writer) -> None:
     vocabulary = byte_level.vocabulary
     for pattern, text in (("a.*?b", b"ab"), ("<[a-z]+>x</[a-z]+>", b"<a>x</a>"), ("[0-9]{3}-x|long one", b"000-x")):
         found = of_pattern(vocabulary, pattern).start().completion()

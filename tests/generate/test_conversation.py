@@ -14,7 +14,7 @@ from handloom.cli.main import main
 from handloom.errors import HandloomError
 from handloom.generate.conversation import Conversation, Remembering
 from handloom.generate.decoder import Cache
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def generator(folder: Path) -> TextGenerator:
-    return TextGenerator.from_pretrained(folder)
+def generator(folder: Path) -> Writer:
+    return Writer.from_pretrained(folder)
 
 
-def test_replies_are_those_of_the_whole_conversation(generator: TextGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replies_are_those_of_the_whole_conversation(generator: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     reading = Cache.read
 
@@ -50,7 +50,7 @@ def test_replies_are_those_of_the_whole_conversation(generator: TextGenerator, m
     assert talk.messages == told and talk.forgotten == 0
 
 
-def test_only_what_is_new_is_read(generator: TextGenerator) -> None:
+def test_only_what_is_new_is_read(generator: Writer) -> None:
     decoder: Any = generator.decoder
     remembering = Remembering(decoder)
     rng = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def test_only_what_is_new_is_read(generator: TextGenerator) -> None:
         assert remembering.shared(np.append(prompt, token)) == len(prompt)
 
 
-def test_the_oldest_is_forgotten_where_the_context_is_full(generator: TextGenerator) -> None:
+def test_the_oldest_is_forgotten_where_the_context_is_full(generator: Writer) -> None:
     talk = Conversation(generator, system="s")
     for line in ("one two", "three four", "five six", "seven"):
         assert "".join(talk.say(line, max_new_tokens=3)).strip() == talk.messages[-1]["content"]
@@ -76,7 +76,7 @@ def test_the_oldest_is_forgotten_where_the_context_is_full(generator: TextGenera
         list(talk.say("the dog " * 60))
 
 
-def test_a_reply_that_is_cut_off_is_kept_as_far_as_it_was_said(generator: TextGenerator) -> None:
+def test_a_reply_that_is_cut_off_is_kept_as_far_as_it_was_said(generator: Writer) -> None:
     talk = Conversation(generator)
     stream = talk.say("the", max_new_tokens=20)
     begun = next(stream)
@@ -86,8 +86,8 @@ def test_a_reply_that_is_cut_off_is_kept_as_far_as_it_was_said(generator: TextGe
     assert talk.messages == []
 
 
-def test_a_model_without_a_template(generator: TextGenerator) -> None:
-    bare = TextGenerator(generator.decoder, generator.tokenizer, generator.ends)
+def test_a_model_without_a_template(generator: Writer) -> None:
+    bare = Writer(generator.decoder, generator.tokenizer, generator.ends)
     with pytest.raises(HandloomError, match="no chat template"):
         Conversation(bare)
 

@@ -11,7 +11,7 @@ from tiny import write
 
 from handloom.errors import HandloomError
 from handloom.generate.defaults import load
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 from handloom.models.registry import load_config
 from handloom.text.tokenizer import Tokenizer
 
@@ -53,7 +53,7 @@ def test_as_transformers(name: str, tmp_path: Path) -> None:
     model = auto.from_config(config, attn_implementation="eager").eval()
     model.generation_config = transformers.GenerationConfig(**{**IDS, **said})
     model.save_pretrained(tmp_path)
-    ours = TextGenerator.from_pretrained(tmp_path)
+    ours = Writer.from_pretrained(tmp_path)
     for text in ("the cat", "dog lay by the door", "mat"):
         given = ours.encode(text)
         read = torch.tensor(given[None].astype("int64"))
@@ -105,6 +105,6 @@ def test_wrong_files(values: Any, message: str, tmp_path: Path) -> None:
 
 def test_rules_that_forbid_everything(tmp_path: Path) -> None:
     write(tmp_path)
-    ours = TextGenerator.from_pretrained(tmp_path)
+    ours = Writer.from_pretrained(tmp_path)
     with pytest.raises(HandloomError, match="no word may come: the rules"):
         ours.beams("the cat", suppress=range(ours.decoder.vocabulary), max_new_tokens=3)

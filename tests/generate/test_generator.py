@@ -1,4 +1,4 @@
-"""TextGenerator from a folder: prompts, conversations, stop strings, streams, samples, scores."""
+"""Writer from a folder: prompts, conversations, stop strings, streams, samples, scores."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from tiny import write
 
-import handloom as hl
 import handloom.tensor as ht
 from handloom.cli.main import main
 from handloom.errors import HandloomError, UsageError
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +21,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def generator(folder: Path) -> TextGenerator:
-    found = hl.TextGenerator.from_pretrained(folder)
-    assert isinstance(found, TextGenerator)
+def generator(folder: Path) -> Writer:
+    found = Writer.from_pretrained(folder)
+    assert isinstance(found, Writer)
     return found
 
 
-def test_end_tokens_come_from_the_folder(generator: TextGenerator) -> None:
+def test_end_tokens_come_from_the_folder(generator: Writer) -> None:
     assert generator.ends == {1, 5}
 
 
-def test_one_prompt_several_prompts_and_streams_agree(generator: TextGenerator) -> None:
+def test_one_prompt_several_prompts_and_streams_agree(generator: Writer) -> None:
     how = {"max_new_tokens": 14, "temperature": 0.9, "seed": 4}
     one = generator.generate("the cat", **how)
     both = generator.generate(["the dog lay by", "the cat"], **how)
@@ -42,7 +41,7 @@ def test_one_prompt_several_prompts_and_streams_agree(generator: TextGenerator) 
     assert generator.generate("the cat", **{**how, "seed": 5}) != one
 
 
-def test_samples_differ_and_the_first_is_the_one_alone(generator: TextGenerator) -> None:
+def test_samples_differ_and_the_first_is_the_one_alone(generator: Writer) -> None:
     how = {"max_new_tokens": 10, "temperature": 1.5, "seed": 1}
     groups = generator.generate(["the", "dog"], samples=3, **how)
     assert [len(group) for group in groups] == [3, 3]
@@ -50,7 +49,7 @@ def test_samples_differ_and_the_first_is_the_one_alone(generator: TextGenerator)
     assert len({g.text for g in groups[0]}) > 1
 
 
-def test_a_stop_string_ends_the_text_before_it(generator: TextGenerator) -> None:
+def test_a_stop_string_ends_the_text_before_it(generator: Writer) -> None:
     free = generator.generate("the cat", max_new_tokens=30)
     stop = free.text[5:8]
     cut = generator.generate("the cat", max_new_tokens=30, stop=stop)
@@ -58,17 +57,17 @@ def test_a_stop_string_ends_the_text_before_it(generator: TextGenerator) -> None
     assert "".join(generator.stream("the cat", max_new_tokens=30, stop=[stop, "never"])) == cut.text
 
 
-def test_a_conversation_goes_through_the_template(generator: TextGenerator) -> None:
+def test_a_conversation_goes_through_the_template(generator: Writer) -> None:
     talk = [{"role": "user", "content": "Hi"}]
     assert generator.chat_text(talk) == "<user>Hi</s>"
     ids = generator.encode(talk)
     assert ids[-1] == 1 and 0 not in ids
     assert generator.generate(talk, max_new_tokens=3) == generator.generate([talk], max_new_tokens=3)[0]
     with pytest.raises(HandloomError, match="no chat template"):
-        TextGenerator(generator.decoder, generator.tokenizer).generate(talk)
+        Writer(generator.decoder, generator.tokenizer).generate(talk)
 
 
-def test_scores_are_those_of_the_logits(generator: TextGenerator) -> None:
+def test_scores_are_those_of_the_logits(generator: Writer) -> None:
     scores = generator.score("the cat sat")
     assert scores[0].log_probability is None and scores[0].token == "<s>"
     ids = np.array([s.id for s in scores], np.int32)
@@ -87,14 +86,14 @@ def test_scores_are_those_of_the_logits(generator: TextGenerator) -> None:
     assert likely[0].id == int(logits[-1].argmax())
 
 
-def test_beams(generator: TextGenerator) -> None:
+def test_beams(generator: Writer) -> None:
     found = generator.beams("the cat", beams=3, max_new_tokens=6)
     assert len(found) == 3 and found[0].score >= found[1].score >= found[2].score  # type: ignore[operator]
     with pytest.raises(UsageError, match="leave out the temperature"):
         generator.beams("the cat", temperature=1.0)
 
 
-def test_mistakes_are_named(generator: TextGenerator) -> None:
+def test_mistakes_are_named(generator: Writer) -> None:
     with pytest.raises(UsageError, match="unknown setting 'temprature'; there are temperature"):
         generator.generate("the", temprature=1.0)
     with pytest.raises(UsageError, match="samples must be at least 1"):
@@ -103,7 +102,7 @@ def test_mistakes_are_named(generator: TextGenerator) -> None:
         generator.generate("the cat " * 64)
 
 
-def test_weights_that_are_no_numbers(generator: TextGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_no_numbers(generator: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder: Any = generator.decoder
     broken = {**decoder.program.params, "model.norm.weight": ht.tensor(np.full(32, np.nan, np.float32))}
     monkeypatch.setattr(decoder.program, "params", broken)
@@ -112,13 +111,13 @@ def test_weights_that_are_no_numbers(generator: TextGenerator, monkeypatch: pyte
             ask("the cat")
 
 
-def test_the_coldest_temperature_takes_the_likeliest(generator: TextGenerator) -> None:
+def test_the_coldest_temperature_takes_the_likeliest(generator: Writer) -> None:
     wanted = generator.generate("the cat", max_new_tokens=5).text
     assert generator.generate("the cat", max_new_tokens=5, temperature=1e-300).text == wanted
 
 
-def test_a_template_that_writes_nothing(generator: TextGenerator) -> None:
-    silent = TextGenerator(generator.decoder, generator.tokenizer, generator.ends, "{% if false %}x{% endif %}")
+def test_a_template_that_writes_nothing(generator: Writer) -> None:
+    silent = Writer(generator.decoder, generator.tokenizer, generator.ends, "{% if false %}x{% endif %}")
     with pytest.raises(HandloomError, match="writes nothing"):
         silent.generate([{"role": "user", "content": "Hi"}])
 

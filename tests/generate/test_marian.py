@@ -11,7 +11,7 @@ from marian_folder import ENGLISH, write
 from typer.testing import CliRunner
 
 from handloom.cli.main import app
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 
 WIDTH = {"d_model": 24, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 3,
          "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
@@ -43,7 +43,7 @@ def test_translates_as_transformers(folder: Path) -> None:
 
     model = transformers.MarianMTModel.from_pretrained(folder, attn_implementation="eager").eval()
     read = transformers.MarianTokenizer.from_pretrained(folder)
-    ours = TextGenerator.from_pretrained(folder)
+    ours = Writer.from_pretrained(folder)
     greedy: Any = ours.generate(TEXTS, max_new_tokens=16, stop="no such text")
     for text, found in zip(TEXTS, greedy, strict=True):
         given = read(text, return_tensors="pt")

@@ -1,4 +1,4 @@
-"""Recurrent encoder–decoders from a folder: what TextGenerator writes and scores is what the whole model says, run
+"""Recurrent encoder–decoders from a folder: what Writer writes and scores is what the whole model says, run
 again at every step."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tiny import write
 
 import handloom.tensor as ht
 from handloom.generate import recurrent
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 from handloom.generate.recurrent import RecurrentPairDecoder
 from handloom.generate.sampling import Place, Sampling, choose, log_probabilities
 from handloom.models.config import Fields
@@ -28,16 +28,16 @@ SOURCES = ["the cat sat on the mat", "dog", "the door by the dog"]
 
 
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> TextGenerator:
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Writer:
     folder = write(tmp_path_factory.mktemp("pairs"))
     (folder / "generation_config.json").unlink()
     (folder / "config.json").write_text(json.dumps(CONFIG))
     model = new_model(read_config(Fields(CONFIG)), "text2text-generation", np.random.default_rng(3))
     write_safetensors(folder / "model.safetensors", {name: x.numpy() for name, x in model.parameters().items()})
-    return TextGenerator.from_pretrained(folder)
+    return Writer.from_pretrained(folder)
 
 
-def whole(generator: TextGenerator, source: str, target: list[int]) -> np.ndarray:
+def whole(generator: Writer, source: str, target: list[int]) -> np.ndarray:
     """Logits of every token of a target, by the model as it is trained."""
     decoder = generator.decoder
     assert isinstance(decoder, RecurrentPairDecoder)
@@ -51,7 +51,7 @@ def whole(generator: TextGenerator, source: str, target: list[int]) -> np.ndarra
 
 
 @pytest.mark.parametrize("how", [{}, {"temperature": 0.8, "top_k": 20, "seed": 5}], ids=["greedy", "sampling"])
-def test_writing_is_running_the_whole_model_again_at_each_step(generator: TextGenerator, how: dict[str, Any]) -> None:
+def test_writing_is_running_the_whole_model_again_at_each_step(generator: Writer, how: dict[str, Any]) -> None:
     found = generator.generate(SOURCES, max_new_tokens=NEW, **how)
     for source, one in zip(SOURCES, found, strict=True):
         target = [START]
@@ -62,7 +62,7 @@ def test_writing_is_running_the_whole_model_again_at_each_step(generator: TextGe
         assert "".join(generator.stream(source, max_new_tokens=NEW, **how)) == one.text
 
 
-def test_beams_find_what_all_continuations_would(generator: TextGenerator) -> None:
+def test_beams_find_what_all_continuations_would(generator: Writer) -> None:
     """With as many beams as there are words, two steps are an exhaustive search."""
     best = generator.beams("dog", beams=90, max_new_tokens=2, length_penalty=0.0)[0]
     first = log_probabilities(whole(generator, "dog", [START]))[-1]
@@ -73,7 +73,7 @@ def test_beams_find_what_all_continuations_would(generator: TextGenerator) -> No
     assert tuple(best.ids) == winner[0] and best.score == pytest.approx(winner[1], abs=1e-4)
 
 
-def test_targets_are_scored_in_pieces_as_at_once(generator: TextGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_are_scored_in_pieces_as_at_once(generator: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recurrent, "PIECE", 3)
     scores = generator.score("a mat and a door", source="the cat")
     ids = [one.id for one in scores]

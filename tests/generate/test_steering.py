@@ -9,7 +9,7 @@ import pytest
 from markov import Markov
 
 from handloom.errors import HandloomError, UsageError
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 from handloom.generate.steering import likes, steer
 from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.text.vocabularies import learn
@@ -18,16 +18,16 @@ PROMPT = np.array([3], np.int32)
 
 
 @pytest.fixture(scope="module")
-def generator() -> TextGenerator:
+def generator() -> Writer:
     tokenizer = learn("character", ["abcdefgh ABCDEFGH"], "gpt", 30)
-    return TextGenerator(Markov(tokenizer.size, context=64), tokenizer)
+    return Writer(Markov(tokenizer.size, context=64), tokenizer)
 
 
 def upper(texts: Sequence[str]) -> list[float]:
     return [sum(letter.isupper() for letter in text) / max(len(text), 1) for text in texts]
 
 
-def test_the_judge_gets_more_of_what_it_likes(generator: TextGenerator) -> None:
+def test_the_judge_gets_more_of_what_it_likes(generator: Writer) -> None:
     free = [found.text for found in generator.generate(PROMPT, samples=20, temperature=1.0, max_new_tokens=24)]
     steered = [steer(generator, PROMPT, upper, block=3, max_new_tokens=24, seed=seed) for seed in range(10)]
     assert np.mean(upper([one.generation.text for one in steered])) > np.mean(upper(free)) + 0.2
@@ -36,13 +36,13 @@ def test_the_judge_gets_more_of_what_it_likes(generator: TextGenerator) -> None:
     assert steer(generator, PROMPT, upper, block=3, max_new_tokens=24) == one
 
 
-def test_one_block_is_the_best_of_all(generator: TextGenerator) -> None:
+def test_one_block_is_the_best_of_all(generator: Writer) -> None:
     drawn = generator.generate(PROMPT, samples=6, temperature=1.0, max_new_tokens=9)
     best = steer(generator, PROMPT, upper, candidates=6, block=100, max_new_tokens=9)
     assert best.score == max(upper([one.text for one in drawn])) and best.read == 6
 
 
-def test_what_makes_no_sense_is_refused(generator: TextGenerator) -> None:
+def test_what_makes_no_sense_is_refused(generator: Writer) -> None:
     for wrong in ({"candidates": 1}, {"block": 0}, {"temperature": 0.0}):
         with pytest.raises(UsageError, match="candidates must be 2"):
             steer(generator, PROMPT, upper, **wrong)

@@ -13,10 +13,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "generate"))
 import tiny
 
-from handloom import LikelihoodChooser, TextGenerator
+from handloom import LikelihoodChooser
 from handloom.cli.main import main
 from handloom.data.examples import ChoiceExample
 from handloom.errors import HandloomError, UsageError
+from handloom.generate.generator import Writer
 
 GIVEN = [
     ChoiceExample("the cat sat", ("on the mat", "by the dog and the door", "lay"), 1),
@@ -98,7 +99,7 @@ def test_beside_transformers(folder: Path, chooser: LikelihoodChooser) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    generator: TextGenerator = chooser.generator
+    generator: Writer = chooser.generator
     for example, own in zip(GIVEN, chooser.log_probabilities(GIVEN), strict=True):
         given = f"{example.context} {example.question}".strip()
         shared = len(generator.encode(given))

@@ -12,9 +12,10 @@ import pytest
 
 import handloom as hl
 import handloom.tensor as ht
-from handloom import NgramModel, TextGenerator
+from handloom import NgramModel
 from handloom.cli.main import main
 from handloom.errors import HandloomError, UsageError
+from handloom.generate.generator import Writer
 from handloom.models.registry import load_model
 from handloom.pipelines import fill_mask
 from handloom.pipelines.fill_mask import FillMask
@@ -176,7 +177,7 @@ def test_a_decoder_scores_as_transformers(tmp_path: Path) -> None:
                  "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}}  # fmt: skip
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     ours = hl.scorer(tmp_path)
-    assert isinstance(ours, TextGenerator)
+    assert isinstance(ours, Writer)
     text = "thequickbrownfoxjumpsoverthelazydog"  # 35 letters, in windows of 16 and one that is told
     ids = torch.tensor([[vocabulary[c] for c in text]])
     wanted: list[float] = []

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from workplace import loaded, tiny_bert
+from workplace import loaded, tiny_bert, tiny_llama
 
 from handloom.data.examples import (
     CHOICE,
+    GENERATION,
     QUESTION,
     RELATION,
     SIMILARITY,
@@ -18,6 +19,7 @@ from handloom.data.examples import (
     TOKEN,
     TRANSLATION,
     ChoiceExample,
+    GenerationExample,
     MatchExample,
     QuestionExample,
     RelationExample,
@@ -32,6 +34,7 @@ from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.rewriting import Rewriting
 from handloom.tasks.several_labels import SeveralLabels
 from handloom.tasks.text_classification import TextClassification
+from handloom.tasks.text_generation import TextGeneration
 from handloom.tasks.text_regression import TextRegression
 from handloom.tasks.token_classification import TokenClassification
 from handloom.testing import Subject
@@ -170,6 +173,20 @@ def rewritings(what: str) -> Callable[[], dict[str, Any]]:
     return made
 
 
+def decoder(folder: Path) -> Path:
+    return folder if folder.is_dir() else Path(tiny_llama.write(folder))
+
+
+def generations() -> dict[str, Any]:
+    """Prompts with what follows; of conversations see test_dialogue.py."""
+    words = [("the cat", " sat"), ("the dog", " lay by"), ("a mat", " the cat"), ("a door", " the dog"),
+             ("What is", " Paris"),
+             ("the cat sat on the mat and the dog lay by the door and the cat", " sat")]  # fmt: skip
+    return {"task": TextGeneration(1, frozenset({1, 5})), "model": decoder,
+            "examples": [GenerationExample(prompt=one, target=other) for one, other in words],
+            "odd": [GenerationExample(prompt=f"a {text}") for text in ODD]}  # fmt: skip
+
+
 ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     TEXT: text,
     f"{TEXT} several": several,
@@ -184,6 +201,7 @@ ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     CHOICE: choices,
     TRANSLATION: rewritings(TRANSLATION),
     SUMMARIZATION: rewritings(SUMMARIZATION),
+    GENERATION: generations,
 }
 """A task, six or more labelled examples, and what else Subject wants. model: what writes it; else an encoder. A name
 may go on behind its task's: what else of the task there is."""

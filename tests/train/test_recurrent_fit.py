@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_bert
 
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 from handloom.models.config import Fields
 from handloom.models.registry import new_model
 from handloom.models.rnn import MODEL_TYPE, read_config
@@ -61,5 +61,5 @@ def test_a_language_model_is_trained_from_plain_text_and_goes_on_with_it(tmp_pat
         context=16, steps=60, lr=2e-2, listener=silent,
     )  # fmt: skip
     assert found.scores["perplexity"] < 1.5
-    going_on = TextGenerator.from_pretrained(tmp_path / "run").generate("abc", max_new_tokens=12)
+    going_on = Writer.from_pretrained(tmp_path / "run").generate("abc", max_new_tokens=12)
     assert going_on.text.startswith("defgh abcdef")

@@ -16,12 +16,12 @@ from handloom.cli.main import main
 from handloom.data.examples import SUMMARIZATION, TRANSLATION
 from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 from handloom.tasks.scorers import SCORERS, bleu, chrf, rouge_l, words
 from handloom.text.tokenizer import Tokenizer
-from handloom.train.baselines import first_sentence
 from handloom.train.comparing import compare
 from handloom.train.estimators import load
+from handloom.train.extractive import lead
 from handloom.train.rewriters import Summarizer, Translator
 
 
@@ -165,7 +165,7 @@ def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
               listener=heard.append)  # fmt: skip
     assert model.scores is not None and model.scores["rougeL"] > 0.95 and model.scores["loss"] < 0.3
     assert model.scores.before is not None and model.scores.before["loss"] > 2
-    assert set(model.baselines) == {"the first sentence"}
+    assert set(model.baselines) == {"the first sentence", "the most central sentence"}
     after = model.predict(["cat sees dog", "small bird hears big fish"])
     assert after == ["Katze sieht Hund", "klein Vogel hört groß Fisch"] != before
     again = load(run)
@@ -174,7 +174,7 @@ def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
     assert again.evaluate(sentences(30, 2))["rougeL"] == pytest.approx(model.scores["rougeL"])
     compared = compare(Summarizer.from_pretrained(folder), again, sentences(20, 2))
     assert (compared.metric, compared.verdict) == ("rouge1", "better")
-    assert TextGenerator.from_pretrained(run).generate("cat sees dog").text.strip() == after[0]
+    assert Writer.from_pretrained(run).generate("cat sees dog").text.strip() == after[0]
 
 
 def test_long_texts_are_shortened_and_it_is_said(folder: Path) -> None:
@@ -205,11 +205,11 @@ def test_a_prefix_comes_from_the_checkpoint(folder: Path, tmp_path: Path) -> Non
 def test_what_cannot_write(tmp_path: Path, folder: Path) -> None:
     import tiny_bert
 
-    with pytest.raises(HandloomError, match="needs an encoder–decoder, and a bert is none"):
+    with pytest.raises(HandloomError, match="needs an encoder–decoder or a decoder, and a bert is neither"):
         Translator.from_pretrained(tiny_bert.write(tmp_path / "bert"))
     with pytest.raises(UsageError, match="class_weights are for tasks with labels"):
         Translator.from_pretrained(folder).fit(sentences(20, 0), class_weights="balanced")
-    assert first_sentence("One. Two.") == "One."
+    assert lead("One. Two.", 1) == "One."
 
 
 def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

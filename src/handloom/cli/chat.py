@@ -50,14 +50,14 @@ def chat(
     """
     from handloom.cli.download import model_folder
     from handloom.generate.conversation import Conversation
-    from handloom.generate.generator import TextGenerator
+    from handloom.generate.generator import Writer
 
     how = options.given(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, no_repeat_ngram=no_repeat_ngram, seed=seed, stop=stop,
     )  # fmt: skip
     folder = model_folder(model, offline, yes)
-    generator = TextGenerator.from_pretrained(
+    generator = Writer.from_pretrained(
         folder, threads=threads, precision=precision or "f32", weights=weights or "f32"
     )
     talk(Conversation(generator, system), how)

@@ -100,7 +100,7 @@ def generate(
     if sum(x is not None for x in (schema, pattern, choice)) > 1:
         raise UsageError("--schema, --pattern and --choice each say what the whole text looks like: give one of them")
     from handloom.cli.download import model_folder
-    from handloom.generate.generator import TextGenerator
+    from handloom.generate.generator import Writer
 
     text = sys.stdin.read() if prompt == "-" else prompt
     given: Any = text
@@ -112,7 +112,7 @@ def generate(
         repetition_penalty=repetition_penalty, no_repeat_ngram=no_repeat_ngram, seed=seed,
     )  # fmt: skip
     folder = model_folder(model, offline, yes)
-    generator = TextGenerator.from_pretrained(
+    generator = Writer.from_pretrained(
         folder, threads=threads, precision=precision or "f32", weights=weights or "f32"
     )
     how = {**how, **wanted, "close": close}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from handloom.train.settings import Settings
 
 DATA, MODEL, TRAINING, OUTPUT = "Data", "Model", "Training", "Running and output"
-CHOICE = "Choice of words"
 TASK = "For one task"
+CHOICE = "Choice of words"
 
 
 def opt(metavar: str, help: str, group: str, min: float | None = None, default: str | None = None) -> Any:

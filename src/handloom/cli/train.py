@@ -14,6 +14,7 @@ from handloom.cli.options import DATA, MODEL, TASK, TRAINING, opt
 from handloom.errors import UsageError
 
 USUAL = "minilm-l6"
+USUAL_OF = {"text-generation": "smollm2-135m-instruct", "summarization": "smollm2-135m-instruct"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,7 +28,7 @@ def train(
         typer.Argument(
             metavar="TASK",
             help="text-classification, token-classification, relation-extraction, question-answering, "
-            "sentence-similarity, multiple-choice, translation or summarization.",
+            "sentence-similarity, multiple-choice, translation, summarization or text-generation.",
         ),
     ],
     *,
@@ -154,6 +155,10 @@ def train(
         str | None,
         opt("LOW,HIGH", "sentence-similarity: the least and the greatest score; else a usual range that fits.", TASK),
     ] = None,
+    prompt: Annotated[
+        str | None,
+        opt("TEXT", "translation, summarization by a decoder: what it is asked, {text} being the text.", TASK),
+    ] = None,
     validate_every: Annotated[
         int | None,
         opt("N", "Validate every N steps, too.", TRAINING, min=1),
@@ -186,13 +191,20 @@ def train(
         --train more.conll --out runs/ner2
     handloom train question-answering --train squad.json --out runs/qa
     handloom train sentence-similarity --train faq.csv --batch-size 64 --out runs/faq
+    handloom train text-generation --train chats.jsonl --out runs/helper
+    handloom train text-generation --train src/ --valid held-out/ --out runs/code
+    handloom train summarization --train articles.jsonl --out runs/brief \\
+        --prompt "Summarize in one sentence: {text}"
 
     \b
     A file for classification is CSV, TSV or JSONL, or a folder with a folder
     of text files for each label; a file for tokens is CoNLL: a word and its
-    tag on a line, an empty line after each sentence. Without --valid a tenth
-    of the examples is set aside, the same ones for the same --seed. Ctrl-C
-    stops at a checkpoint, from which `handloom resume` goes on.
+    tag on a line, an empty line after each sentence. text-generation reads
+    conversations (JSONL: messages, ShareGPT, Alpaca), of which the assistant's
+    words are learnt, prompts with completions, texts, and folders of texts or
+    programs. Without --valid a tenth of the examples is set aside, the same
+    ones for the same --seed. Ctrl-C stops at a checkpoint, from which
+    `handloom resume` goes on.
     """
     from handloom.cli.download import model_folder
     from handloom.cli.training import report, watched
@@ -220,7 +232,7 @@ def train(
         if described:
             name = {"values": "set"}.get(first := next(iter(described)), first).replace("_", "-")
             raise UsageError(f"--{name} describes a model from scratch: it goes with --model-type or --config")
-        estimator = kind.from_pretrained(model_folder(model or USUAL, offline, yes))
+        estimator = kind.from_pretrained(model_folder(model or USUAL_OF.get(task, USUAL), offline, yes))
     elif model is not None:
         raise UsageError("give either --model, or --model-type or --config for a model from scratch")
     else:

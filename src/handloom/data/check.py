@@ -12,6 +12,7 @@ import numpy as np
 from handloom.data.examples import (
     ChoiceExample,
     Dataset,
+    GenerationExample,
     MatchExample,
     QuestionExample,
     RelationExample,
@@ -132,6 +133,7 @@ AnySplit = (
     | Dataset[RewritingExample]
     | Dataset[MatchExample]
     | Dataset[ChoiceExample]
+    | Dataset[GenerationExample]
 )
 
 
@@ -153,7 +155,7 @@ def check(
     for name, data in splits.items():
         findings += _inside(name, data, keyed[name])
     findings += _across(splits, keyed)
-    unlabelled = (QuestionExample, MatchExample, ChoiceExample)
+    unlabelled = (QuestionExample, MatchExample, ChoiceExample, RewritingExample, GenerationExample)
     if train.problem != NUMBER and not any(isinstance(example, unlabelled) for example in train):
         # a tagged word is in a span or outside, and a text has one of several labels or not: two classes at least
         several = train.problem == SEVERAL or any(isinstance(example, TokenExample) for example in train)

@@ -17,6 +17,7 @@ QUESTION = "question-answering"
 TRANSLATION, SUMMARIZATION = "translation", "summarization"
 SIMILARITY = "sentence-similarity"
 CHOICE = "multiple-choice"
+GENERATION = "text-generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +246,77 @@ class ChoiceExample:
         return self.answer
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side of a conversation says; role: "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationExample:
+    """What a decoder learns to write: what the assistant says in a conversation; what follows a prompt; or, where both
+    are empty, all of a text.
+
+    turns: of a conversation. prompt, target: else; target is None where the data has none. goes_on: the text is a part
+    of a longer one, of which this is not the end.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    prompt: str = ""
+    target: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+    goes_on: bool = False
+
+    @property
+    def text(self) -> str:
+        return "\n".join(turn.content for turn in self.turns) if self.turns else self.prompt or self.target or ""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is written and is no part of `text`."""
+        return (self.target,) if self.prompt and self.target else ()
+
+    @property
+    def asked(self) -> tuple[Turn, ...]:
+        """The conversation up to its last reply."""
+        return self.turns[:-1] if self.turns and self.turns[-1].role == "assistant" else self.turns
+
+    @property
+    def answer(self) -> str | None:
+        """What should be written at the end of a conversation or behind a prompt; None where nothing is known, or
+        where all of a text is learnt."""
+        if self.turns:
+            return self.turns[-1].content if self.turns[-1].role == "assistant" else None
+        return self.target if self.prompt else None
+
+    @property
+    def pair(self) -> None:
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        said = "\n".join(turn.content for turn in self.asked) if self.turns else self.prompt
+        return (said or self.target or "", "")
+
+    @property
+    def verdict(self) -> str | None:
+        return self.answer if self.turns or self.prompt else self.target
+
+
 Example = TypeVar(
     "Example", TextExample, TokenExample, RelationExample, QuestionExample, RewritingExample, MatchExample,
-    ChoiceExample,
+    ChoiceExample, GenerationExample,
 )  # fmt: skip
 
 
-SAID = ("label", "tags", "spans", "answers", "answer", "targets")
+SAID = ("label", "tags", "spans", "answers", "answer", "targets", "target")
 """Fields that hold what is true of an example, whatever its class."""
 
 

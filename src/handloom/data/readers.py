@@ -9,9 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handloom.data import choices, columns, conll, folders, jsons, matches, questions, relations, rewritings, tables
+from handloom.data import (
+    choices,
+    columns,
+    conll,
+    conversations,
+    folders,
+    jsons,
+    matches,
+    questions,
+    relations,
+    rewritings,
+    tables,
+    trees,
+)
 from handloom.data.examples import (
     CHOICE,
+    GENERATION,
     QUESTION,
     RELATION,
     SIMILARITY,
@@ -21,6 +35,7 @@ from handloom.data.examples import (
     TRANSLATION,
     ChoiceExample,
     Dataset,
+    GenerationExample,
     MatchExample,
     QuestionExample,
     RelationExample,
@@ -95,9 +110,9 @@ def read(
     where `labelled` is False), a folder with a folder for each label, a data frame, or a list: of (text, label) or
     (text, pair, label), of (words, tags) or (text, spans), of (text, relation) or (text, first, second, relation), of
     (question, context, answers) or (question, context, answer, start), of (source, target), of (text, pair), (text,
-    pair, score) or (anchor, positive, negative), of (question, choices, answer), of dicts, of texts where `labelled` is
-    False. A tuple of two pathlib.Path is two parallel files of translations or summaries. A Dataset is returned as it
-    is.
+    pair, score) or (anchor, positive, negative), of (question, choices, answer), of conversations (lists of {"role",
+    "content"}), of (prompt, completion), of dicts, of texts where `labelled` is False or texts are what is learnt. A
+    tuple of two pathlib.Path is two parallel files of translations or summaries. A Dataset is returned as it is.
 
     Columns are named, or numbered from 1; left out, they are found by their usual names, and the data set's notes say
     which. `labelled=False` reads texts alone. `blanks="keep"` lets empty texts and labels pass, for `data check`.
@@ -138,6 +153,8 @@ def task_of(path: Path) -> str:
         return TOKEN  # Label Studio
     if FORMS.get(path.suffix.lower()) == "json" and questions.looks_like_squad(read_text(path, None).text):
         return QUESTION
+    if FORMS.get(path.suffix.lower()) == "json" and conversations.looks_like_chat(read_text(path, None).text):
+        return GENERATION
     if path.is_file() and path.suffix.lower() not in FORMS and relations.looks_like_semeval(read_text(path, None).text):
         return RELATION
     return TEXT
@@ -172,13 +189,18 @@ def _form(file: TextFile, form: str | None, options: Options) -> str:
     if form in ("conll", "json"):
         return form
     start = file.text.lstrip()[:2]
-    if form is None and (start[:1] == "{" or start in ("[{", '["', "[[")):
+    if form is None and _leaves_open(file, options) and (start[:1] == "{" or start in ("[{", '["', "[[")):
         return "json"
     if own := KINDS[options.task].its_form(file, options):
         return own
     if form is None:
         return "lines" if not options.labelled and options.text_column is None else "table"
     return form
+
+
+def _leaves_open(file: TextFile, options: Options) -> bool:
+    """Whether the name leaves it open what the content is; a text or a program may begin with any bracket."""
+    return options.task != GENERATION or file.path.suffix.lower() not in trees.ENDINGS
 
 
 def _tagged_form(file: TextFile, options: Options) -> str | None:
@@ -254,6 +276,8 @@ def _holds_words(row: Sequence[Any], options: Options) -> bool:
 
 def _record(number: int, row: Any, options: Options) -> Record:
     where = f"row {number}"
+    if options.task == GENERATION and (record := conversations.from_list(where, row)):
+        return record
     if isinstance(row, dict):
         return Record(where, {str(name): value for name, value in row.items()})
     if isinstance(row, str) and not options.labelled:
@@ -313,5 +337,10 @@ KINDS: dict[str, Kind] = {
         RewritingExample, lambda records, source, options, notes: rewritings.read_rewritings(records, source, options),
         ({2: ("source", "target")}, {1: ("source",)}), {}, lambda file, options: None, _no_folder, parallel=True,
     )),
+    GENERATION: Kind(
+        GenerationExample, conversations.read_generations,
+        ({2: ("prompt", "completion")}, {1: ("text",), 2: ("prompt", "completion")}), {"document": trees.read_document},
+        lambda file, options: None if file.path.suffix.lower() in FORMS else "document", trees.read_tree,
+    ),
 }  # fmt: skip
 """By the name of the task."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handloom.data.examples import ChoiceExample, QuestionExample
+from handloom.data.examples import ChoiceExample, GenerationExample, QuestionExample
 
 GIVEN = "_given"  #: stands behind the name of an input's column that a prediction has, too
 
@@ -32,6 +32,10 @@ def _given(example: Any) -> dict[str, Any]:
     if isinstance(example, ChoiceExample):
         context = {"context": example.context} if example.context else {}
         return {**context, "question": example.question, "choices": list(example.choices)}
+    if isinstance(example, GenerationExample):
+        if example.turns:
+            return {"messages": [{"role": turn.role, "content": turn.content} for turn in example.asked]}
+        return {"text": example.prompt}
     return {"text": example.text, **({} if example.pair is None else {"pair": example.pair})}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 
 from handloom.data.examples import (
     ChoiceExample,
+    GenerationExample,
     MatchExample,
     QuestionExample,
     RelationExample,
@@ -17,6 +18,7 @@ from handloom.data.examples import (
 
 AnyExample = (
     TextExample | TokenExample | RelationExample | QuestionExample | RewritingExample | MatchExample | ChoiceExample
+    | GenerationExample
 )
 
 

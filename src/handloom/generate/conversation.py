@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from handloom.errors import HandloomError
-from handloom.generate.chat import Message
 from handloom.generate.decoder import Cache, CachedDecoder, Decoder, Floats, Ids, State, check_prompts
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
+from handloom.text.chat import Message
 
 
 class Remembering:
@@ -71,14 +71,14 @@ class Conversation:
     """messages: [{"role", "content"}, …], what was said so far. forgotten: how many of them were too much for the
     context and have been left out, the oldest first; what the system said stays."""
 
-    def __init__(self, generator: TextGenerator, system: str | None = None) -> None:
+    def __init__(self, generator: Writer, system: str | None = None) -> None:
         """Raises HandloomError for a model without a chat template."""
         if generator.template is None:
             raise HandloomError("this model has no chat template, so it cannot be talked with; see handloom generate")
         decoder: Decoder = generator.decoder
         if isinstance(decoder, CachedDecoder):
             decoder = Remembering(decoder)
-        self.generator = TextGenerator(
+        self.generator = Writer(
             decoder, generator.tokenizer, generator.ends, generator.template, generator.defaults
         )
         self.system = [] if system is None else [{"role": "system", "content": system}]
@@ -90,7 +90,7 @@ class Conversation:
         self.forgotten = 0
 
     def say(self, text: str, *, max_new_tokens: int | None = None, **how: Any) -> Generator[str, None, None]:
-        """The reply, piece by piece; what is not taken of it was not said. how: as for TextGenerator.stream.
+        """The reply, piece by piece; what is not taken of it was not said. how: as for Writer.stream.
 
         Raises HandloomError for a text that is too long even if all else is forgotten.
         """

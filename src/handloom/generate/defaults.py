@@ -125,3 +125,13 @@ def _ends(fields: Fields, config: Config, tokenizer: Tokenizer) -> frozenset[int
     name = tokenizer.token_names.get("eos_token")
     token = tokenizer.token_id(name) if name else None
     return frozenset() if token is None else frozenset({token})
+
+
+def end_of_text(config: Config, tokenizer: Tokenizer) -> int | None:
+    """The token that is put behind a text: the configuration's, else the tokenizer's."""
+    found = config.source.get("eos_token_id")
+    found = found[0] if isinstance(found, list) and found else found
+    if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < tokenizer.size:
+        return found
+    named = tokenizer.token_names.get("eos_token")
+    return tokenizer.sep if named is None else tokenizer.token_id(named)

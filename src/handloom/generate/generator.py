@@ -1,4 +1,4 @@
-"""TextGenerator: a language model and its tokenizer, for people: prompts in, texts out."""
+"""Writer: a language model and its tokenizer, for people: prompts in, texts out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from handloom.errors import HandloomError, UsageError
-from handloom.generate import chat
 from handloom.generate.conditional import CachedEncoderDecoder
 from handloom.generate.constraints import Constraint
 from handloom.generate.decoder import CachedDecoder, Conditional, Decoder, Ids
@@ -30,6 +29,7 @@ from handloom.models.registry import load_config, load_model
 from handloom.models.resolve import model_folder
 from handloom.models.rnn import RNNForCausalLM, RNNForConditionalGeneration
 from handloom.scoring import Likely, Scorer, TokenScore, check_source, check_top
+from handloom.text import chat
 from handloom.text.tokenizer import Tokenizer
 
 Conversation = Sequence[chat.Message]
@@ -54,7 +54,7 @@ class Generation:
     value: Any = None
 
 
-class TextGenerator(Scorer):
+class Writer(Scorer):
     """A decoder, a tokenizer, the tokens that end a text, and the chat template, if there is one."""
 
     def __init__(
@@ -69,7 +69,7 @@ class TextGenerator(Scorer):
     def from_pretrained(
         cls, name: str | os.PathLike[str], *, threads: int | None = None, precision: str = "f32", weights: str = "f32",
         **where: Any,
-    ) -> TextGenerator:  # fmt: skip
+    ) -> Writer:  # fmt: skip
         """From a folder, a name of the catalogue, or `owner/name` on the hub. precision: of matrix products, "f32",
         "bf16", or "auto" for what is faster on this machine. weights: what matrices are stored in for products of f32,
         "f32", "bf16" or "int8": a new word takes as long as reading them (docs/performance.md has what it costs)."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from handloom.errors import HandloomError, UsageError
-from handloom.generate.generator import Generation, Prompt, TextGenerator
+from handloom.generate.generator import Generation, Prompt, Writer
 
 Judge = Callable[[Sequence[str]], Sequence[float]]
 """For each text a number, the higher the better."""
@@ -30,7 +30,7 @@ class Steered:
 
 
 def steer(
-    generator: TextGenerator, prompt: Prompt, judge: Judge, *, candidates: int = 8, block: int = 16,
+    generator: Writer, prompt: Prompt, judge: Judge, *, candidates: int = 8, block: int = 16,
     max_new_tokens: int | None = None, temperature: float = 1.0, seed: int = 0, **sampling: Any,
 ) -> Steered:  # fmt: skip
     """The text that a judge likes best of those that are drawn, `candidates` for every `block` tokens.

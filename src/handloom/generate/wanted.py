@@ -1,4 +1,4 @@
-"""What a user wants of a text besides what the model would write, put together from the options of TextGenerator."""
+"""What a user wants of a text besides what the model would write, put together from the options of Writer."""
 
 from __future__ import annotations
 

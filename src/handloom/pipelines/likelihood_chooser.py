@@ -16,7 +16,7 @@ from handloom.data.readers import read
 from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
 from handloom.generate.decoder import Conditional, Decoder, Ids
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 from handloom.generate.sampling import check_numbers, log_probabilities
 from handloom.tasks.multiple_choice import Choice, choice_scores, chosen
 from handloom.tasks.scores import Scores
@@ -32,7 +32,7 @@ class LikelihoodChooser:
     choices are not at a disadvantage. prompt: what a choice goes on with, after a blank; {context} and {question} stand
     for those of an example."""
 
-    def __init__(self, generator: TextGenerator, by: str = "token", prompt: str = PROMPT) -> None:
+    def __init__(self, generator: Writer, by: str = "token", prompt: str = PROMPT) -> None:
         if by not in BY:
             raise UsageError(f"choices cannot be compared by {by!r}; there are {', '.join(BY)}")
         if "{question}" not in prompt and "{context}" not in prompt:
@@ -45,8 +45,8 @@ class LikelihoodChooser:
         cls, name: str | os.PathLike[str], *, by: str = "token", prompt: str = PROMPT, **how: Any
     ) -> LikelihoodChooser:
         """A decoder or an encoder–decoder: a folder, a name of the catalogue, or `owner/name` on the hub. how: as for
-        TextGenerator.from_pretrained."""
-        return cls(TextGenerator.from_pretrained(name, **how), by, prompt)
+        Writer.from_pretrained."""
+        return cls(Writer.from_pretrained(name, **how), by, prompt)
 
     def read(self, data: Any, *, labelled: bool = False, **reading: Any) -> Dataset[ChoiceExample]:
         return read(data, CHOICE, labelled=labelled, **reading)

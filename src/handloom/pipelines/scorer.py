@@ -8,7 +8,7 @@ from typing import Any
 
 from handloom import gguf_file
 from handloom.errors import UsageError
-from handloom.generate.generator import TextGenerator
+from handloom.generate.generator import Writer
 from handloom.models.registry import FAMILIES, load_config
 from handloom.models.resolve import model_folder
 from handloom.ngram.model import NgramModel
@@ -37,4 +37,4 @@ def scorer(
     folder = model_folder(os.fspath(name), **where)
     if "fill-mask" in FAMILIES[load_config(folder).model_type].classes:
         return FillMask(folder, threads, precision)
-    return TextGenerator.from_pretrained(folder, threads=threads, precision=precision)
+    return Writer.from_pretrained(folder, threads=threads, precision=precision)

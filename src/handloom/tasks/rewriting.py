@@ -45,7 +45,34 @@ class PairFeature(Feature):
         return len(self.encoding) + (0 if self.target is None else len(self.target))
 
 
-class Rewriting(Task):
+class WrittenTexts:
+    """How texts that are written are judged. what: "translation" or "summarization", which says how."""
+
+    what: str
+
+    def score(self, examples: Sequence[RewritingExample], predictions: Sequence[Written], seed: int = 0) -> Scores:
+        found = SCORERS[self.what]([p.text for p in predictions], self._right(examples), seed)
+        wrong = sorted(zip(found.each, examples, predictions, strict=True), key=lambda row: row[0])
+        return Scores(
+            found.metrics, found.intervals,
+            mistakes=[Mistake(e.text, e.targets[0], p.text, value) for value, e, p in wrong[:20]],
+        )  # fmt: skip
+
+    def counted(self, examples: Sequence[RewritingExample], predictions: Sequence[Written]) -> Counted:
+        """Of what BLEU, chrF and ROUGE are made of. A text is right where it is one of the references."""
+        scorer = SCORERS[self.what]
+        sums, _ = scorer.statistics([p.text for p in predictions], self._right(examples))
+        right = [p.text in e.targets for e, p in zip(examples, predictions, strict=True)]
+        return Counted(Summands(sums, np.array(right, np.bool_)), scorer.of_sums)
+
+    def _right(self, examples: Sequence[RewritingExample]) -> list[tuple[str, ...]]:
+        for example in examples:
+            if not example.targets:
+                raise HandloomError(f"{example.where or 'the data'}: there is no text to compare with")
+        return [example.targets for example in examples]
+
+
+class Rewriting(WrittenTexts, Task):
     """what: "translation" or "summarization", which says how texts are scored. prefix: is put before every source, such
     as T5's "summarize: ". start: the token that a target begins with. smoothing: of labels."""
 
@@ -99,24 +126,3 @@ class Rewriting(Task):
         smoothing = self.smoothing if random.training() else 0.0  # a perplexity is of what is written, not of all words
         found: tuple[Tensor, Tensor] = model.loss(model.encode(batch), batch["labels"], smoothing)
         return found
-
-    def score(self, examples: Sequence[RewritingExample], predictions: Sequence[Written], seed: int = 0) -> Scores:
-        found = SCORERS[self.what]([p.text for p in predictions], self._right(examples), seed)
-        wrong = sorted(zip(found.each, examples, predictions, strict=True), key=lambda row: row[0])
-        return Scores(
-            found.metrics, found.intervals,
-            mistakes=[Mistake(e.text, e.targets[0], p.text, value) for value, e, p in wrong[:20]],
-        )  # fmt: skip
-
-    def counted(self, examples: Sequence[RewritingExample], predictions: Sequence[Written]) -> Counted:
-        """Of what BLEU, chrF and ROUGE are made of. A text is right where it is one of the references."""
-        scorer = SCORERS[self.what]
-        sums, _ = scorer.statistics([p.text for p in predictions], self._right(examples))
-        right = [p.text in e.targets for e, p in zip(examples, predictions, strict=True)]
-        return Counted(Summands(sums, np.array(right, np.bool_)), scorer.of_sums)
-
-    def _right(self, examples: Sequence[RewritingExample]) -> list[tuple[str, ...]]:
-        for example in examples:
-            if not example.targets:
-                raise HandloomError(f"{example.where or 'the data'}: there is no text to compare with")
-        return [example.targets for example in examples]

@@ -80,6 +80,10 @@ class Tokenizer:
             said = named.get("default")
         return said if isinstance(said, str) else None
 
+    def adopt_chat_template(self, template: str) -> None:
+        """For a folder without one: what is saved has it."""
+        self._source.originals["chat_template.jinja"] = template.encode()
+
     @property
     def token_names(self) -> dict[str, str]:
         """What tokenizer_config.json calls its special tokens, as templates do: bos_token, eos_token, …"""
@@ -154,6 +158,12 @@ class Tokenizer:
         """The ids of many texts, i32 each, without special tokens: all that is wanted of a large text."""
         found = self._tokenizer.encode_batch_fast([_utf8(text) for text in texts], add_special_tokens=False)
         return [np.asarray(raw.ids, np.int32) for raw in found]
+
+    def ids_with_ends(self, texts: Sequence[str]) -> list[tuple[Ints, Ints]]:
+        """The ids of many texts, without special tokens of the tokenizer's own, and the character where each ends."""
+        found = self._tokenizer.encode_batch([_utf8(text) for text in texts], add_special_tokens=False)
+        ends = [np.asarray([end for _, end in raw.offsets], np.int32) for raw in found]
+        return [(np.asarray(raw.ids, np.int32), end) for raw, end in zip(found, ends, strict=True)]
 
     def word(self, index: int) -> str:
         """An id as it reads in a text: without the marks of a space or of a word's inside."""

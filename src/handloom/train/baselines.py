@@ -3,7 +3,6 @@ the sentence most like the question."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -13,16 +12,17 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.data.examples import (
-    SUMMARIZATION,
     TRANSLATION,
     QuestionExample,
     RelationExample,
+    RewritingExample,
     TextExample,
     TokenExample,
 )
 from handloom.tasks.matching import Matching
 from handloom.tasks.multiple_choice import MultipleChoice
 from handloom.tasks.ordered_labels import OrderedLabels
+from handloom.tasks.prompted import Prompted
 from handloom.tasks.question_answering import Answer, QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.rewriting import Rewriting, Written
@@ -34,10 +34,9 @@ from handloom.tasks.text_regression import Number, TextRegression
 from handloom.tasks.text_task import TextTask
 from handloom.tasks.token_classification import Tagged, TokenClassification
 from handloom.text.bm25 import Bm25
-from handloom.train.linear import fit, linear, logits
+from handloom.train.extractive import SENTENCE, central, lead, sentences, usual_count
+from handloom.train.linear import Vectoriser, fit, linear, logits, split_words
 from handloom.train.overlap import by_words, longest_choices, similar_choices
-
-_SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s)|[。！？]|$)", re.DOTALL)
 
 
 def baselines_for(
@@ -65,9 +64,9 @@ def baselines_for(
         return {name: task.score(test, choose(test), seed) for name, choose in ways.items()}
     if type(task) is QuestionAnswering:
         return {"most similar sentence": task.score(test, similar_sentences(test), seed)}
-    if type(task) is Rewriting:
-        name, write = COPIES[task.what]
-        return {name: task.score(test, [Written(write(example.text)) for example in test], seed)}
+    if isinstance(task, (Rewriting, Prompted)):
+        written = copies(task.what, train, test)
+        return {name: task.score(test, list(map(Written, texts)), seed) for name, texts in written.items()}
     if type(task) is TokenClassification:
         return {
             "most frequent tag": task.score(test, one_tag(task, train, test), seed),
@@ -77,21 +76,26 @@ def baselines_for(
     return {}
 
 
-def first_sentence(text: str) -> str:
-    """Up to the first end of a sentence that blanks follow, or a Chinese one.
+def copies(what: str, train: Sequence[RewritingExample], test: Sequence[RewritingExample]) -> dict[str, list[str]]:
+    """What a model that writes has to beat: of translations the text itself, of summaries some of its sentences."""
+    if what == TRANSLATION:
+        return {"the text itself": [example.text for example in test]}
+    count = usual_count(train)
+    words = [split_words(sentence) for example in test for sentence in sentences(example.text)]
+    vectoriser = Vectoriser(words)
 
-    >>> first_sentence("It costs 3.50 a day. We pay."), first_sentence("你好。再见。")
-    ('It costs 3.50 a day.', '你好。')
-    """
-    end = re.search(r"[.!?](?=\s)|[。！？]", text)
-    return text if end is None else text[: end.end()]
+    def rows(found: Sequence[str]) -> Any:
+        ids, weights = vectoriser.rows([split_words(sentence) for sentence in found])
+        used, places = np.unique(ids, return_inverse=True)
+        dense = np.zeros((len(found), len(used)))
+        np.add.at(dense, (np.arange(len(found))[:, None], places.reshape(ids.shape)), weights)
+        return dense
 
-
-COPIES: dict[str, tuple[str, Callable[[str], str]]] = {
-    TRANSLATION: ("the text itself", lambda text: text),
-    SUMMARIZATION: ("the first sentence", first_sentence),
-}
-"""What a model that writes has to beat."""
+    one = "sentence" if count == 1 else f"{count} sentences"
+    return {
+        f"the first {one}": [lead(example.text, count) for example in test],
+        f"the most central {one}": [central(example.text, count, rows) for example in test],
+    }
 
 
 def marked(example: RelationExample) -> TextExample:
@@ -144,7 +148,7 @@ def similar_sentences(test: Sequence[QuestionExample]) -> list[Answer]:
     """The sentence of each text that shares most words with the question, by BM25."""
     found = []
     for example in test:
-        places = [sentence.span() for sentence in _SENTENCE.finditer(example.context)]
+        places = [sentence.span() for sentence in SENTENCE.finditer(example.context)]
         best = Bm25([example.context[slice(*place)] for place in places]).best(example.question, 1)
         start, end = places[best[0][0]] if best else (0, 0)
         found.append(Answer(example.context[start:end], start, end, 1.0))

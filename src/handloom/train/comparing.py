@@ -122,6 +122,9 @@ def compare(
 
 def _known(metric: str | None, task: Task, found: dict[str, Difference]) -> str:
     """What was asked for, else what the task is judged by, if that can be compared, else its first score."""
+    if not found:
+        raise HandloomError("nothing in this data can be compared: models are judged by what they write for prompts; "
+                            "of whole texts see handloom perplexity")
     if metric is None:
         return task.metric if task.metric in found else next(iter(found))
     if metric not in found:

@@ -11,6 +11,7 @@ from typing import Any
 from handloom.data.documents import read_paragraphs
 from handloom.data.examples import (
     CHOICE,
+    GENERATION,
     QUESTION,
     RELATION,
     SIMILARITY,
@@ -33,6 +34,7 @@ from handloom.train import modeling
 from handloom.train.choosers import MultipleChooser
 from handloom.train.datasets import Sets, labels_of
 from handloom.train.estimator import Estimator
+from handloom.train.generators import TextGenerator
 from handloom.train.matchers import SentenceMatcher
 from handloom.train.open_book import OpenBook
 from handloom.train.progress import Console, Listener, Progress
@@ -146,6 +148,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     CHOICE: MultipleChooser,
     TRANSLATION: Translator,
     SUMMARIZATION: Summarizer,
+    GENERATION: TextGenerator,
 }
 
 

@@ -21,6 +21,7 @@ from handloom.ceilings import choose
 from handloom.data.corpus import Corpus
 from handloom.data.token_file import TokenFile
 from handloom.errors import HandloomError, UsageError
+from handloom.generate.defaults import end_of_text
 from handloom.models.config import Config, Fields, read_json
 from handloom.models.describe import config_values
 from handloom.models.registry import FAMILIES, load_config, load_model, new_model, read_config
@@ -293,7 +294,7 @@ class _Run:
         begin: Sequence[int] = ()
         end = None
         if objective == "causal":  # elsewhere each part of a document gets its frame when it is packed
-            begin, end = frame(start.tokenizer)[0].tolist(), _end(config, start.tokenizer)
+            begin, end = frame(start.tokenizer)[0].tolist(), end_of_text(config, start.tokenizer)
         train, valid = texts.tokens(start.tokenizer, begin, end, self._note)
         size = self._windows(task.width)
         at_once = max(1, (settings.micro_batch_tokens or size * task.width) // task.width)
@@ -474,13 +475,3 @@ def _style(objective: str, kind: str) -> str:
     if objective == "masked":
         return "bert" if kind in ("wordpiece", "character") else "bart"
     return {"causal": "gpt", "span-corruption": "t5", "denoising": "bart"}[objective]
-
-
-def _end(config: Config, tokenizer: Tokenizer) -> int | None:
-    """The token that ends a document: the configuration's, else the tokenizer's."""
-    found = config.source.get("eos_token_id")
-    found = found[0] if isinstance(found, list) and found else found
-    if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < tokenizer.size:
-        return found
-    named = tokenizer.token_names.get("eos_token")
-    return tokenizer.sep if named is None else tokenizer.token_id(named)

@@ -37,7 +37,7 @@ class Settings:
     of labels for texts, "none of these" may be said of at most this share of the validation texts that have a label
     (None: never). Of sentence-similarity: pooling: "mean" or "cls" (None: as the model's folder says); symmetric: of
     pairs that belong together the second texts are to find the first ones, too; score_range: least and greatest score
-    (None: a usual range that fits).
+    (None: a usual range that fits). prompt: what a decoder is asked for a translation or a summary, with {text} in it.
     max_length: tokens in a sequence; long: what happens to longer texts. threads: None for the physical cores.
     precision: of matrix products, "f32", "bf16", or "auto" for what is faster on this machine. max_memory: bytes that
     the process may hold, or such as "4GB": above it the forward pass is computed again.
@@ -71,6 +71,7 @@ class Settings:
     pooling: str | None = None
     symmetric: bool = False
     score_range: tuple[float, float] | None = None
+    prompt: str | None = None
     max_length: int | None = None
     long: str = "windows"
     seed: int = 0

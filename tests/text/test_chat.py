@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from handloom.errors import HandloomError
-from handloom.generate import chat
-from handloom.generate.chat import render
+from handloom.text import chat
+from handloom.text.chat import render
 
 TALK = [
     {"role": "system", "content": "Be brief."},
@@ -113,3 +113,47 @@ def test_as_transformers_writes_it(name: str) -> None:
             [TALK], chat_template=REAL[name], add_generation_prompt=reply, **SPECIAL
         )[0][0]
         assert render(REAL[name], TALK, SPECIAL, reply=reply) == wanted
+
+
+MARKING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}{% generation %}"
+    "{{ m.content + '<|im_end|>' }}{% endgeneration %}{% else %}{{ m.content + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [SMOLLM2, LLAMA3, ZEPHYR, MARKING, chat.PLAIN])
+def test_what_the_assistant_says_is_found(template: str) -> None:
+    told = [*TALK, {"role": "assistant", "content": "Bye 🙂"}]
+    for found in chat.marked(template, [told, told[:3]], SPECIAL):
+        said = [found.text[start:end].strip() for start, end in found.replies]
+        for words, wanted in zip(said, ("Hi!", "Bye 🙂"), strict=False):
+            assert words.startswith(wanted) and len(words) > len(wanted)  # with what ends the turn
+        first = found.text[: found.replies[0][0]]
+        assert first == render(template, told[:2], SPECIAL)
+    assert len(said) == 1
+
+
+def test_replies_that_cannot_be_told_apart() -> None:
+    told = [*TALK, {"role": "assistant", "content": "Bye"}]
+    changing = "{% for m in messages %}<{{ m.content if loop.last else m.content|upper }}>{% endfor %}"
+    with pytest.raises(HandloomError, match=r"chats\.jsonl:4: the chat template writes a conversation otherwise"):
+        chat.marked(changing, [told], SPECIAL, ["chats.jsonl:4"])
+    with pytest.raises(HandloomError, match="the conversation begins with the assistant"):
+        chat.marked(SMOLLM2, [told[2:]], SPECIAL)
+    hidden = "{% macro say(m) %}{% generation %}{{ m.content }}{% endgeneration %}{% endmacro %}"
+    hidden += "{% set said = say(messages[0]) %}-{{ said }}"
+    with pytest.raises(HandloomError, match="where its place in the text is not known"):
+        chat.marked(hidden, [told], SPECIAL)
+    with pytest.raises(HandloomError, match="the assistant speaks 2 times, and the chat template marks 0"):
+        chat.marked("{% if false %}{% generation %}{% endgeneration %}{% endif %}x", [told], SPECIAL)
+
+
+def test_many_conversations_and_the_place_of_a_bad_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "AT_ONCE", 2100)
+    asked = [([{"role": "user", "content": f"number {i}"}], False) for i in range(5)]
+    assert chat.render_all("{{ messages[0].content }}", asked) == [f"number {i}" for i in range(5)]
+    refusing = "{% if '3' in messages[0].content %}{{ raise_exception('three') }}{% endif %}"
+    with pytest.raises(HandloomError, match="row 3: the chat template refuses this conversation: three"):
+        chat.render_all(refusing, asked, places=[f"row {i}" for i in range(5)])
+    assert chat.render_all(SMOLLM2, []) == []

@@ -1,0 +1,205 @@
+"""TextGenerator: a language model that goes on with texts and replies in conversations, and is fine-tuned to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from handloom.data.examples import GENERATION, GenerationExample, Turn
+from handloom.errors import HandloomError, UsageError
+from handloom.generate.constraints import Constraint
+from handloom.generate.decoder import Ids
+from handloom.generate.generator import Generation, Prompt, Said, Writer
+from handloom.models.config import EncoderDecoderConfig
+from handloom.models.registry import load_model
+from handloom.nn import Module
+from handloom.scoring import Likely, Scorer, TokenScore
+from handloom.tasks.dialogue import exchanges, messages
+from handloom.tasks.rewriting import Written
+from handloom.tasks.scores import Scores
+from handloom.tasks.task import Encoded, Task
+from handloom.tasks.text_generation import TextGeneration
+from handloom.text.chat import PLAIN, render_all
+from handloom.text.encoding import Ints
+from handloom.train.datasets import Sets
+from handloom.train.engine import Engine
+from handloom.train.settings import Settings
+from handloom.train.writing import WritingEstimator
+
+JUDGED, REPLY = 100, 128
+"""How many of the prompts of a test are written for, the first ones, and the tokens that this may take each."""
+
+
+class TextGenerator(WritingEstimator, Scorer):
+    """A language model: what it goes on with (`generate`, `stream`, `beams`), how likely it finds texts (`score`,
+    `next_token_probabilities`, `perplexity`), and all that estimators do (`fit`, `evaluate`, `predict`, `save`).
+
+    `fit` takes conversations, of which the assistant's words are learnt, prompts with what follows them, texts, and
+    folders of texts or programs. An encoder–decoder writes here, too; it is fine-tuned by Translator and Summarizer.
+    """
+
+    task_name = GENERATION
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], *, weights: str = "f32", **how: Any) -> Any:
+        """As of every estimator. weights: what matrices are stored in while texts are written, "f32", "bf16" or "int8":
+        a new word takes as long as reading them (docs/performance.md has what it costs). precision: "auto" is for
+        training; texts are written with products of f32, unless "bf16" is asked for."""
+        found = super().from_pretrained(name, **how)
+        found.weights = weights
+        return found
+
+    def _load_trained(self, task: Task | None) -> None:
+        super()._load_trained(task)
+        if self.model is None:  # an encoder–decoder, or one that was trained for another task: it can write
+            pairs = isinstance(self.config, EncoderDecoderConfig) or self.config.head == "text2text-generation"
+            head = "text2text-generation" if pairs else GENERATION
+            self.model, self.config, _ = load_model(self.folder, head, dropout=0.0)
+            self.task = None if pairs else self._task_from((), {})
+
+    def make_task(self, sets: Sets, settings: Settings) -> Task:
+        if self.task is None:
+            raise UsageError("an encoder–decoder is fine-tuned by Translator or Summarizer: handloom train translation")
+        if settings.class_weights is not None:
+            raise UsageError("class_weights are for tasks with labels, and text-generation has none")
+        known = self.task
+        assert isinstance(known, TextGeneration)
+        self.tokenizer.check_known(sets.train.texts)
+        talks = any(example.turns for data in (sets.train, sets.valid, sets.test) for example in data or ())
+        plain = talks and self.tokenizer.chat_template is None
+        if plain:
+            if "eos_token" not in self.tokenizer.token_names:
+                raise HandloomError(
+                    f"{self.folder}: the model has no chat template, and its tokenizer names no eos_token that could "
+                    "end a turn; put a chat_template.jinja into the folder, or an eos_token into tokenizer_config.json"
+                )
+            self.tokenizer.adopt_chat_template(PLAIN)
+        task = TextGeneration(known.end, known.ends, known.talks or talks, plain)
+        task.smoothing = settings.label_smoothing
+        task.turn_ends = known.turn_ends  # what is found holds for what is written by either
+        return task
+
+    def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
+        return TextGeneration(self.end(), self.ends(), bool(settings.get("talks", False)))
+
+    # -- judged
+
+    def judge_encoded(
+        self, engine: Engine, task: Task, examples: Sequence[Any], encoded: Encoded, seed: int = 0, *,
+        final: bool = False,
+    ) -> tuple[Scores, list[Any]]:  # fmt: skip
+        """Loss and perplexity; at the end also what is written for the first JUDGED prompts, if there are any."""
+        found = self.losses(engine, encoded)
+        asked = list(islice((one for one in examples if one.answer is not None), JUDGED if final else 0))
+        if not asked:
+            return found, []
+        written = self._replies(engine.model, asked, REPLY)
+        scores = task.score(asked, written, seed)
+        scores.metrics = {**found.metrics, **scores.metrics}
+        return scores, written
+
+    def predict(self, data: Any, **how: Any) -> Any:
+        """What is written behind a text, or as the reply in a conversation ([{"role", "content"}, …]); for each of a
+        list of such, a Path or a Dataset. A model that was trained on conversations takes a text for the user's words.
+        max_new_tokens: at most."""
+        if isinstance(data, Sequence) and data and isinstance(data[0], Mapping) and "role" in data[0]:
+            return super().predict([data], **how)[0]
+        return super().predict(data, **how)
+
+    def predict_raw(self, data: Any, *, max_new_tokens: int | None = None, **reading: Any) -> list[Written]:
+        rows = [data] if isinstance(data, str) else data
+        if isinstance(rows, (list, tuple)) and not len(rows):
+            return []
+        examples = self.read(rows, labelled=False, **reading).examples
+        for example in examples:
+            if not example.text.strip():
+                raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to go on with")
+        if isinstance(self.task, TextGeneration) and self.task.talks:
+            examples = tuple(one if one.turns else replace(one, turns=(Turn("user", one.prompt),)) for one in examples)
+        return self.said_of(examples, max_new_tokens)
+
+    def said_of(self, examples: Sequence[Any], max_new_tokens: int | None = None) -> list[Written]:
+        return self._replies(self._whole, examples, self._asked.most(max_new_tokens))
+
+    def shown(self, prediction: Written) -> str:
+        return prediction.text
+
+    def _replies(self, model: Module, examples: Sequence[GenerationExample], most: int) -> list[Written]:
+        return [Written(text) for text in self.written(model, self._prompts(model, examples, most), most)]
+
+    def _prompts(self, model: Module, examples: Sequence[GenerationExample], most: int) -> list[Ints]:
+        """The tokens to go on with. Of a conversation that leaves no room for a reply the oldest exchanges are left
+        out, as in Conversation; of a text the end is read."""
+        writer = self.writer(model)
+        context = writer.decoder.context
+        room = None if context is None else context - min(most, context // 2)
+        turns = [one.asked for one in examples]
+        found: list[Ints] = [writer.encode(one.prompt or one.text) if not told else writer.encode("")
+                             for one, told in zip(examples, turns, strict=True)]  # fmt: skip
+        waiting = [number for number, told in enumerate(turns) if told]
+        if waiting and writer.template is None:
+            raise HandloomError("this model has no chat template: give it plain texts to go on with")
+        while waiting:
+            texts = render_all(
+                str(writer.template), [(messages(turns[i]), True) for i in waiting], self.tokenizer.token_names,
+                [examples[i].where for i in waiting],
+            )  # fmt: skip
+            for i, ids in zip(waiting, self.tokenizer.ids_batch(texts), strict=True):
+                found[i] = ids
+            waiting = [i for i in waiting if room is not None and len(found[i]) > room and len(_shorter(turns[i]))
+                       < len(turns[i])]  # fmt: skip
+            for i in waiting:
+                turns[i] = _shorter(turns[i])
+        return [ids if room is None else ids[-room:] for ids in found]
+
+    # -- asked
+
+    @property
+    def _whole(self) -> Module:
+        assert self.model is not None
+        return self.model
+
+    @property
+    def _asked(self) -> Writer:
+        return self.writer(self._whole)
+
+    def generate(self, prompts: Prompt | Sequence[Prompt], **how: Any) -> Any:
+        """What the model goes on with: see generate.generator.Writer.generate."""
+        return self._asked.generate(prompts, **how)
+
+    def stream(self, prompt: Prompt, **how: Any) -> Iterator[str]:
+        """The text of `generate`, piece by piece as it becomes certain."""
+        return self._asked.stream(prompt, **how)
+
+    def beams(self, prompt: Prompt, **how: Any) -> list[Generation]:
+        """The likeliest continuations that a search with so many beams finds, best first."""
+        return self._asked.beams(prompt, **how)
+
+    def encode(self, prompt: Prompt) -> Ids:
+        """The tokens of a text that is to go on, or of a conversation with the beginning of the reply."""
+        return self._asked.encode(prompt)
+
+    def most(self, given: int | None) -> int:
+        """New tokens at most: as given, else as the model says."""
+        return self._asked.most(given)
+
+    def constraint(self, **wanted: Any) -> Constraint:
+        """What texts must be like (schema, pattern, choices, required, forbidden), to be used many times."""
+        return self._asked.constraint(**wanted)
+
+    def score(self, text: str, *, source: str | None = None) -> list[TokenScore]:
+        """How likely the model finds each token of a text, given those before it (and an encoder–decoder's source)."""
+        return self._asked.score(text, source=source)
+
+    def next_token_probabilities(self, text: Said = "", top: int = 10, *, source: str | None = None) -> list[Likely]:
+        """The likeliest tokens to come next, likeliest first."""
+        return self._asked.next_token_probabilities(text, top, source=source)
+
+
+def _shorter(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """Without the oldest exchange; what the system says and what is asked last stay."""
+    system, old = exchanges(turns)
+    return (*system, *turns[len(system) + len(old[0]) :]) if old else turns
