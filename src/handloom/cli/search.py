@@ -81,7 +81,7 @@ def search(
     printed for each: {"query", "text", "number", "score"} and what else the file had.
     """
     from handloom.cli.output import print_json
-    from handloom.train.estimators import TextClassifier
+    from handloom.train.text_classifier import TextClassifier
     from handloom.train.matchers import SentenceMatcher
     from handloom.train.search_index import SearchIndex
 

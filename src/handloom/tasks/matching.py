@@ -351,7 +351,7 @@ def _search_scores(examples: Sequence[MatchExample], said: Sequence[Match], seed
         e.text: Mistake(e.text, e.other, one.best, max(0.0, one.score))
         for e, one in zip(examples, said, strict=True) if one.ranks[:1] != (1,)
     }  # fmt: skip
-    return Scores(metrics, intervals, mistakes=sorted(wrong.values(), key=lambda one: one.score)[:20])
+    return Scores(metrics, intervals, mistakes=sorted(wrong.values(), key=lambda one: one.score or 0)[:20])
 
 
 def _label_scores(

@@ -128,5 +128,5 @@ def choice_scores(examples: Sequence[ChoiceExample], predictions: Sequence[Choic
     return Scores(
         {"accuracy": float(right.mean()) if len(right) else 0.0},
         {"accuracy": ranking.bootstrap_interval(len(right), mean, seed)},
-        mistakes=sorted(wrong, key=lambda mistake: -mistake.score)[:20],
+        mistakes=sorted(wrong, key=lambda mistake: -(mistake.score or 0))[:20],
     )

@@ -24,7 +24,7 @@ from handloom.models.safetensors_file import SafetensorsFile
 from handloom.train.storage import complete, publish_folder, safetensors_blocks
 
 if TYPE_CHECKING:
-    from handloom.train.estimators import TextClassifier
+    from handloom.train.text_classifier import TextClassifier
     from handloom.train.matchers import SentenceMatcher
 
 F32 = NDArray[np.float32]
@@ -213,7 +213,7 @@ def _reranked(
 ) -> list[list[tuple[int, float]]]:  # fmt: skip
     """The same texts in the order of what a model of pairs says."""
     pairs = [(query, texts[number]) for query, found in zip(queries, near, strict=True) for number, _ in found]
-    said = iter(judge.predict(pairs) if pairs else [])  # type: ignore[arg-type]
+    said = iter(judge.predict(pairs) if pairs else [])
     result = []
     for found in near:
         scored = [(number, _relevance(next(said), relevant)) for number, _ in found]
