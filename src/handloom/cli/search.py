@@ -81,9 +81,9 @@ def search(
     printed for each: {"query", "text", "number", "score"} and what else the file had.
     """
     from handloom.cli.output import print_json
-    from handloom.train.text_classifier import TextClassifier
     from handloom.train.matchers import SentenceMatcher
     from handloom.train.search_index import SearchIndex
+    from handloom.train.text_classifier import TextClassifier
 
     how: dict[str, Any] = {"threads": threads, "precision": precision or "auto"}
     matcher = None if model is None else SentenceMatcher.from_pretrained(model, **how)

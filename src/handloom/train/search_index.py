@@ -24,8 +24,8 @@ from handloom.models.safetensors_file import SafetensorsFile
 from handloom.train.storage import complete, publish_folder, safetensors_blocks
 
 if TYPE_CHECKING:
-    from handloom.train.text_classifier import TextClassifier
     from handloom.train.matchers import SentenceMatcher
+    from handloom.train.text_classifier import TextClassifier
 
 F32 = NDArray[np.float32]
 FORMAT = 1
