@@ -103,7 +103,11 @@ def rows() -> str:
 
 
 def page(name: str) -> str:
-    commands = "\n".join(f"handloom train {task} --train FILE --test FILE --out runs/{task}" for task in ESTIMATORS)
+    beginnings = {TRANSLATION: "--model-type marian "}  # there is no usual checkpoint
+    commands = "\n".join(
+        f"handloom train {task} {beginnings.get(task, '')}--train FILE --test FILE --out runs/{task}"
+        for task in ESTIMATORS
+    )
     return f"{TEXTS[name]}{rows()}\n\n{COMMANDS[name]}\n\n```sh\n{commands}\n```\n"
 
 
