@@ -1,6 +1,6 @@
 """A pytest plugin: with it, a skipped test fails the run.
 
-python -m pytest -p tests.no_skips -m parity
+python -m pytest -n 0 -p tests.no_skips -m parity
 """
 
 from __future__ import annotations

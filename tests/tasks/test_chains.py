@@ -59,7 +59,7 @@ def test_paths_shares_and_spans(scheme: Scheme) -> None:
         (Scheme("IO", ""), set()),
         (Scheme("plain"), set()),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, Scheme) else "",
 )
 def test_what_a_scheme_forbids(scheme: Scheme, wrong: set[str]) -> None:
     right = {"O O", "^ O", "O $", "B-P I-P", "I-P I-P", "O B-P", "E-P B-P", "B-P E-P", "B M", "M E", "S B", "^ B"}
