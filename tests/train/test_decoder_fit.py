@@ -64,5 +64,6 @@ def test_transformers_says_the_same(tmp_path: Path) -> None:
         ids = tokenizer(text)["input_ids"]
         assert ids == model.tokenizer.encode(text).ids.tolist()
         with torch.no_grad():
-            found = theirs(input_ids=torch.tensor([ids])).logits[0].softmax(-1).numpy()
+            logits = theirs(input_ids=torch.tensor([ids])).logits[0]
+        found = (logits / model.task.calibration.temperature).softmax(-1).numpy()
         np.testing.assert_allclose(list(model.predict(text).scores.values()), found, atol=1e-4)

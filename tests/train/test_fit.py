@@ -170,9 +170,9 @@ def test_early_stopping_and_the_best_weights(tiny: Path) -> None:
     losses = [event.metrics["loss"] for event in validations]
     assert len(losses) < 30 and len(losses) == int(np.argmin(losses)) + 1 + 2
     assert model.scores["loss"] == pytest.approx(min(losses), abs=1e-6)
-    assert [event.text for event in events if event.kind == "end"] == ["stopped early"]
+    [end] = [event for event in events if event.kind == "end"]
+    assert end.text == "stopped early" and end.steps == 30 * 5 and 0 < end.step < end.steps
     assert all(line(event) for event in events)
-    assert events[-1].steps == 30 * 5 and 0 < events[-1].step < events[-1].steps
 
 
 def test_a_metric_that_there_is_not_is_refused_before_anything_is_done(tiny: Path, tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_a_batch_is_run_in_parts_of_so_many_tokens() -> None:
     parts = plan.parts(batch)
     assert np.concatenate(parts).tolist() == batch.tolist() and plan.accumulates
     assert all(lengths[part].sum() <= 9 or len(part) == 1 for part in parts) and len(parts) >= 3
-    assert plan.capacity() == {"tokens": 256, "sequences": 16, "rows": 256, "source_tokens": 256}
+    assert plan.capacity() == {"tokens": 256, "sequences": 16, "texts": 16, "rows": 256, "source_tokens": 256}
     whole = Plan(lengths, 1, 5, None, seed=0, at_once=33)
     assert not whole.accumulates and len(whole.parts(batch)) == 1
 

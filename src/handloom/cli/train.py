@@ -144,13 +144,14 @@ def train(
         opt("mean|cls", "sentence-similarity: the mean of all tokens, or the first; else as the folder says.", TASK),
     ] = None,
     symmetric: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--symmetric",
+            "--symmetric/--no-symmetric",
             help="sentence-similarity: the second texts of pairs are to find the first ones, too.",
             rich_help_panel=TASK,
+            show_default="False",
         ),
-    ] = False,
+    ] = None,
     score_range: Annotated[
         str | None,
         opt("LOW,HIGH", "sentence-similarity: the least and the greatest score; else a usual range that fits.", TASK),
