@@ -4,8 +4,9 @@
     python -m benchmarks.constrained MODEL.gguf --speed
 
 Schemas are drawn from a seed: objects with required and optional properties, arrays, enums, constants, strings with
-lengths, patterns and formats, numbers with ranges, booleans, null, anyOf, and $ref. `jsonschema` (formats included)
-judges the texts. The model draws them with temperature 1, so that they are as odd as it can make them.
+lengths, patterns and formats, numbers with ranges, booleans, null, anyOf, and $ref. `jsonschema` judges the texts,
+formats included where it has what it needs (date-time and time: `rfc3339-validator`). The model draws them with
+temperature 1, so that they are as odd as it can make them.
 """
 
 from __future__ import annotations

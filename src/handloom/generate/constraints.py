@@ -50,6 +50,10 @@ class Follower(Protocol):
 
 
 class Constraint(Protocol):
+    @property
+    def trims(self) -> bool:
+        """Whether a space that comes first, which most vocabularies put before a word, is no part of the text."""
+
     def start(self) -> Follower: ...
 
     def text(self, tokens: Sequence[int], /) -> str | None:
@@ -64,6 +68,10 @@ class Both:
 
     def __init__(self, first: Constraint, second: Constraint) -> None:
         self.first, self.second = first, second
+
+    @property
+    def trims(self) -> bool:
+        return (self.second if self.first.text([]) is None else self.first).trims
 
     def start(self) -> BothFollower:
         return BothFollower(self.first.start(), self.second.start())

@@ -164,9 +164,9 @@ class Writer(Scorer):
         early_stopping: Any = None, max_new_tokens: int | None = None, constraint: Constraint | None = None,
         close: bool = True, **rules: Any,
     ) -> list[Generation]:  # fmt: skip
-        """The likeliest continuations that a search with so many beams finds, best first (see search.Beams). What is
-        not given is as the model's generation_config.json says; of beams, 4 if it says nothing. What the text must be
-        like is said as to `generate`.
+        """The likeliest continuations that a search with so many beams finds, best first, each text once (see
+        search.Beams). What is not given is as the model's generation_config.json says; of beams, 4 if it says nothing.
+        What the text must be like is said as to `generate`.
 
         Raises HandloomError where rules leave no word that could come.
         """
@@ -180,17 +180,17 @@ class Writer(Scorer):
             said.length_penalty if length_penalty is None else length_penalty,
             said.early if early_stopping is None else early_stopping,
         )
-        result = []
+        result: dict[str, Generation] = {}  # by text: one text may be cut into tokens in several ways
         most = self.most(max_new_tokens)
         for found in beam_search(self.decoder, ids, how, settings, most, self.ends, rule, close):
             text = self._text(ids, (), rule)
             for token in found.ids:
                 text.push(token)
             text.finish()
-            result.append(_whole(text.text, found.ids, found.finish, rule, found.score))
+            result.setdefault(text.text, _whole(text.text, found.ids, found.finish, rule, found.score))
         if not result:
             raise HandloomError("no word may come: the rules, generation_config.json's or those given, forbid them all")
-        return result
+        return list(result.values())
 
     def constraint(self, **wanted: Any) -> Constraint:
         """What texts must be like, by the options of `generate` that say so (schema, pattern, choices, required,
@@ -281,7 +281,7 @@ class Writer(Scorer):
     def _text(self, prompt: Ids, stop: str | Sequence[str] = (), rule: Constraint | None = None) -> TextStream:
         strings = [stop] if isinstance(stop, str) else list(stop)
         if rule is not None and rule.text([]) is not None:
-            return TextStream(Spelt(rule), (), strings, trims=True)
+            return TextStream(Spelt(rule), (), strings, trims=rule.trims)
         return TextStream(self.written, list(self.decoder.beginning(prompt)), strings)
 
     def _spelt(self, token: int) -> str:

@@ -88,13 +88,15 @@ class Vocabulary:
 
 
 class Grammar:
-    """A Constraint. A space before the text, which most vocabularies put before a word, may come and is not part of
-    it."""
+    """A Constraint."""
 
-    def __init__(self, vocabulary: Vocabulary, source: str, what: str, hints: str = "", is_json: bool = False) -> None:
-        """source: llguidance's Lark. Raises HandloomError for a grammar that is wrong, too large or has no end."""
+    def __init__(
+        self, vocabulary: Vocabulary, source: str, what: str, hints: str = "", is_json: bool = False, trims: bool = True
+    ) -> None:
+        """source: llguidance's Lark; trims: it lets a space come before the text. Raises HandloomError for a
+        grammar that is wrong, too large or has no end."""
         llguidance = _library()
-        self.vocabulary, self.is_json, self.what = vocabulary, is_json, what
+        self.vocabulary, self.is_json, self.what, self.trims = vocabulary, is_json, what, trims
         grammar = llguidance.LLMatcher.grammar_from_lark(source)
         _try(grammar, what, hints.encode(), is_json)
         limits = llguidance.LLParserLimits(**LIMITS)
@@ -176,7 +178,8 @@ def of_pattern(vocabulary: Vocabulary, pattern: str, also: Sequence[str] = ()) -
     written = _library().regex_to_lark(pattern, "d")
     spaced = "" if _begins_with_space(pattern) else '" "? '
     both = " & ".join([f"/{written}/", *also])
-    return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {both}", "the pattern", pattern)
+    return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {both}", "the pattern", pattern,
+                   trims=bool(spaced))  # fmt: skip
 
 
 def of_choices(vocabulary: Vocabulary, choices: Sequence[str]) -> Grammar:
@@ -189,7 +192,8 @@ def of_choices(vocabulary: Vocabulary, choices: Sequence[str]) -> Grammar:
                             f"{MOST_CHOICES:,} of {json_schema.LARGEST:,}")  # fmt: skip
     texts = " | ".join(json.dumps(choice, ensure_ascii=False) for choice in dict.fromkeys(choices))
     spaced = "" if any(choice.startswith(" ") for choice in choices) else '" "? '
-    return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {texts}", "the list of choices", "".join(choices)[:LONGEST])
+    return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {texts}", "the list of choices", "".join(choices)[:LONGEST],
+                   trims=bool(spaced))  # fmt: skip
 
 
 def _begins_with_space(pattern: str) -> bool:

@@ -118,6 +118,10 @@ class Forbidden:
     def start(self) -> ForbiddenFollower:
         return ForbiddenFollower(self, State())
 
+    @property
+    def trims(self) -> bool:
+        return False
+
     def text(self, tokens: Sequence[int]) -> None:
         return None
 
@@ -203,6 +207,10 @@ class Required:
 
     def start(self) -> RequiredFollower:
         return RequiredFollower(self, State(), frozenset(), None, True)
+
+    @property
+    def trims(self) -> bool:
+        return False
 
     def text(self, tokens: Sequence[int]) -> None:
         return None
