@@ -9,14 +9,14 @@ drawn by the seed. A bidirectional LSTM over characters stands beside a linear b
 
 from __future__ import annotations
 
-import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import begin, keep, options, shown, spread
+from benchmarks.figures import Kept, begin, keep, options, shown, spread
 from handloom.train.progress import silent
 from handloom.train.text_classifier import TextClassifier
 
@@ -46,16 +46,15 @@ def run(rows: list[Row], seed: int, epochs: float, threads: int) -> dict[str, An
     model = TextClassifier.new(train, seed=seed, threads=threads, **MODEL)
     model.fit(train, valid, test, seed=seed, epochs=epochs, before=False, baselines=True, listener=silent, **RECIPE)
     linear = next(scores for name, scores in model.baselines.items() if "linear" in name)
-    return {"seed": seed, "accuracy": model.scores["accuracy"], "linear": linear["accuracy"],
+    return {"accuracy": model.scores["accuracy"], "linear": linear["accuracy"],
             "seconds": time.perf_counter() - began}  # fmt: skip
 
 
 def main() -> None:
-    parser = options(__doc__ or "")
+    parser = options(__doc__ or "", keeps=True)
     parser.add_argument("--reviews", type=Path, metavar="FOLDER")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=float, default=4)
-    parser.add_argument("--keep-in", type=Path, metavar="FILE", help="JSON lines: results so far, read and added to")
     given = parser.parse_args()
     if given.reviews is None:
         parser.error("--reviews names the folder of pos.txt and neg.txt")
@@ -63,18 +62,14 @@ def main() -> None:
     rows = reviews(given.reviews)
     if given.quick:
         rows, given.seeds, given.epochs = rows[:: len(rows) // 300], given.seeds[:1], 1
-    known = [json.loads(line) for line in given.keep_in.read_text("utf-8").splitlines()] if (
-        given.keep_in is not None and given.keep_in.exists()) else []  # fmt: skip
+    kept, found = Kept(given.keep_in), []
     for seed in given.seeds:
-        if not any(row["seed"] == seed for row in known):
-            known.append(run(rows, seed, given.epochs, given.threads))
-            if given.keep_in is not None:
-                with given.keep_in.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(known[-1]) + "\n")
-        print(f"  {known[-1]}", flush=True)
+        key = {"seed": seed, "epochs": given.epochs, "reviews": len(rows)}
+        found.append(kept.row(key, partial(run, rows, seed, given.epochs, given.threads)))
+        print(f"  {found[-1]}", flush=True)
     for name in ("accuracy", "linear"):
-        print(f"  {name}: {shown(spread([row[name] for row in known]), '{:.4f}'.format)}")
-    figures["rows"] = known
+        print(f"  {name}: {shown(spread([row[name] for row in found]), '{:.4f}'.format)}")
+    figures["rows"] = kept.rows
     keep(figures, given.json)
 
 

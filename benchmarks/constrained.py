@@ -11,7 +11,6 @@ temperature 1, so that they are as odd as it can make them.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import statistics
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figures import begin, keep, options, shown, spread
 from handloom.errors import HandloomError
 from handloom.generate.constraints import Constraint
 from handloom.generate.generator import Writer
@@ -30,6 +30,7 @@ FORMATS = ("date", "date-time", "email", "ipv4", "uuid", "time")
 NAMES = ("name", "age", "city", "tags", "price", "id", "active", "地址", "kind of thing", "x", "y", "notes", "é")
 WORDS = ("red", "green", "blue", "Paris", "東京", "a b", 'quote "', "back\\slash", "", 1, 2.5, -3, True, False, None)
 PROMPT = "Write one example of the data as JSON."
+MOST_TIMES = 1.15
 
 
 def schema(rng: np.random.Generator) -> dict[str, Any]:
@@ -90,17 +91,17 @@ def string(rng: np.random.Generator) -> dict[str, Any]:
         "type": "string"}  # fmt: skip
 
 
-def check(generator: Writer, count: int, batch: int, most: int, seed: int) -> None:
+def check(generator: Writer, count: int, batch: int, most: int, seed: int) -> dict[str, Any]:
     from jsonschema import Draft202012Validator
 
     rng = np.random.default_rng(seed)
     prompt = [{"role": "user", "content": PROMPT}]
     tally: collections.Counter[str] = collections.Counter()
     compiling = []
-    for begin in range(0, count, batch):
+    for first in range(0, count, batch):
         rules: list[Constraint] = []
         schemas: list[dict[str, Any]] = []
-        while len(rules) < min(batch, count - begin):
+        while len(rules) < min(batch, count - first):
             drawn = schema(rng)
             before = time.perf_counter()
             try:
@@ -111,7 +112,7 @@ def check(generator: Writer, count: int, batch: int, most: int, seed: int) -> No
             compiling.append(time.perf_counter() - before)
             schemas.append(drawn)
         found = generator.generate([prompt] * len(rules), constraint=rules, max_new_tokens=most, temperature=1.0,
-                                   seed=seed + begin)  # fmt: skip
+                                   seed=seed + first)  # fmt: skip
         for own, one in zip(schemas, found, strict=True):
             tally[one.finish] += 1
             problems = ["not whole"] if one.finish not in ("end", "closed") else [
@@ -122,10 +123,11 @@ def check(generator: Writer, count: int, batch: int, most: int, seed: int) -> No
             if problems:
                 print("invalid:", own, one.text, problems, sep="\n  ", flush=True)
         median = statistics.median(compiling)
-        print(f"{begin + len(rules)}: {dict(tally)}; a schema compiles in {median:.3f} s (median)", flush=True)
+        print(f"{first + len(rules)}: {dict(tally)}; a schema compiles in {median:.3f} s (median)", flush=True)
+    return {**tally, "compiling": spread(compiling)}
 
 
-def speed(generator: Writer, pairs: int, most: int) -> None:
+def speed(generator: Writer, pairs: int, most: int) -> dict[str, Any]:
     """The same number of tokens with and without a constraint, in turns."""
     wide: dict[str, Any] = {
         "type": "array",
@@ -155,12 +157,14 @@ def speed(generator: Writer, pairs: int, most: int) -> None:
             print(f"free {clock[0] * 1e3:.1f} ms a token, constrained {clock[1] * 1e3:.1f} ms, {ratios[-1]:.3f}; "
                   f"compiling the grammar {compiling:.2f} s", flush=True)  # fmt: skip
     generator.ends = ends
-    for name, values in (("constrained / free", ratios), ("with compiling the grammar", compiled)):
-        print(f"{name}, {most} tokens: median {statistics.median(values):.3f}, {min(values):.3f} to {max(values):.3f}")
+    found = {"constrained / free": spread(ratios), "with compiling the grammar": spread(compiled)}
+    for name, one in found.items():
+        print(f"{name}, {most} tokens: {shown(one, '{:.3f}'.format)} (at most {MOST_TIMES})")
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__ or "")
     parser.add_argument("model")
     parser.add_argument("--schemas", type=int, default=0)
     parser.add_argument("--speed", action="store_true")
@@ -169,11 +173,15 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    generator = Writer.from_pretrained(asked.model)
+    if asked.quick:
+        asked.schemas, asked.batch, asked.tokens, asked.pairs = min(asked.schemas, 5), 5, 16, 1
+    figures = begin("Texts under JSON Schemas", asked.threads)
+    generator = Writer.from_pretrained(asked.model, threads=asked.threads)
     if asked.schemas:
-        check(generator, asked.schemas, asked.batch, asked.tokens, asked.seed)
+        figures["schemas"] = check(generator, asked.schemas, asked.batch, asked.tokens, asked.seed)
     if asked.speed:
-        speed(generator, asked.pairs, asked.tokens)
+        figures["speed"] = speed(generator, asked.pairs, asked.tokens)
+    keep(figures, asked.json)
 
 
 if __name__ == "__main__":

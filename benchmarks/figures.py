@@ -17,13 +17,17 @@ from handloom.codegen import llvm
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def options(description: str, threads: int | None = 2) -> argparse.ArgumentParser:
-    """A parser with what every script takes: --threads (unless None), --quick, --json."""
+def options(description: str, threads: int | None = 2, keeps: bool = False) -> argparse.ArgumentParser:
+    """A parser with what every script takes: --threads (unless None), --quick, --json; with `keeps` --keep-in, too."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     if threads is not None:
         parser.add_argument("--threads", type=int, default=threads)
     parser.add_argument("--quick", action="store_true", help="the least that shows that the script works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures in a file")
+    if keeps:
+        parser.add_argument(
+            "--keep-in", type=Path, metavar="FILE", help="results so far, JSON lines: read and added to"
+        )
     return parser
 
 
@@ -52,6 +56,27 @@ def keep(figures: Mapping[str, Any], file: Path | None) -> None:
     """Writes the figures, if that was asked for."""
     if file is not None:
         file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+class Kept:
+    """Results that take minutes each, a JSON line in a file (if one is given) as soon as it is there; what the file
+    holds already is not computed again."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        known = file.read_text(encoding="utf-8").splitlines() if file is not None and file.exists() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in known]
+
+    def row(self, key: Mapping[str, Any], find: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The row with these values, else the key and what `find` finds."""
+        for row in self.rows:
+            if key.items() <= row.items():
+                return row
+        self.rows.append({**key, **find()})
+        if self.file is not None:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self.rows[-1], ensure_ascii=False) + "\n")
+        return self.rows[-1]
 
 
 def data(*parts: str) -> Path:

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import begin, data, environment, keep, minilm, options, shown, spread
+from benchmarks.figures import Kept, begin, data, environment, keep, minilm, options, shown, spread
 from handloom.tasks.answers import best
 
 RATE, BATCH, MAX_LENGTH, LONGEST = 1e-4, 16, 384, 30
@@ -174,37 +174,27 @@ SIDES: dict[str, Callable[..., dict[str, float]]] = {
 
 
 def main() -> None:
-    parser = options(__doc__ or "")
+    parser = options(__doc__ or "", keeps=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--share", type=float, default=1.0, help="of the paragraphs of both files, the first")
     parser.add_argument("--model", type=Path, metavar="FOLDER")
-    parser.add_argument("--keep-in", type=Path, metavar="FILE", help="JSON lines: results so far, read and added to")
     given = parser.parse_args()
     if given.quick:
         given.seeds, given.epochs, given.share = given.seeds[:1], 1, 0.02
     figures = begin(f"Question answering after {given.epochs} epochs, weights of the last", given.threads)
-    known: dict[tuple[Any, ...], Row] = {}
-    if given.keep_in is not None and given.keep_in.exists():
-        rows = [json.loads(line) for line in given.keep_in.read_text(encoding="utf-8").splitlines()]
-        known = {(row["side"], row["seed"], row["epochs"], row["share"]): row for row in rows}
-    model, means = minilm(given.model), {}
+    kept, model, means = Kept(given.keep_in), minilm(given.model), {}
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{name}.json" for name in ("train", "test")}
         places = {"train": data("qa", "squad_subset", "train.json"), "test": data("qa", "xquad", "xquad.en.json")}
         for name, place in places.items():
             files[name].write_text(json.dumps(squad(place, given.share)), encoding="utf-8")
         for side in given.sides:
+            chosen = []
             for seed in given.seeds:
-                key = (side, seed, given.epochs, given.share)
-                if key not in known:
-                    known[key] = dict(zip(("side", "seed", "epochs", "share"), key, strict=True))
-                    known[key] |= SIDES[side](model, files, seed, given.epochs, given.threads)
-                    if given.keep_in is not None:
-                        with given.keep_in.open("a", encoding="utf-8") as file:
-                            file.write(json.dumps(known[key]) + "\n")
-            chosen = [known[side, seed, given.epochs, given.share] for seed in given.seeds]
+                key = {"side": side, "seed": seed, "epochs": given.epochs, "share": given.share}
+                chosen.append(kept.row(key, partial(SIDES[side], model, files, seed, given.epochs, given.threads)))
             means[side] = {name: sum(row[name] for row in chosen) / len(chosen) for name in ("exact_match", "f1")}
             seconds = shown(spread([row["seconds"] for row in chosen]), "{:.0f}".format)
             exact, f1 = means[side].values()
@@ -214,7 +204,7 @@ def main() -> None:
         if pair[0] and pair[1]:
             apart = ", ".join(f"{name} {100 * (pair[0][name] - pair[1][name]):+.2f}" for name in pair[0])
             print(f"  {precision}, Handloom − PyTorch in points: {apart} (at least {-100 * MOST_BELOW})")
-    figures |= {"means": means, "rows": list(known.values())}
+    figures |= {"means": means, "rows": kept.rows}
     keep(figures, given.json)
 
 

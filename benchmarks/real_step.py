@@ -9,8 +9,6 @@ Dropout 0.1, clipping, fused AdamW.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.encoders import CLIP, DECAY, RATE
-from benchmarks.figures import begin, data, keep, minilm, options, shown, spread
-from benchmarks.step import REST, TORCH, WARM, Side
+from benchmarks.figures import begin, data, keep, minilm, options, shown
+from benchmarks.step import TORCH, Side, answer, in_turns
 from handloom.data.examples import TokenExample
 from handloom.data.readers import read
 from handloom.tasks.task import Feature
@@ -113,41 +111,16 @@ def torch_round(size: int, threads: int, precision: str, compiled: bool) -> Call
 def work(side: str, size: int, threads: int, precision: str) -> None:
     """Answers each line on standard input with the seconds of a round, or the last loss."""
     if side == "ours":
-        run: Callable[[], float] = our_round(size, threads, precision)
+        answer(our_round(size, threads, precision), threads)
     else:
         compiled, own = TORCH[side]
-        run = torch_round(size, threads, own or precision, compiled)
-    losses = [0.0]
-
-    def timed() -> float:
-        start = time.perf_counter()
-        losses.append(run())
-        return time.perf_counter() - start
-
-    commands: dict[str, Callable[[], float]] = {"step": timed, "loss": lambda: losses[-1]}
-    for line in sys.stdin:
-        print(repr(commands[line.strip()]()), flush=True)
+        answer(torch_round(size, threads, own or precision, compiled), threads)
 
 
 def measure(size: int, rounds: int, threads: int, peers: tuple[str, ...], precision: str) -> dict[str, Any]:
     make = partial(Side, workload=size, threads=threads, precision=precision, module="benchmarks.real_step")
-    sides = {name: make(name) for name in ("ours", *peers)}
-    for side in sides.values():
-        for _ in range(WARM):
-            side.ask("step")
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            time.sleep(REST)
-            seconds[name].append(side.ask("step"))
     tokens = sum(len(feature) for group in task_and_batches(size)[1] for feature in group)
-    found: dict[str, Any] = {name: {"seconds": spread(values)} for name, values in seconds.items()}
-    for name, side in sides.items():
-        found[name]["loss"] = side.ask("loss")
-        side.close()
-    best = min(peers, key=lambda name: spread(seconds[name])["median"])
-    times = spread([t / o for o, t in zip(seconds["ours"], seconds[best], strict=True)])
-    return {**found, "tokens": tokens, "best_peer": best, "times_torch": times}
+    return {**in_turns(make, peers, rounds), "tokens": tokens}
 
 
 def main() -> None:

@@ -1,18 +1,18 @@
 """Entities of Chinese résumés (Zhang and Yang 2018), by character models from scratch: span F1 on the test set.
 
-    python -m benchmarks.resume [--model bilstm-crf|bilstm|bert] [--seeds 0,1,2] [--epochs N]
+    python -m benchmarks.resume [--model bilstm-crf|bilstm|bert] [--seeds 0 1 2] [--epochs N] [--keep-in FILE]
 
 Nothing was trained before: neither weights nor characters' vectors. Prints a line for each seed, and their mean.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
+from functools import partial
 from typing import Any
 
-from benchmarks.figures import data
+from benchmarks.figures import Kept, begin, data, keep, options
 from handloom.train.estimators import TokenClassifier
 from handloom.train.progress import silent
 
@@ -27,9 +27,10 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 """What the model is, and how it is trained."""
+WANTED = 0.92
 
 
-def run(name: str, seed: int, epochs: float | None, threads: int | None) -> dict[str, float]:
+def run(name: str, seed: int, epochs: float, threads: int) -> dict[str, float]:
     """Scores on the test set of the weights that are best on the development set, and the seconds of the training."""
     made, settings = MODELS[name]
     files = {part: data("ner", "resume_zh", f"{part}.char.bmes") for part in ("train", "dev", "test")}
@@ -37,25 +38,30 @@ def run(name: str, seed: int, epochs: float | None, threads: int | None) -> dict
     model = TokenClassifier.new(files["train"], tokenizer="character", seed=seed, threads=threads, **made)
     model.fit(
         files["train"], files["dev"], files["test"], batch_size=32, schedule="cosine", seed=seed, before=False,
-        baselines=False, listener=silent, **{**settings, **({} if epochs is None else {"epochs": epochs})},
+        baselines=False, listener=silent, **{**settings, "epochs": epochs},
     )  # fmt: skip
     return {**model.scores.metrics, "seconds": time.perf_counter() - began}
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--model", choices=sorted(MODELS), default="bilstm-crf")
-    asked.add_argument("--seeds", default="0,1,2")
-    asked.add_argument("--epochs", type=float)
-    asked.add_argument("--threads", type=int)
-    given = asked.parse_args()
-    found = []
-    for seed in map(int, given.seeds.split(",")):
-        scores = run(given.model, seed, given.epochs, given.threads)
+    parser = options(__doc__ or "", keeps=True)
+    parser.add_argument("--model", choices=sorted(MODELS), default="bilstm-crf")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=float)
+    given = parser.parse_args()
+    epochs = given.epochs or MODELS[given.model][1]["epochs"]
+    if given.quick:
+        given.seeds, epochs = given.seeds[:1], 0.1
+    figures = begin("Entities of Chinese résumés, from scratch", given.threads)
+    kept, found = Kept(given.keep_in), []
+    for seed in given.seeds:
+        key = {"model": given.model, "seed": seed, "epochs": epochs}
+        scores = kept.row(key, partial(run, given.model, seed, epochs, given.threads))
         found.append(scores["span_f1"])
         print(f"{given.model} seed {seed}: F1 {scores['span_f1']:.4f}, precision {scores['span_precision']:.4f}, "
               f"recall {scores['span_recall']:.4f}, {scores['seconds']:,.0f} s", flush=True)  # fmt: skip
-    print(f"{given.model}: F1 {statistics.mean(found):.4f}, mean of {len(found)}")
+    print(f"{given.model}: F1 {statistics.mean(found):.4f}, mean of {len(found)} (at least {WANTED})")
+    keep({**figures, "rows": kept.rows}, given.json)
 
 
 if __name__ == "__main__":

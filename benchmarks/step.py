@@ -146,6 +146,27 @@ def measure(
     return found
 
 
+def in_turns(make: Callable[[str], Side], peers: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Rounds of several steps each, ours and the peers' in turns: seconds and the last loss of each side, and how many
+    times as long the fastest peer takes."""
+    sides = {name: make(name) for name in ("ours", *peers)}
+    for side in sides.values():
+        for _ in range(WARM):
+            side.ask("step")
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            time.sleep(REST)
+            seconds[name].append(side.ask("step"))
+    found: dict[str, Any] = {}
+    for name, side in sides.items():
+        found[name] = {"seconds": spread(seconds[name]), "loss": side.ask("loss")}
+        side.close()
+    best = min(peers, key=lambda name: found[name]["seconds"]["median"])
+    times = spread([t / o for o, t in zip(seconds["ours"], seconds[best], strict=True)])
+    return {**found, "best_peer": best, "times_torch": times}
+
+
 def show(found: dict[str, Any]) -> None:
     print(
         f"\n{found['label']}: {found['flops'] / 1e9:.0f} GFLOP a step; "

@@ -10,16 +10,17 @@ words of the 200. Results are kept as JSON lines in --keep-in as soon as they ar
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import begin, keep, minilm, options, shown, spread
+from benchmarks.figures import Kept, begin, keep, minilm, options, shown, spread
 from handloom.cli import demo_data
 from handloom.cli.demo_data import Rated
 from handloom.models.catalogue import RATED_SENTENCES, obtain
+from handloom.train.progress import silent
 from handloom.train.text_classifier import TextClassifier
 
 FILMS: dict[str, Any] = {"epochs": 1, "batch_size": 32, "lr": 2e-4}
@@ -28,39 +29,32 @@ WAYS = ("linear bag of words", "MiniLM-L6", "after films, no tweet", "after film
 Row = dict[str, Any]
 
 
-def quiet(progress: object) -> None:
-    """Hears nothing."""
-
-
 def parted(tweets: list[Rated], count: int, seed: int) -> tuple[list[Rated], list[Rated]]:
     """`count` tweets to learn from, drawn by the seed, and all others."""
     order = np.random.default_rng(seed).permutation(len(tweets)).tolist()
     return [tweets[i] for i in order[:count]], [tweets[i] for i in order[count:]]
 
 
-def rows_of(model: Path, films: list[Rated], tweets: list[Rated], count: int, seed: int) -> list[Row]:
+def measured(model: Path, films: list[Rated], tweets: list[Rated], count: int, seed: int) -> dict[str, Row]:
     """Accuracy and macro F1 of each way, on the tweets that were not drawn."""
     few, others = (demo_data.dataset(part) for part in parted(tweets, count, seed))
-    settings = {**TWEETS, "seed": seed, "listener": quiet, "before": False}
+    settings = {**TWEETS, "seed": seed, "listener": silent, "before": False}
     straight, learnt = (TextClassifier.from_pretrained(model) for _ in range(2))
     straight.fit(few, test=others, baselines=True, **settings)
-    learnt.fit(demo_data.dataset(films), before=False, listener=quiet, seed=seed, **FILMS)
+    learnt.fit(demo_data.dataset(films), before=False, listener=silent, seed=seed, **FILMS)
     unseen = learnt.evaluate(others, before=False)
     learnt.fit(few, test=others, **settings)
     found = (straight.baselines["linear bag of words"], straight.scores, unseen, learnt.scores)
-    return [
-        {"way": way, "seed": seed, "tweets": count, **{name: scores[name] for name in ("accuracy", "macro_f1")}}
-        for way, scores in zip(WAYS, found, strict=True) if scores is not None
-    ]  # fmt: skip
+    return {way: {name: scores[name] for name in ("accuracy", "macro_f1")}
+            for way, scores in zip(WAYS, found, strict=True) if scores is not None}  # fmt: skip
 
 
 def main() -> None:
-    parser = options(__doc__ or "")
+    parser = options(__doc__ or "", keeps=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tweets", type=int, default=200)
     parser.add_argument("--sentences", type=Path, metavar="DIR", help="the folder of the rated sentences")
     parser.add_argument("--model", type=Path, help="the folder of MiniLM-L6")
-    parser.add_argument("--keep-in", type=Path, metavar="FILE")
     given = parser.parse_args()
     figures = begin("Transfer: film reviews → tweets", given.threads)
     sentences = demo_data.read(given.sentences or obtain(RATED_SENTENCES))
@@ -70,23 +64,17 @@ def main() -> None:
     if given.quick:
         films, seeds, count = films[:64], seeds[:1], 32
         tweets = tweets[:96]
-    known: list[Row] = []
-    if given.keep_in is not None and given.keep_in.exists():
-        known = [json.loads(line) for line in given.keep_in.read_text(encoding="utf-8").splitlines()]
-    for seed in seeds:
-        if not any((row["seed"], row["tweets"]) == (seed, count) for row in known):
-            fresh = rows_of(minilm(given.model), films, tweets, count, seed)
-            known += fresh
-            if given.keep_in is not None:
-                with given.keep_in.open("a", encoding="utf-8") as file:
-                    file.writelines(json.dumps(row) + "\n" for row in fresh)
+    kept, model = Kept(given.keep_in), minilm(given.model)
+    rows = [kept.row({"seed": seed, "tweets": count}, partial(measured, model, films, tweets, count, seed))
+            for seed in seeds]  # fmt: skip
     print(f"  {len(films):,} sentences of film reviews; {count} tweets to learn from, {len(tweets) - count:,} to test")
     for way in WAYS:
-        mine = [row for row in known if row["way"] == way and row["tweets"] == count and row["seed"] in seeds]
-        words = (f"{name} {shown(spread([row[name] for row in mine]), '{:.3f}'.format)}"
+        words = (f"{name} {shown(spread([row[way][name] for row in rows]), '{:.3f}'.format)}"
                  for name in ("accuracy", "macro_f1"))  # fmt: skip
         print(f"  {way:<24} {', '.join(words)}")
-    keep({**figures, "rows": known}, given.json)
+    gains = [100 * (row["after films"]["accuracy"] - row["MiniLM-L6"]["accuracy"]) for row in rows]
+    print(f"  after films − straight: {shown(spread(gains), '{:+.2f}'.format)} points of accuracy (more than 0)")
+    keep({**figures, "rows": kept.rows}, given.json)
 
 
 if __name__ == "__main__":

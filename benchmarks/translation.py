@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import begin, data, environment, keep, options, shown, spread
-from benchmarks.step import REST, WARM, Side
+from benchmarks.figures import Kept, begin, data, environment, keep, options, shown
+from benchmarks.step import Side, answer, in_turns
 
 SHAPE = {"layers": 4, "hidden": 128, "heads": 4, "intermediate": 256, "vocab_size": 6000, "dropout": 0.2}
 VALUES = {"attention_dropout": 0.0, "activation_dropout": 0.0}
 RECIPE = {"epochs": 20, "lr": 3e-3, "batch_tokens": 4096, "label_smoothing": 0.1, "beta2": 0.98, "warmup": 0.1}
-BEAMS = 1
 GROUPS, CHUNK = 6, 50
 """Batches that are measured; batches whose pairs are sorted together."""
 WANTED, MINUTES, TIMES = 33.0, 30, 2.3
@@ -152,49 +151,26 @@ def torch_round(threads: int) -> Callable[[], float]:
 
 def work(side: str, threads: int) -> None:
     """Answers each line on standard input with the seconds of a round, or the last loss."""
-    run = (our_round if side == "ours" else torch_round)(threads)
-    losses = [0.0]
-
-    def timed() -> float:
-        start = time.perf_counter()
-        losses.append(run())
-        return time.perf_counter() - start
-
-    commands: dict[str, Callable[[], float]] = {"step": timed, "loss": lambda: losses[-1]}
-    for line in sys.stdin:
-        print(repr(commands[line.strip()]()), flush=True)
+    answer((our_round if side == "ours" else torch_round)(threads), threads)
 
 
 def speed(rounds: int, threads: int) -> dict[str, Any]:
     make = partial(Side, workload="multi30k", threads=threads, precision="f32", module="benchmarks.translation")
-    sides = {name: make(name) for name in ("ours", "torch")}
-    for side in sides.values():
-        for _ in range(WARM):
-            side.ask("step")
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            time.sleep(REST)
-            seconds[name].append(side.ask("step"))
+    found = in_turns(make, ("torch",), rounds)
     tokens = sum(len(feature) for group in beginning()[1] for feature in group)
-    found: dict[str, Any] = {name: {"seconds": spread(values)} for name, values in seconds.items()}
-    for name, side in sides.items():
-        found[name]["loss"] = side.ask("loss")
-        side.close()
+    for name in ("ours", "torch"):
         rate = tokens / found[name]["seconds"]["median"]
         time_ = shown(found[name]["seconds"], lambda s: f"{s / GROUPS * 1e3:.0f}")
         print(f"  {name:6} {time_:>20} ms a step  {rate:8,.0f} tokens/s  loss {found[name]['loss']:.3f}")
-    times = spread([t / o for o, t in zip(seconds["ours"], seconds["torch"], strict=True)])
-    print(f"  PyTorch takes {shown(times)} times as long (at least {TIMES})")
-    return {**found, "tokens": tokens, "times_torch": times}
+    print(f"  PyTorch takes {shown(found['times_torch'])} times as long (at least {TIMES})")
+    return {**found, "tokens": tokens}
 
 
 def main() -> None:
-    parser = options(__doc__ or "")
+    parser = options(__doc__ or "", keeps=True)
     parser.add_argument("--parts", nargs="+", choices=("speed", "quality"), default=["speed", "quality"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--keep-in", type=Path, metavar="FILE", help="JSON lines: results so far, read and added to")
     for name in ("--side", "--workloads", "--precision"):
         parser.add_argument(name, help="to be one of the processes")
     given = parser.parse_args()
@@ -207,19 +183,14 @@ def main() -> None:
         figures["speed"] = speed(1 if given.quick else given.rounds, given.threads)
     if "quality" in given.parts:
         print(f"\nquality: {SHAPE} {RECIPE}")
-        rows = [json.loads(line) for line in given.keep_in.read_text("utf-8").splitlines()] if (
-            given.keep_in is not None and given.keep_in.exists()) else []  # fmt: skip
+        kept = Kept(given.keep_in)
         for seed in given.seeds[:1] if given.quick else given.seeds:
-            if not any(row["seed"] == seed for row in rows):
-                rows.append({"seed": seed, **trained(seed, given.threads, given.quick)})
-                if given.keep_in is not None:
-                    with given.keep_in.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(rows[-1]) + "\n")
-            row = next(row for row in rows if row["seed"] == seed)
+            key = {"seed": seed, "quick": given.quick, "recipe": {**SHAPE, **VALUES, **RECIPE}}
+            row = kept.row(key, partial(trained, seed, given.threads, given.quick))
             bleu, chrf, minutes = 100 * row["bleu"], 100 * row["chrf"], row["seconds"] / 60
             print(f"  seed {seed}: BLEU {bleu:.1f} (at least {WANTED}), chrF {chrf:.1f}, "
                   f"{minutes:.1f} minutes (at most {MINUTES})", flush=True)  # fmt: skip
-        figures["quality"] = rows
+        figures["quality"] = kept.rows
     keep(figures, given.json)
 
 

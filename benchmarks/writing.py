@@ -15,56 +15,65 @@ import random
 import sysconfig
 import zipfile
 from pathlib import Path
-from typing import Any
 
+from benchmarks.figures import begin, keep, options
 from handloom.data.readers import read
+from handloom.tasks.scores import Scores
 from handloom.train.extractive import usual_count
 from handloom.train.generators import TextGenerator
 from handloom.train.progress import Console
 from handloom.train.rewriters import Summarizer
 
+Found = dict[str, Scores | None]
+"""Scores by what was measured."""
 
-def summaries(asked: argparse.Namespace) -> None:
+
+def summaries(asked: argparse.Namespace) -> Found:
     """ROUGE of a decoder that is asked for a summary, before and after, beside sentences of the text."""
     rows = [json.loads(line) for line in Path(asked.data, "train.jsonl").read_text("utf-8").splitlines()]
     random.Random(0).shuffle(rows)
-    train = [(row["document"], row["summary"]) for row in rows[: asked.examples]]
+    pairs = [(row["document"], row["summary"]) for row in rows]
+    train, held = pairs[: asked.examples], pairs[asked.examples :][: max(asked.examples // 10, 2)]
     lines = Path(asked.data, "test.jsonl").read_text("utf-8").splitlines()[: asked.test]
     test = [{"source": row["document"], "target": row["references"]} for row in map(json.loads, lines)]
-    model = Summarizer.from_pretrained(asked.model)
+    model = Summarizer.from_pretrained(asked.model, threads=asked.threads)
     model.max_length = asked.length
-    shown("zero-shot", model.evaluate(test, before=False))
-    kept = read(train[: max(len(train) // 10, 2)], "summarization")
-    model.fit(train, kept, test, epochs=asked.epochs, lr=asked.lr, batch_size=8, max_length=asked.length,
+    zero_shot = model.evaluate(test, before=False)
+    model.fit(train, held, test, epochs=asked.epochs, lr=asked.lr, batch_size=8, max_length=asked.length,
               before=False, baselines=True, listener=Console())  # fmt: skip
-    for name, scores in {**model.baselines, "fine-tuned": model.scores}.items():
-        shown(name, scores)
     count = usual_count(read(train, "summarization").examples)
     print(f"{len(train)} examples to learn from, {len(test)} to test on, {count} sentences a summary, {asked.length} "
           "tokens at once")  # fmt: skip
+    return {"zero-shot": zero_shot, **model.baselines, "fine-tuned": model.scores}
 
 
-def dialogue(asked: argparse.Namespace) -> None:
+def dialogue(asked: argparse.Namespace) -> Found:
     """Perplexity of replies: a model from scratch, or a checkpoint, on pairs of what is said and what is replied."""
     pairs = chatterbot(Path(asked.data), asked.language)
     random.Random(0).shuffle(pairs)
     chats = [[{"role": "user", "content": a}, {"role": "assistant", "content": b}] for a, b in pairs]
     test, train = chats[: asked.test], chats[asked.test : asked.test + asked.examples]
     if asked.model:
-        model = TextGenerator.from_pretrained(asked.model)
+        model = TextGenerator.from_pretrained(asked.model, threads=asked.threads)
     else:
         kind = "character" if asked.language == "chinese" else "bpe"
         model = TextGenerator.new(
-            train, model_type="llama", layers=4, hidden=128, heads=4, context=128, tokenizer=kind, vocab_size=4000
+            train,
+            model_type="llama",
+            layers=4,
+            hidden=128,
+            heads=4,
+            context=128,
+            tokenizer=kind,
+            vocab_size=4000,
+            threads=asked.threads,
         )
     model.fit(train, test[: len(test) // 2], test[len(test) // 2 :], epochs=asked.epochs, lr=asked.lr, batch_size=16,
               max_length=min(asked.length, 128), listener=Console())  # fmt: skip
-    shown("after", model.scores)
-    if model.scores.before is not None:
-        shown("before", model.scores.before)
     for chat in test[-5:]:
         print(f"  {chat[0]['content']} → {model.predict(chat[:1])}")
     print(f"{len(train)} exchanges to learn from, {len(test) - len(test) // 2} to test on")
+    return {"before": model.scores.before, "after": model.scores}
 
 
 def chatterbot(path: Path, language: str) -> list[tuple[str, str]]:
@@ -86,7 +95,7 @@ def chatterbot(path: Path, language: str) -> list[tuple[str, str]]:
     return sorted({said: reply for said, reply in found}.items())  # one reply for whatever is said
 
 
-def programs(asked: argparse.Namespace) -> None:
+def programs(asked: argparse.Namespace) -> Found:
     """Perplexity of modules of Python's standard library that were held out."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     files = sorted(file for file in folder.glob("*.py") if 2_000 < file.stat().st_size < 40_000)
@@ -94,28 +103,29 @@ def programs(asked: argparse.Namespace) -> None:
     test, train = files[: asked.test], files[asked.test : asked.test + asked.examples]
     texts = [[file.read_text("utf-8") for file in part] for part in (train, test)]
     if asked.model:
-        model = TextGenerator.from_pretrained(asked.model)
+        model = TextGenerator.from_pretrained(asked.model, threads=asked.threads)
     else:
         model = TextGenerator.new(
-            texts[0], model_type="llama", layers=4, hidden=192, heads=4, context=256, vocab_size=4000
+            texts[0],
+            model_type="llama",
+            layers=4,
+            hidden=192,
+            heads=4,
+            context=256,
+            vocab_size=4000,
+            threads=asked.threads,
         )
     model.fit(texts[0], texts[1][: len(test) // 2], texts[1][len(test) // 2 :], epochs=asked.epochs, lr=asked.lr,
               batch_size=8, max_length=min(asked.length, 256), listener=Console())  # fmt: skip
-    shown("after", model.scores)
-    if model.scores.before is not None:
-        shown("before", model.scores.before)
     print(f"{len(train)} modules to learn from, tested on {', '.join(file.name for file in test[len(test) // 2 :])}")
-
-
-def shown(name: str, scores: Any) -> None:
-    print(f"{name:<28}" + "  ".join(f"{metric} {value:.3f}" for metric, value in scores.metrics.items()), flush=True)
+    return {"before": model.scores.before, "after": model.scores}
 
 
 COMMANDS = {"summaries": summaries, "dialogue": dialogue, "programs": programs}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__ or "")
     parser.add_argument("what", choices=COMMANDS)
     parser.add_argument("--model", help="a checkpoint; else a small Llama from scratch")
     parser.add_argument("--data", default=".")
@@ -126,7 +136,13 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--length", type=int, default=512)
     asked = parser.parse_args()
-    COMMANDS[asked.what](asked)
+    if asked.quick:
+        asked.examples, asked.test, asked.epochs = 12, 6, 1
+    figures = begin(f"What fine-tuning does to {asked.what}", asked.threads)
+    found = {name: scores.metrics for name, scores in COMMANDS[asked.what](asked).items() if scores is not None}
+    for name, metrics in found.items():
+        print(f"{name:<28}" + "  ".join(f"{metric} {value:.3f}" for metric, value in metrics.items()))
+    keep({**figures, **found}, asked.json)
 
 
 if __name__ == "__main__":

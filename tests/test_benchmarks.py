@@ -49,6 +49,16 @@ def test_spread_is_the_median_and_the_ends() -> None:
     assert figures.shown(figures.spread([3.0, 1.0, 2.0])) == "2.00 (1.00 to 3.00)"
 
 
+def test_what_was_found_is_kept_and_not_found_again(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    assert figures.Kept(file).row({"seed": 1, "task": "句"}, lambda: {"f1": 0.5}) == {"seed": 1, "task": "句", "f1": 0.5}
+    again = figures.Kept(file)
+    assert again.row({"seed": 1, "task": "句"}, lambda: {"f1": 0.0})["f1"] == 0.5
+    assert again.row({"seed": 2, "task": "句"}, lambda: {"f1": 0.25})["f1"] == 0.25
+    assert [row["seed"] for row in figures.Kept(file).rows] == [1, 2]
+    assert figures.Kept(None).row({"seed": 1}, lambda: {"f1": 1.0}) == {"seed": 1, "f1": 1.0}
+
+
 def test_workloads_are_read_and_written() -> None:
     workload = encoders.Workload.parse("BERT-base:16x128")
     assert (workload.sizes.hidden, workload.sequences, workload.length, workload.tokens) == (768, 16, 128, 2048)
