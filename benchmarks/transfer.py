@@ -24,7 +24,7 @@ from handloom.train.progress import silent
 from handloom.train.text_classifier import TextClassifier
 
 FILMS: dict[str, Any] = {"epochs": 1, "batch_size": 32, "lr": 2e-4}
-TWEETS: dict[str, Any] = {"epochs": 8, "batch_size": 16, "lr": 1e-4, "keep": "last"}
+TWEETS: dict[str, Any] = {"epochs": 8, "batch_size": 16, "lr": 2e-4, "keep": "last"}
 WAYS = ("linear bag of words", "MiniLM-L6", "after films, no tweet", "after films")
 Row = dict[str, Any]
 
@@ -72,8 +72,9 @@ def main() -> None:
         words = (f"{name} {shown(spread([row[way][name] for row in rows]), '{:.3f}'.format)}"
                  for name in ("accuracy", "macro_f1"))  # fmt: skip
         print(f"  {way:<24} {', '.join(words)}")
-    gains = [100 * (row["after films"]["accuracy"] - row["MiniLM-L6"]["accuracy"]) for row in rows]
-    print(f"  after films − straight: {shown(spread(gains), '{:+.2f}'.format)} points of accuracy (more than 0)")
+    for name, wanted in (("macro_f1", " (more than 0)"), ("accuracy", "")):  # the first is what the task is judged by
+        gains = [100 * (row["after films"][name] - row["MiniLM-L6"][name]) for row in rows]
+        print(f"  after films − straight: {shown(spread(gains), '{:+.2f}'.format)} points of {name}{wanted}")
     keep({**figures, "rows": kept.rows}, given.json)
 
 

@@ -51,7 +51,8 @@ def test_spread_is_the_median_and_the_ends() -> None:
 
 def test_what_was_found_is_kept_and_not_found_again(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
-    assert figures.Kept(file).row({"seed": 1, "task": "句"}, lambda: {"f1": 0.5}) == {"seed": 1, "task": "句", "f1": 0.5}
+    found = figures.Kept(file).row({"seed": 1, "task": "句"}, lambda: {"f1": 0.5})
+    assert found == {"seed": 1, "task": "句", "f1": 0.5}
     again = figures.Kept(file)
     assert again.row({"seed": 1, "task": "句"}, lambda: {"f1": 0.0})["f1"] == 0.5
     assert again.row({"seed": 2, "task": "句"}, lambda: {"f1": 0.25})["f1"] == 0.25

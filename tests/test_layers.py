@@ -30,8 +30,9 @@ BELOW = {
     "codegen": ["graph"],
     "runtime": [],
     "graph": [],
-    "text": ["gguf_file"],
+    "text": ["gguf_file", "isolated"],
     "gguf_file": [],
+    "isolated": [],
     "ngram": ["scoring"],
     "scoring": [],
 }

@@ -288,6 +288,30 @@ def test_generate_streams_or_prints_one_object(work: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.strip()
 
 
+def test_generate_keeps_to_what_is_wanted(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def written(*words: str) -> dict[str, Any]:
+        assert main(["generate", "smollm2-135m-instruct", "the cat", "--max-new-tokens", "16", "--json", *words]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    assert written("--choice", "cats", "--choice", "dogs")["text"].strip() in ("cats", "dogs")
+    assert re.fullmatch("(a|o){3},(at|on)+", written("--pattern", "(a|o){3},(at|on)+")["text"].strip())
+    Path("schema.json").write_text('{"type": "integer"}', encoding="utf-8")
+    words = ["generate", "smollm2-135m-instruct", "the cat", "--schema", "schema.json"]
+    assert main(words) != 0 and "cannot spell a text of the schema" in capsys.readouterr().err  # it knows no digits
+    assert "dog" in written("--require", "dog", "--beams", "4")["text"]
+
+
+def test_generate_is_steered_by_a_classifier(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["generate", "smollm2-135m-instruct", "the cat", "--steer", str(trained), "--max-new-tokens", "6"]
+    scores = {}
+    for label in ("pos", "neg"):
+        assert main([*words, "--toward", label, "--candidates", "4", "--block", "3", "--seed", "1", "--json"]) == 0
+        scores[label] = json.loads(capsys.readouterr().out)["score"]
+    assert all(0 < score < 1 for score in scores.values()) and sum(scores.values()) > 1
+    assert main([*words, "--toward", "pos"]) == 0 and capsys.readouterr().out.endswith("\n")
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -296,10 +320,18 @@ def test_generate_streams_or_prints_one_object(work: Path, capsys: pytest.Captur
         (["Hi", "--length-penalty", "2"], "belongs to --beams"),
         (["Hi", "--beams", "2", "--stop", "x"], "cannot be told to a beam search"),
         (["Hi", "--top-k", "3"], "give a temperature above 0"),
+        (["Hi", "--schema", "x.json", "--choice", "a"], "give one of them"),
+        (["Hi", "--schema", "missing.json"], "missing.json"),
+        (["Hi", "--pattern", "(a"], "the pattern is refused"),
+        (["Hi", "--toward", "pos"], "--toward belongs to --steer"),
+        (["Hi", "--steer", "runs/shared"], "--steer needs --toward"),
+        (["Hi", "--steer", "runs/shared", "--toward", "pos", "--choice", "a"], "--choice is about the whole text"),
+        (["Hi", "--steer", "runs/shared", "--toward", "great"], "it has neg, pos"),
     ],
 )
 def test_generate_names_what_does_not_go_together(
-    words: list[str], complaint: str, work: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], complaint: str, work: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    words = [str(trained) if word == "runs/shared" else word for word in words]
     assert main(["generate", "smollm2-135m-instruct", *words]) != 0
     assert complaint in " ".join(capsys.readouterr().err.split())

@@ -316,6 +316,8 @@ wrong = [
     bad("x.jsonl", '{"text": "abc", "spans": [[0, 2, "A"], [1, 3, "B"]]}', r"x\.jsonl:1: .* overlap", TOKEN),
     bad("x.jsonl", '{"text": "abc", "spans": [[0, 2.5, "A"]]}', "end of the span .* should be a whole number", TOKEN),
     bad("x.jsonl", '{"text": "abc", "spans": [[0, 2, " "]]}', "has no label", TOKEN),
+    bad("x.jsonl", '{"text": "ab", "entities": []}\n{"text": "ab", "label": [[0, 1, "A"]]}',
+        r"1 row with no 'entities': .*x\.jsonl:2\. \[\] says that a text has no spans", TOKEN),
     bad("x.jsonl", '{"text": "abc", "spans": [3]}', "3 is no span", TOKEN),
     bad("x.jsonl", '{"text": "abc", "spans": "PER"}', "should be a list of spans", TOKEN),
 ]  # fmt: skip

@@ -89,7 +89,7 @@ def test_forms_of_the_same_row(row: Any, tmp_path: Path) -> None:
         ({"text": TEXT, "head": "cat", "label": "r"}, "no column the second one"),
         ({"text": MARKED, "relation": None}, "an empty relation"),
         ({"text": MARKED}, "which column is the relation"),
-        ({"text": " ", "relation": "r"}, "should hold a text"),
+        ({"text": " ", "relation": "r"}, "holds no text"),
     ],
 )
 def test_what_is_wrong_with_a_row(row: dict[str, Any], said: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import write
+from tiny import keeps_to_what_is_wanted, write
 
 import handloom.tensor as ht
 from handloom.errors import HandloomError, UsageError
@@ -115,9 +115,10 @@ def test_texts_that_cannot_be_read() -> None:
         model.given(texts(2, 2)).start(texts(1))
 
 
-def test_texts_from_a_folder(tmp_path: Path) -> None:
-    """A source is read with what its tokenizer puts after it; the text is the target's alone."""
-    folder = write(tmp_path)
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Writer:
+    """The T5 in a folder, with a tokenizer that puts the end token behind sources."""
+    folder = write(tmp_path_factory.mktemp("t5"))
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["post_processor"]["single"].reverse()  # "$A <s>"
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
@@ -125,7 +126,15 @@ def test_texts_from_a_folder(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
     weights = {name: value.numpy() for name, value in model_of("t5").parameters().items()}
     write_safetensors(folder / "model.safetensors", weights)
-    generator = Writer.from_pretrained(folder)
+    return Writer.from_pretrained(folder)
+
+
+def test_what_is_wanted(generator: Writer) -> None:
+    keeps_to_what_is_wanted(generator, ["the cat", "a dog by the door"])
+
+
+def test_texts_from_a_folder(generator: Writer) -> None:
+    """A source is read with what its tokenizer puts after it; the text is the target's alone."""
     source = generator.encode("the cat")
     assert source[-1] == 0 and len(source) > 1
     found = generator.generate(["the dog", "the cat"], max_new_tokens=6)[1]

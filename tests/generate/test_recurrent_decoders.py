@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import write
+from tiny import keeps_to_what_is_wanted, write
 
 import handloom.tensor as ht
 from handloom.generate import recurrent
@@ -71,6 +71,10 @@ def test_beams_find_what_all_continuations_would(generator: Writer) -> None:
              for row in log_probabilities(whole(generator, "dog", [START, i]))[-1:] for j in range(90)}  # fmt: skip
     winner = max({**ended, **pairs}.items(), key=lambda item: item[1])
     assert tuple(best.ids) == winner[0] and best.score == pytest.approx(winner[1], abs=1e-4)
+
+
+def test_what_is_wanted(generator: Writer) -> None:
+    keeps_to_what_is_wanted(generator, SOURCES)
 
 
 def test_targets_are_scored_in_pieces_as_at_once(generator: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

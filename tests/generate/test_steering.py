@@ -11,6 +11,7 @@ from markov import Markov
 from handloom.errors import HandloomError, UsageError
 from handloom.generate.generator import Writer
 from handloom.generate.steering import likes, steer
+from handloom.tasks.ordered_labels import OrderedLabels
 from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.text.vocabularies import learn
 
@@ -51,8 +52,9 @@ def test_what_makes_no_sense_is_refused(generator: Writer) -> None:
             steer(generator, PROMPT, judge, max_new_tokens=2)
 
 
-def test_a_classifier_judges_by_a_label_that_it_has() -> None:
-    task = TextClassification(("good", "bad"))
+@pytest.mark.parametrize("kind", [TextClassification, OrderedLabels])
+def test_a_classifier_judges_by_a_label_that_it_has(kind: type[TextClassification]) -> None:
+    task = kind(("good", "bad"))  # the outputs of ordered labels have other names
 
     class Classifier:
         def __init__(self) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tokenizers
 from safetensors.numpy import save_file
 
+from handloom.errors import UsageError
 from handloom.generate.decoder import CachedDecoder
+from handloom.generate.generator import Writer
 from handloom.models.config import Fields
 from handloom.models.language_model import LanguageModel
 from handloom.models.registry import FAMILIES, new_model
@@ -70,3 +74,18 @@ def write(folder: Path) -> Path:
     save_file({name: value.numpy() for name, value in model_of("llama").parameters().items()},
               folder / "model.safetensors")  # fmt: skip
     return folder
+
+
+def keeps_to_what_is_wanted(generator: Writer, prompts: list[str]) -> None:
+    """Whatever reads the prompts: patterns, choices and words hold of what is written, drawn or searched."""
+    pattern = "(cat|dog)( (on|by) (the mat|a door)){1,2}"
+    rule = generator.constraint(pattern=pattern)
+    for how in ({}, {"temperature": 1.5, "seed": 3}):
+        for found in generator.generate(prompts, constraint=rule, max_new_tokens=12, **how):
+            assert re.fullmatch(pattern, found.text), found.text
+    assert re.fullmatch(pattern, generator.beams(prompts[0], beams=3, constraint=rule, max_new_tokens=12)[0].text)
+    assert generator.generate(prompts[0], choices=["the dog", "a cat"]).text in ("the dog", "a cat")
+    best = generator.beams(prompts[0], beams=4, required=["door"], forbidden=["the"], max_new_tokens=10)[0].text
+    assert re.search(r"\bdoor\b", best) and not re.search(r"\bthe", best), best
+    with pytest.raises(UsageError, match="constraints"):
+        generator.generate(prompts, constraint=[rule])

@@ -15,7 +15,8 @@ from handloom.tasks.calibration import (
     likelihood_of_classes,
     likelihood_of_marks,
 )
-from handloom.tasks.metrics import average_precision, set_counts
+from handloom.tasks.metrics import evaluated, mean_of, set_counts, weighted
+from handloom.tasks.ranking import average_precision
 from handloom.tasks.task import softmax
 
 
@@ -116,13 +117,21 @@ def test_scores_of_numbers_beside_scipy_and_scikit_learn(rows: list[tuple[int, i
     marks = gold > 2
     if marks.any():
         expected = sk.average_precision_score(marks, guess)
-        assert average_precision(marks, guess.astype(float)) == pytest.approx(expected)
+        assert float(average_precision(guess.astype(float), marks)) == pytest.approx(expected)
 
 
 def test_a_constant_goes_with_nothing() -> None:
     assert moments.pearson(moments.moments([1.0, 2.0, 3.0], [0.1] * 3).sum(0)) == 0
     assert moments.ranks([3.0, 1.0, 3.0]).tolist() == [2.5, 1, 2.5]
-    assert average_precision(np.zeros(2), np.ones(2)) == 0
+    assert float(average_precision(np.ones(2), np.zeros(2))) == 0
+
+
+def test_means_of_weighted_examples() -> None:
+    values, intervals = evaluated(weighted([1.0, 0.0, 0.5], np.array([1.0, 2.0, 1.0])), {"mean": mean_of(1)})
+    assert values == {"mean": pytest.approx(1.5 / 4)} and intervals["mean"][0] < 1.5 / 4 < intervals["mean"][1]
+    assert evaluated(weighted([]), {"mean": mean_of(1)}) == ({"mean": 0.0}, {"mean": (0.0, 0.0)})
+    millionths = np.array([[2, 3_000_000]])
+    assert float(mean_of(1, scale=1_000_000)(millionths.sum(0))) == 1.5
 
 
 def test_sets_are_counted() -> None:

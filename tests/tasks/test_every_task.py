@@ -13,6 +13,7 @@ from workplace import loaded
 from handloom.data.examples import TextExample
 from handloom.testing import CHECKS, DoesNotApply, Subject
 from handloom.train.estimators import ESTIMATORS
+from handloom.train.text_classifier import TextClassifier
 
 OWN = "a user's own"
 
@@ -41,7 +42,10 @@ def own(folder: Path) -> Subject:
     rated = example.ratings(8, np.random.default_rng(0))
     texts = [TextExample(text, label=label) for text, label in rated]
     long = TextExample(" and ".join(text for text, _ in rated[:3]), label="2.5")
-    return Subject(example.Rating(), [*texts, long], example.tiny_encoder(folder / "own", [text for text, _ in rated]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HANDLOOM_HOME", str(folder))
+        encoder = TextClassifier.new(rated, **example.TINY).folder
+    return Subject(example.Rating(), [*texts, long], encoder)
 
 
 def test_every_task_has_a_row() -> None:

@@ -34,6 +34,19 @@ def test_translation_is_learnt_from_nothing() -> None:
     assert model.predict(["2 and 5", "4 and 1"]) == ["drei und sechs", "fünf und zwei"]
 
 
+def test_what_has_learnt_nothing_learns_faster(tmp_path: Path) -> None:
+    def rate(out: Path) -> float:
+        found: float = json.loads((out / "settings.json").read_text())["settings"]["lr"]
+        return found
+
+    model = hl.Translator.new(PAIRS, model_type="marian", **SHAPE)
+    model.fit(PAIRS, PAIRS[:6], epochs=0.1, out=tmp_path / "new")
+    model.fit(PAIRS, PAIRS[:6], epochs=0.1, out=tmp_path / "more")
+    other = hl.Translator.new(PAIRS, model_type="marian", **SHAPE)
+    other.fit(PAIRS, PAIRS[:6], epochs=0.1, lr=5e-4, out=tmp_path / "told")
+    assert [rate(tmp_path / name) for name in ("new", "more", "told")] == [1e-3, 1e-4, 5e-4]
+
+
 def test_the_same_question_gives_the_same_folder() -> None:
     one, two = (hl.Translator.new(PAIRS, model_type="marian", **SHAPE).folder for _ in range(2))
     other = hl.Translator.new(PAIRS, model_type="marian", seed=1, **SHAPE).folder

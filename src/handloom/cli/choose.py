@@ -58,8 +58,11 @@ def choose(
     A model that `handloom train multiple-choice` made answers as it has learnt.
     Any language model answers untrained: with the choice that it finds likeliest.
     """
+    from rich.console import Console
+
     from handloom.cli.download import model_folder
     from handloom.cli.output import note, print_json
+    from handloom.cli.predict import chosen
     from handloom.data.examples import CHOICE
     from handloom.pipelines.likelihood_chooser import LikelihoodChooser
     from handloom.train import modeling
@@ -90,8 +93,6 @@ def choose(
         if json:
             print_json(scores.to_dict())
             return
-        from rich.console import Console
-
         from handloom.cli.tables import show_scores
 
         show_scores(Console(), scores)
@@ -99,10 +100,6 @@ def choose(
     found = chooser.predict_dicts(rows, **how)
     for line in getattr(chooser, "notes", ()):
         note(line)
-    from rich.console import Console
-
-    from handloom.cli.predict import chosen
-
     console = Console()
     for row in found:
         if json:

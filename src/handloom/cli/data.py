@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from handloom.cli import options
 from handloom.cli.options import DATA, opt
+from handloom.cli.output import note
 from handloom.errors import UsageError
 
 
@@ -98,8 +98,7 @@ def check(
 
         judge = label_errors if label_errors == looking.LINEAR else str(model_folder(label_errors))
         parts = folds or looking.FOLDS
-        tell = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-        more["label_errors"] = looking.find(data, task, judge, folds=parts, seed=seed or 0, threads=threads, say=tell)
+        more["label_errors"] = looking.find(data, task, judge, folds=parts, seed=seed or 0, threads=threads, say=note)
     if against is not None:
         from handloom.pipelines import distances
 

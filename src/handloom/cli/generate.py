@@ -60,6 +60,14 @@ def generate(
     forbid: Annotated[
         list[str] | None, opt("WORDS", "No word may begin so, in any casing; may be given again.", WANTED)
     ] = None,
+    steer: Annotated[
+        str | None, opt("FOLDER", "A text classifier that reads several ways to go on and keeps one.", WANTED)
+    ] = None,
+    toward: Annotated[str | None, opt("LABEL", "With --steer: the label that it is to find likely.", WANTED)] = None,
+    candidates: Annotated[
+        int | None, opt("N", "With --steer: so many ways to go on.", WANTED, min=2, default="8")
+    ] = None,
+    block: Annotated[int | None, opt("N", "With --steer: every so many tokens.", WANTED, min=1, default="16")] = None,
     close: Annotated[
         bool, typer.Option(help="Bring what has no room left to its end by the shortest way.", rich_help_panel=WANTED)
     ] = True,
@@ -79,12 +87,14 @@ def generate(
     handloom generate smollm2-135m-instruct --chat "Describe a cat." --schema cat.json
     handloom generate smollm2-135m-instruct "The film was" --choice good --choice bad
     handloom generate runs/novel "In the wood" --require "old wolf" --forbid hunt --beams 8
+    handloom generate smollm2-135m-instruct "The film" --steer runs/reviews --toward positive
 
     \b
     The text appears as it is made. With --json one line is printed at the end:
     {"text", "finish", "tokens"}; finish is "end", "stop", "length", or "closed":
     there was no room, and what --schema, --pattern or --choice still lacked was
-    added the shortest way.
+    added the shortest way. With --steer there is a "score", too: how likely the
+    classifier finds the label.
     """
     if prompt is None:
         raise UsageError('there is nothing to go on with: give a PROMPT, such as "Once upon a time"')
@@ -99,6 +109,16 @@ def generate(
     )
     if sum(x is not None for x in (schema, pattern, choice)) > 1:
         raise UsageError("--schema, --pattern and --choice each say what the whole text looks like: give one of them")
+    steering = options.given(toward=toward, candidates=candidates, block=block)
+    if steering and steer is None:
+        raise UsageError(f"--{next(iter(steering))} belongs to --steer")
+    if steer is not None:
+        if toward is None:
+            raise UsageError("--steer needs --toward, the label that the classifier is to find likely")
+        beside = {**options.given(beams=beams), **({"stop": stop} if stop else {}), **wanted}
+        if beside:
+            name = {"choices": "choice", "required": "require", "forbidden": "forbid"}.get(*[next(iter(beside))] * 2)
+            raise UsageError(f"--steer draws block by block, and --{name} is about the whole text: leave one out")
     from handloom.cli.download import model_folder
     from handloom.generate.generator import Writer
 
@@ -115,6 +135,9 @@ def generate(
     generator = Writer.from_pretrained(
         folder, threads=threads, precision=precision or "f32", weights=weights or "f32"
     )
+    if steer is not None:
+        _steered(generator, given, model_folder(steer, offline, yes), {**steering, **how}, threads, json)
+        return
     how = {**how, **wanted, "close": close}
     if beams is not None:
         found = generator.beams(given, beams=beams, **options.given(length_penalty=length_penalty), **how)[0]
@@ -134,3 +157,17 @@ def generate(
         sys.stdout.write(found.text + "\n")
 
 
+def _steered(
+    generator: Any, prompt: Any, folder: Path, how: dict[str, Any], threads: int | None, json: bool
+) -> None:
+    from handloom.cli.output import print_json
+    from handloom.generate.steering import likes, steer
+    from handloom.train.text_classifier import TextClassifier
+
+    judge = likes(TextClassifier.load(folder, threads=threads), how.pop("toward"))
+    found = steer(generator, prompt, judge, **how)
+    one = found.generation
+    if json:
+        print_json({"text": one.text, "finish": one.finish, "tokens": len(one.ids), "score": found.score})
+    else:
+        sys.stdout.write(one.text + "\n")

@@ -27,4 +27,4 @@ def finite(value: Any) -> Any:
 
 def note(message: str) -> None:
     """Something to know that is not the result."""
-    print(message, file=sys.stderr)
+    print(message, file=sys.stderr, flush=True)

@@ -87,7 +87,7 @@ def train(
     epochs: Annotated[float | None, opt("N", "Times through the training examples.", TRAINING, default="3")] = None,
     batch_size: Annotated[int | None, opt("N", "Examples in a batch.", TRAINING, min=1, default="16")] = None,
     batch_tokens: options.BatchTokens = None,
-    lr: Annotated[float | None, options.training("lr", "0.0001")] = None,
+    lr: Annotated[float | None, options.training("lr", "0.0001; from scratch 0.001")] = None,
     optimizer: options.Optimizer = None,
     schedule: Annotated[str | None, options.training("schedule", "linear")] = None,
     final_lr: options.FinalLr = None,

@@ -297,18 +297,16 @@ def back_translation(
     return way
 
 
+PLAIN: Mapping[str, Callable[[Dataset[Any]], Way]] = {"mention": mentions, "typo": typos}
+
+
 def plain_ways(dataset: Dataset[Any], names: Sequence[str]) -> dict[str, Way]:
     """Ways that need nothing but the data, by their names."""
-    found: dict[str, Way] = {}
     for name in names:
-        if name == "mention":
-            found[name] = mentions(dataset)
-        elif name == "typo":
-            found[name] = typos(dataset)
-        else:
-            raise UsageError(f"there is no augmentation {name!r} in a training; there are mention and typo (handloom "
-                             "augment also knows synonym, infill and back-translation)")  # fmt: skip
-    return found
+        if name not in PLAIN:
+            raise UsageError(f"there is no augmentation {name!r} in a training; there are {' and '.join(PLAIN)} "
+                             "(handloom augment also knows synonym, infill and back-translation)")  # fmt: skip
+    return {name: PLAIN[name](dataset) for name in names}
 
 
 def rows_of(dataset: Dataset[Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from handloom.data import columns
 from handloom.data.examples import ChoiceExample, Dataset, Source
-from handloom.data.labels import blank
+from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
@@ -112,10 +112,7 @@ def _example(
     values, where = record.values, record.where
     texts = {}
     for role in ("context", "question"):
-        value = values.get(used[role]) if role in used else None
-        if not isinstance(value, str) and not blank(value):
-            raise HandloomError(f"{where}: column {used[role]!r} should hold a text, not {value!r:.60}")
-        texts[role] = value if isinstance(value, str) else ""
+        texts[role] = text_string(values.get(used[role]), used[role], where) if role in used else ""
     if texts["context"]:
         texts["question"] = COPA.get(texts["question"].strip(), texts["question"])
     choices, names = _choices(values, used, numbered, where)

@@ -38,6 +38,10 @@ class _Task:
     extra: dict[str, Any]
 
 
+def looks_like_export(text: str) -> bool:
+    return '"from_name"' in text
+
+
 def is_export(records: Sequence[Record]) -> bool:
     """Whether rows are tasks of Label Studio."""
     return bool(records) and all(isinstance(record.values.get("data"), dict) for record in records)

@@ -86,6 +86,13 @@ def blank(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
+def text_string(value: Any, column: str, where: str) -> str:
+    """A text; "" for a blank. HandloomError for anything else."""
+    if not isinstance(value, str) and not blank(value):
+        raise HandloomError(f"{where}: column {column!r} should hold a text, not {value!r:.60}")
+    return value if isinstance(value, str) else ""
+
+
 def plain(value: Any) -> Any:
     """NumPy's arrays and scalars as Python's."""
     return value.tolist() if hasattr(value, "tolist") and not isinstance(value, (str, bytes)) else value

@@ -9,7 +9,7 @@ from typing import Any
 
 from handloom.data import columns
 from handloom.data.examples import Dataset, MatchExample, Source
-from handloom.data.labels import blank
+from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
@@ -104,8 +104,8 @@ def _columns(records: Sequence[Record], options: Options, where: str) -> tuple[d
 def _examples(record: Record, used: Mapping[str, str]) -> Iterator[MatchExample]:
     values, where = record.values, record.where
     extra = {name: value for name, value in values.items() if name not in used.values()}
-    text = _text(values.get(used["text"]), used["text"], where)
-    negative = _text(values.get(used["negative"]), used["negative"], where) if "negative" in used else None
+    text = text_string(values.get(used["text"]), used["text"], where)
+    negative = text_string(values.get(used["negative"]), used["negative"], where) if "negative" in used else None
     score = _number(values.get(used["label"]), used["label"], where) if "label" in used else None
     others: Any = values.get(used["pair"])
     if hasattr(others, "tolist"):
@@ -116,13 +116,7 @@ def _examples(record: Record, used: Mapping[str, str]) -> Iterator[MatchExample]
         right = "several texts can only stand where pairs have neither a score nor a wrong text" if others else "a text"
         raise HandloomError(f"{where}: column {used['pair']!r} holds a list of {len(others)}: {right} is needed")
     for other in others:
-        yield MatchExample(text, _text(other, used["pair"], where), score, negative, extra, where)
-
-
-def _text(value: Any, column: str, where: str) -> str:
-    if not isinstance(value, str) and not blank(value):
-        raise HandloomError(f"{where}: column {column!r} should hold a text, not {value!r:.60}")
-    return value if isinstance(value, str) else ""
+        yield MatchExample(text, text_string(other, used["pair"], where), score, negative, extra, where)
 
 
 def _number(value: Any, column: str, where: str) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from handloom.data import columns
 from handloom.data.examples import Dataset, QuestionExample, Source
-from handloom.data.labels import blank
+from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
@@ -107,10 +107,7 @@ def _example(record: Record, used: Mapping[str, str], options: Options, taken: C
     values, where = record.values, record.where
     texts = {}
     for role in ("question", "context"):
-        value = values.get(used[role])
-        if not isinstance(value, str) and not blank(value):
-            raise HandloomError(f"{where}: column {used[role]!r} should hold a text, not {value!r:.60}")
-        texts[role] = value if isinstance(value, str) else ""
+        texts[role] = text_string(values.get(used[role]), used[role], where)
     extra = {name: value for name, value in values.items() if name not in used.values() and name != "plausible_answers"}
     answers = _answers(values, used, texts["context"], where, taken) if options.labelled else None
     return QuestionExample(texts["question"], texts["context"], answers, extra, where)

@@ -16,6 +16,7 @@ from handloom.data import (
     conversations,
     folders,
     jsons,
+    label_studio,
     matches,
     questions,
     relations,
@@ -145,19 +146,25 @@ def read(
     raise UsageError(f"Data is a path, a list or a data frame, not {type(data).__name__}.")
 
 
+#: Of a form of files, what tells that their text is for a task.
+LOOKS: Mapping[str | None, Sequence[tuple[Callable[[str], bool], str]]] = {
+    "json": (
+        (label_studio.looks_like_export, TOKEN), (questions.looks_like_squad, QUESTION),
+        (conversations.looks_like_chat, GENERATION),
+    ),
+    None: ((relations.looks_like_semeval, RELATION),),
+}  # fmt: skip
+
+
 def task_of(path: Path) -> str:
     """The task that a file's name or its first lines speak of; TEXT where they leave it open."""
-    if FORMS.get(path.suffix.lower()) == "conll":
+    form = FORMS.get(path.suffix.lower())
+    if form == "conll":
         return TOKEN
-    if FORMS.get(path.suffix.lower()) == "json" and '"from_name"' in read_text(path, None).text:
-        return TOKEN  # Label Studio
-    if FORMS.get(path.suffix.lower()) == "json" and questions.looks_like_squad(read_text(path, None).text):
-        return QUESTION
-    if FORMS.get(path.suffix.lower()) == "json" and conversations.looks_like_chat(read_text(path, None).text):
-        return GENERATION
-    if path.is_file() and path.suffix.lower() not in FORMS and relations.looks_like_semeval(read_text(path, None).text):
-        return RELATION
-    return TEXT
+    if form not in LOOKS or not path.is_file():
+        return TEXT
+    text = read_text(path, None).text
+    return next((task for looks_like, task in LOOKS[form] if looks_like(text)), TEXT)
 
 
 def _read_path(path: Path, options: Options) -> AnyDataset:

@@ -9,7 +9,7 @@ from typing import Any
 from handloom.data import columns
 from handloom.data.examples import Dataset, RelationExample, Source
 from handloom.data.files import TextFile
-from handloom.data.labels import blank, label_string
+from handloom.data.labels import blank, label_string, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
@@ -140,9 +140,9 @@ def _columns(names: Sequence[str], options: Options, where: str) -> dict[str, st
 
 def _example(record: Record, used: Mapping[str, str]) -> RelationExample:
     values, where = record.values, record.where
-    text = values.get(used["text"])
-    if not isinstance(text, str) or not text.strip():
-        raise HandloomError(f"{where}: column {used['text']!r} should hold a text, not {text!r:.60}")
+    text = text_string(values.get(used["text"]), used["text"], where)
+    if not text.strip():
+        raise HandloomError(f"{where}: column {used['text']!r} holds no text")
     label = label_string(values.get(used["label"]), used["label"], where) if "label" in used else None
     extra = {name: value for name, value in values.items() if name not in used.values()}
     if "first" not in used:

@@ -9,7 +9,7 @@ from typing import Any
 from handloom.data import columns
 from handloom.data.examples import Dataset, RewritingExample, Source
 from handloom.data.files import read_text
-from handloom.data.labels import blank
+from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
@@ -62,9 +62,7 @@ def _columns(names: Sequence[str], options: Options, where: str) -> dict[str, st
 
 def _example(record: Record, used: dict[str, str]) -> RewritingExample:
     values, where = record.values, record.where
-    text = values.get(used["text"])
-    if not isinstance(text, str) and not blank(text):
-        raise HandloomError(f"{where}: column {used['text']!r} should hold a text, not {text!r:.60}")
+    text = text_string(values.get(used["text"]), used["text"], where)
     targets: tuple[str, ...] = ()
     given: Any = values.get(used["label"]) if "label" in used else None
     if hasattr(given, "tolist"):
@@ -76,7 +74,7 @@ def _example(record: Record, used: dict[str, str]) -> RewritingExample:
             raise HandloomError(f"{where}: column {used['label']!r} should hold {what}")
         targets = tuple(one for one in listed if one.strip())
     extra = {name: value for name, value in values.items() if name not in used.values()}
-    return RewritingExample("" if blank(text) else str(text), targets, extra, where)
+    return RewritingExample(text if text.strip() else "", targets, extra, where)
 
 
 def read_parallel(sources: Path, targets: Path, options: Options) -> Dataset[RewritingExample]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from handloom.data import columns, label_studio
 from handloom.data.examples import Dataset, Source, TokenExample
-from handloom.data.labels import blank
+from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, Tagged, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
@@ -92,6 +92,9 @@ def read_tagged(records: Sequence[Record], source: Source, options: Options) -> 
     notes = [f"{role}: column {name!r}" for role, name in used.items()]
     if split:
         return tagged_dataset([_words(r, text, label) for r in records], source, options, notes, used)
+    if label is not None:
+        refuse([record.where for record in records if label not in record.values], f"no {label!r}",
+               "[] says that a text has no spans.")  # fmt: skip
     examples = [_spans(record, text, label) for record in records]
     if options.blanks == "error":
         refuse([e.where for e in examples if not e.text.strip()], "an empty text", "Fill or remove them.")
@@ -127,10 +130,7 @@ def _words(record: Record, text: str, label: str | None) -> Tagged:
 
 
 def _spans(record: Record, text: str, label: str | None) -> TokenExample:
-    string = record.values.get(text)
-    string = "" if blank(string) else string
-    if not isinstance(string, str):
-        raise HandloomError(f"{record.where}: column {text!r} should hold text, not {string!r:.60}")
+    string = text_string(record.values.get(text), text, record.where)
     extra = {name: value for name, value in record.values.items() if name not in (text, label)}
     if label is None:
         return TokenExample(string, None, None, None, extra, record.where)

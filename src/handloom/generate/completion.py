@@ -192,4 +192,6 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    with suppress(ImportError):  # before there is a task, which may come later
+        import llguidance  # noqa: F401
     json.dump(answer(json.load(sys.stdin.buffer)), sys.stdout)

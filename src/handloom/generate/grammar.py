@@ -9,8 +9,6 @@ bounds.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 from handloom.errors import HandloomError, UsageError
 from handloom.generate import completion, json_schema
 from handloom.generate.constraints import Flags
+from handloom.isolated import Ended, Program
 from handloom.text.token_bytes import token_bytes
 from handloom.text.tokenizer import Tokenizer
 
@@ -32,7 +31,7 @@ LIMITS = {"max_lexer_states": 50_000, "verbose_errors": False}
 """llguidance's bounds where they are not its own: 50,000 states are at most 100 MB."""
 SPACE = r"\x20|\n\x20{0,16}"
 """What may stand between the parts of JSON: nothing, one space, or a new line and what indents it."""
-PROGRAM = Path(completion.__file__)
+PROGRAM = Program(Path(completion.__file__))
 MISSING = (
     "schemas, patterns and choices need llguidance, which is not installed: python -m pip install "
     "'handloom[constrained]'"
@@ -211,18 +210,11 @@ def _library() -> Any:
 def _try(grammar: str, what: str, hints: bytes, is_json: bool) -> None:
     task = {"grammar": grammar, "json": is_json, "hints": list(hints), "limits": LIMITS, "seconds": SECONDS,
             "megabytes": MEGABYTES}  # fmt: skip
-    exploded = f"{what} is refused: it takes more time or memory than the {SECONDS} s and {MEGABYTES} MB it may have"
     try:
-        done = subprocess.run(  # isolated: neither the environment nor the working folder changes what it imports
-            [sys.executable, "-I", str(PROGRAM)], input=json.dumps(task).encode(), capture_output=True,
-            timeout=6 * SECONDS,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise HandloomError(exploded) from error
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError as error:  # the system has ended it
-        raise HandloomError(exploded) from error
+        answer = PROGRAM.run(task, 6 * SECONDS)
+    except Ended as error:
+        limits = f"the {SECONDS} s and {MEGABYTES} MB it may have"
+        raise HandloomError(f"{what} is refused: it takes more time or memory than {limits}") from error
     if answer.get("error") == "endless":
         raise HandloomError(f"{what} is refused: no text of up to {completion.LONGEST:,} bytes that ends was found")
     if "error" in answer:

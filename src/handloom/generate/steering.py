@@ -66,7 +66,7 @@ def steer(
 
 def likes(classifier: Any, label: str) -> Judge:
     """A judge by a TextClassifier: how likely it finds the label. Raises UsageError for a label that it has not."""
-    labels = classifier.task.labels if classifier.task is not None else ()
+    labels = classifier.task.known if classifier.task is not None else ()
     if label not in labels:
         raise UsageError(f"the classifier has no label {label!r}; it has {', '.join(labels)}")
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from handloom.errors import UsageError
-from handloom.models.registry import FAMILIES
 
 
 @dataclass(frozen=True)
 class Shape:
     """context: the longest sequence; intermediate: width of the inner layer, None for what the family usually has;
-    key_value_heads: fewer than `heads` where queries share keys, None for as many."""
+    key_value_heads: fewer than `heads` where queries share keys, None for as many. Raises UsageError for what is no
+    whole number, 1 or more."""
 
     layers: int = 6
     hidden: int = 384
@@ -22,6 +22,11 @@ class Shape:
     context: int = 256
     intermediate: int | None = None
     key_value_heads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
+                raise UsageError(f"{name} is {value}; it must be a whole number, 1 or more")
 
 
 #: What each family's config.json calls the parts of a `Shape`, the rates of dropout, and what it fixes besides.
@@ -85,11 +90,8 @@ def config_values(model_type: str, shape: Shape, vocab_size: int, special: Mappi
 
     Raises UsageError for a family that is unknown and for a width that the heads do not divide.
     """
-    known = [name for name in NAMES if name in FAMILIES]
-    if model_type not in known:
-        near = difflib.get_close_matches(model_type, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"there is no model type {model_type!r} to begin with{hint} (there are {', '.join(known)})")
+    if model_type not in NAMES:
+        raise unknown(model_type)
     names = NAMES[model_type]
     if "heads" in names.parts and shape.hidden % shape.heads:
         raise UsageError(f"hidden is {shape.hidden}, which {shape.heads} heads do not divide evenly")
@@ -116,5 +118,11 @@ def config_values(model_type: str, shape: Shape, vocab_size: int, special: Mappi
     return {**values, **(names.fixed or {})}
 
 
+def unknown(model_type: str) -> UsageError:
+    near = difflib.get_close_matches(model_type, NAMES, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return UsageError(f"there is no model type {model_type!r} to begin with{hint} (there are {', '.join(NAMES)})")
+
+
 def _sharing() -> list[str]:
-    return [name for name, names in NAMES.items() if "key_value_heads" in names.parts and name in FAMILIES]
+    return [name for name, names in NAMES.items() if "key_value_heads" in names.parts]

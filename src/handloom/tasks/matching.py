@@ -19,7 +19,7 @@ from handloom.data.examples import SIMILARITY, MatchExample
 from handloom.data.texts import folded
 from handloom.errors import HandloomError, UsageError
 from handloom.nn import Module
-from handloom.tasks import ranking
+from handloom.tasks import metrics, moments, ranking
 from handloom.tasks.embedding import Pooling, unit
 from handloom.tasks.grouped import Group, Grouped
 from handloom.tasks.scores import Mistake, Scores
@@ -179,7 +179,7 @@ class Matching(Grouped):
             row[:] = np.isin(keys, group.right) | (keys == group.keys[0])
         never[:, firsts] = True
         never[np.arange(len(groups)), others] = False
-        return np.where(never, NEVER, np.float32(0))  # type: ignore[no-any-return]
+        return _masked(never)
 
     @staticmethod
     def _back(groups: Sequence[Compared], firsts: Array, others: Array, texts: int) -> Array:
@@ -188,7 +188,7 @@ class Matching(Grouped):
         for group, first in zip(groups, firsts.tolist(), strict=True):  # a column: one of the first texts
             never[:, first] = np.isin(own, group.right) | (own == group.keys[0])
         never[np.arange(len(groups)), firsts] = False
-        return np.where(never, NEVER, np.float32(0))  # type: ignore[no-any-return]
+        return _masked(never)
 
     def symbols(self) -> dict[str, tuple[Any, ...]]:
         shapes = {**super().symbols(), "firsts": ("sequences",), "others": ("sequences",)}
@@ -292,8 +292,7 @@ class Matching(Grouped):
         said = np.array([prediction.score for prediction in predictions])
         gold = np.array([example.score for example in examples], np.float64)
         if kind == SCORED:
-            values = {"spearman": ranking.spearman(said, gold), "pearson": ranking.pearson(said, gold)}
-            intervals = {n: ranking.correlation_interval(v, len(said), n == "spearman") for n, v in values.items()}
+            values, intervals = metrics.evaluated(moments.ranked_moments(gold, said), moments.CORRELATIONS, seed)
             wanted = np.array([self.cosine_of(score) for score in gold.tolist()])
             return Scores(values, intervals, mistakes=_furthest(examples, said, wanted))
         return _label_scores(examples, said, gold == 1, self.threshold, seed)
@@ -323,6 +322,11 @@ def span_of(scores: Sequence[float]) -> tuple[float, float]:
     raise HandloomError(f"the scores go from {low:g} to {high:g}, which is no usual range: name it (--score-range)")
 
 
+def _masked(never: Array) -> Array:
+    found: Array = np.where(never, NEVER, np.float32(0))
+    return found
+
+
 def normal(rows: Array) -> Array:
     """Rows of unit length."""
     found: Array = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
@@ -342,16 +346,17 @@ def _search_scores(examples: Sequence[MatchExample], said: Sequence[Match], seed
         ]
     if all(one.margin is not None for one in said):
         table["triplet_accuracy"] = [float((one.margin or 0) > 0) for one in said]
-    metrics, intervals = {}, {}
-    for name, values in table.items():
-        mean = ranking.weighted_mean(np.array(values), np.ones(len(said)) if name == "triplet_accuracy" else shares)
-        metrics[name] = float(mean(np.ones(len(said))))
-        intervals[name] = ranking.bootstrap_interval(len(said), mean, seed)
+    values: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    for name, each in table.items():
+        rows = metrics.weighted(each, None if name == "triplet_accuracy" else shares)
+        found, sure = metrics.evaluated(rows, {name: metrics.mean_of(1)}, seed)
+        values, intervals = {**values, **found}, {**intervals, **sure}
     wrong = {
         e.text: Mistake(e.text, e.other, one.best, max(0.0, one.score))
         for e, one in zip(examples, said, strict=True) if one.ranks[:1] != (1,)
     }  # fmt: skip
-    return Scores(metrics, intervals, mistakes=sorted(wrong.values(), key=lambda one: one.score or 0)[:20])
+    return Scores(values, intervals, mistakes=sorted(wrong.values(), key=lambda one: one.score or 0)[:20])
 
 
 def _label_scores(
@@ -359,15 +364,12 @@ def _label_scores(
 ) -> Scores:
     limit = ranking.best_threshold(said, gold) if threshold is None else threshold
     hits = ((said > limit) == gold).astype(np.float64)
-    mean = ranking.weighted_mean(hits, np.ones(len(hits)))
-    precision = float(ranking.average_precision(said, gold))
-    of_draws = lambda drawn: ranking.average_precision(said, gold, drawn)  # noqa: E731
+    values, intervals = metrics.evaluated(metrics.weighted(hits), {"accuracy": metrics.mean_of(1)}, seed)
     return Scores(
-        {"average_precision": precision, "accuracy": float(hits.mean())},
-        {"average_precision": ranking.bootstrap_interval(len(said), of_draws, seed),
-         "accuracy": ranking.bootstrap_interval(len(said), mean, seed)},
+        {"average_precision": float(ranking.average_precision(said, gold)), **values},
+        {"average_precision": ranking.precision_interval(said, gold, seed), **intervals},
         mistakes=_furthest(examples, said, gold.astype(np.float64), hits == 0),
-    )  # fmt: skip
+    )
 
 
 def _furthest(

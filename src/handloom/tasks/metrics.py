@@ -6,7 +6,7 @@ Where a ratio has an empty denominator it is 0, as in scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,8 @@ class LabelCounts:
     @property
     def right(self) -> NDArray[np.bool_]:
         """bool [examples]: whether nothing is wrong and nothing is missing."""
-        return (self.counts == self.counts[..., :1]).all((1, 2))  # type: ignore[no-any-return]
+        found: NDArray[np.bool_] = (self.counts == self.counts[..., :1]).all((1, 2))
+        return found
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,18 @@ class Summands:
 
 Summed = Callable[[Any], Floats]
 """A metric of counts [..., labels, 3], or of numbers [..., numbers], that are summed over examples: [...]."""
+
+
+def mean_of(place: int, under: int = 0, scale: int = 1) -> Summed:
+    """A mean: the number at `place`, in units of 1/scale, over the one at `under`, which counts or weighs."""
+    return lambda sums: ratio(sums[..., place] / scale, sums[..., under])
+
+
+def weighted(values: Sequence[float] | NDArray[Any], weights: NDArray[Any] | None = None) -> Floats:
+    """f64 [examples, 2]: the weight of each example, 1 if none is given, and weight × value; see `mean_of`."""
+    found = np.asarray(values, np.float64)
+    of = np.ones_like(found) if weights is None else weights
+    return np.stack([of, of * found], -1)
 
 
 def rates(counts: Counts) -> dict[str, Floats]:
@@ -140,7 +153,8 @@ def micro_recall_of(counts: Counts) -> Floats:
 
 def mean_f1_of(counts: Counts) -> Floats:
     """Mean F1 over all labels, whether they occur or not."""
-    return f1_of(counts).mean(-1)  # type: ignore[no-any-return]
+    found: Floats = f1_of(counts).mean(-1)
+    return found
 
 
 def macro_f1_of(counts: Counts) -> Floats:
@@ -181,17 +195,6 @@ def set_counts(labels: Sequence[str], gold: Iterable[Collection[str]], guess: It
     true, found = (np.array([[label in one for label in labels] for one in side], bool).reshape(-1, len(labels))
                    for side in (gold, guess))  # fmt: skip
     return LabelCounts(tuple(labels), np.stack([true & found, found, true], -1).astype(np.int64))
-
-
-def average_precision(marks: NDArray[Any], scores: Floats) -> float:
-    """The area under the steps of precision over recall, of marks 0 or 1 [n]; equal scores are one step."""
-    order = np.argsort(-scores, kind="stable")
-    ranked, hits = scores[order], np.cumsum(marks[order])
-    if not len(hits) or not hits[-1]:
-        return 0.0
-    last = np.flatnonzero(np.append(ranked[:-1] > ranked[1:], True))
-    gained = np.diff(hits[last], prepend=0)
-    return float((gained * hits[last] / (last + 1)).sum() / hits[-1])
 
 
 Tags = Sequence[str | None]
@@ -236,6 +239,17 @@ def interval(
     """Percentile bootstrap interval of a metric of summed counts: see `bootstrap`."""
     low, high = np.quantile(bootstrap(counts, metric, seed, draws), [(1 - level) / 2, (1 + level) / 2])
     return (float(low), float(high))
+
+
+def evaluated(
+    counts: Counts | Floats, of_sums: Mapping[str, Summed], seed: int = 0
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """The metrics of counts [examples, ...], and how sure they are."""
+    sums = counts.sum(0)
+    return (
+        {name: float(metric(sums)) for name, metric in of_sums.items()},
+        {name: interval(counts, metric, seed) for name, metric in of_sums.items()},
+    )
 
 
 def confusion_interval(

@@ -8,14 +8,12 @@ Where a ratio has an empty denominator it is 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from handloom.tasks.metrics import Floats, ratio
+from handloom.tasks.metrics import Floats, Summed, mean_of, ratio
 
-Summed = Callable[[Floats], Floats]
-"""A metric of sums of moments [..., k]: [...]."""
 WIDTH = 10
 
 
@@ -46,27 +44,17 @@ def quadratic_kappa(sums: Floats) -> Floats:
     return ratio(2 * both, one + other + apart * apart)
 
 
-def mean_absolute_error(sums: Floats) -> Floats:
-    return ratio(sums[..., 8], sums[..., 0])
-
-
-def mean_squared_error(sums: Floats) -> Floats:
-    return ratio(sums[..., 7], sums[..., 0])
-
-
-def same(sums: Floats) -> Floats:
-    """The share of examples with p = g."""
-    return ratio(sums[..., 9], sums[..., 0])
+mean_squared_error, mean_absolute_error, same = (mean_of(place) for place in (7, 8, 9))
 
 
 #: Metrics of steps of an order, of moments of their numbers.
 OF_STEPS: dict[str, Summed] = {
     "quadratic_kappa": quadratic_kappa, "mean_absolute_error": mean_absolute_error, "accuracy": same,
 }  # fmt: skip
+CORRELATIONS: dict[str, Summed] = {"spearman": lambda sums: pearson(sums[..., WIDTH:]), "pearson": pearson}
 #: Metrics of numbers, of moments of them with those of their ranks behind.
 OF_NUMBERS: dict[str, Summed] = {
-    "pearson": pearson,
-    "spearman": lambda sums: pearson(sums[..., WIDTH:]),
+    **CORRELATIONS,
     "mean_absolute_error": mean_absolute_error,
     "mean_squared_error": mean_squared_error,
 }

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import handloom.tensor as ht
 from handloom.data.examples import CHOICE, TEXT, ChoiceExample
 from handloom.errors import HandloomError
-from handloom.tasks import metrics, ranking
+from handloom.tasks import metrics
 from handloom.tasks.grouped import Group, Grouped
 from handloom.tasks.scores import Mistake, Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded, softmax
@@ -22,6 +23,7 @@ from handloom.text.tokenizer import Tokenizer
 from handloom.text.windows import Cut, cut
 
 NOWHERE = -1e30
+ACCURACY = {"accuracy": metrics.mean_of(1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,8 @@ class MultipleChoice(Grouped):
         return choice_scores(examples, predictions, seed)
 
     def counted(self, examples: Sequence[ChoiceExample], predictions: Sequence[Choice]) -> Counted:
-        right = np.array([e.answer == said.index for e, said in zip(examples, predictions, strict=True)], bool)
-        counts = np.stack([right, np.ones(len(right), bool)], -1).astype(np.int64)
-        return Counted(
-            metrics.Summands(counts, right), {"accuracy": lambda sums: metrics.ratio(sums[..., 0], sums[..., 1])}
-        )
+        right = _right(examples, predictions)
+        return Counted(metrics.Summands(metrics.weighted(right), right), ACCURACY)
 
 
 def sides(example: ChoiceExample) -> list[tuple[str, str]]:
@@ -119,14 +118,14 @@ def choice_scores(examples: Sequence[ChoiceExample], predictions: Sequence[Choic
     for example in examples:
         if example.answer is None:
             raise HandloomError(f"{example.where or 'the data'}: there is no answer to compare with")
-    right = np.array([e.answer == said.index for e, said in zip(examples, predictions, strict=True)], np.float64)
-    mean = ranking.weighted_mean(right, np.ones(len(right)))
+    right = _right(examples, predictions)
     wrong = [
         Mistake(e.text, e.choices[e.answer or 0], said.text, said.score)
         for e, said, hit in zip(examples, predictions, right.tolist(), strict=True) if not hit
     ]  # fmt: skip
-    return Scores(
-        {"accuracy": float(right.mean()) if len(right) else 0.0},
-        {"accuracy": ranking.bootstrap_interval(len(right), mean, seed)},
-        mistakes=sorted(wrong, key=lambda mistake: -(mistake.score or 0))[:20],
-    )
+    values, intervals = metrics.evaluated(metrics.weighted(right), ACCURACY, seed)
+    return Scores(values, intervals, mistakes=sorted(wrong, key=lambda mistake: -(mistake.score or 0))[:20])
+
+
+def _right(examples: Sequence[ChoiceExample], predictions: Sequence[Choice]) -> NDArray[np.bool_]:
+    return np.array([e.answer == said.index for e, said in zip(examples, predictions, strict=True)], bool)

@@ -86,10 +86,9 @@ class OrderedLabels(TextClassification):
         scores = super().score(examples, predictions, seed)
         gold, guess = self._steps(examples, predictions)
         rows = moments.moments(gold, guess)
-        values = {name: float(metric(rows.sum(0))) for name, metric in moments.OF_STEPS.items()}
+        values, own = metrics.evaluated(rows, moments.OF_STEPS, seed)
         rest = {name: value for name, value in scores.metrics.items() if name in self.metrics and name not in values}
         scores.metrics = {**values, **rest}
-        own = {name: metrics.interval(rows, metric, seed) for name, metric in moments.OF_STEPS.items()}
         scores.intervals = {**own, "macro_f1": scores.intervals["macro_f1"]}
         far = [(abs(g - p), said.score, i) for i, (g, p, said) in enumerate(zip(gold, guess, predictions, strict=True))]
         far.sort(key=lambda one: (-one[0], -one[1]))

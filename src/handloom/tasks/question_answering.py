@@ -211,9 +211,7 @@ class QuestionAnswering(Task):
         """exact_match, f1: official (see answers.py); where some questions have no answer also the same of those that
         have one, and the share of the others that are left unanswered."""
         counted, judged = self._judged(examples, predictions)
-        table = counted.counts.counts
-        values = {name: float(metric(table.sum(0))) for name, metric in counted.metrics.items()}
-        intervals = {name: metrics.interval(table, metric, seed) for name, metric in counted.metrics.items()}
+        values, intervals = metrics.evaluated(counted.counts.counts, counted.metrics, seed)
         golds = [example.answer_texts for example in examples]
         wrong = [
             Mistake(example.question, _named(gold), said.text or "no answer", said.score)
@@ -241,13 +239,9 @@ class QuestionAnswering(Task):
         if any(not gold for gold in golds):
             columns |= {"answered_exact_match": (4, 3, 1), "answered_f1": (5, 3, MILLION)}
             columns |= {"unanswerable_accuracy": (7, 6, 1)}
-        shares = {name: _share(*places) for name, places in columns.items()}
+        shares = {name: metrics.mean_of(*places) for name, places in columns.items()}
         right = np.array([same for same, _ in judged], np.bool_)
         return Counted(Summands(table, right), shares), [f1 for _, f1 in judged]
-
-
-def _share(over: int, under: int, scale: int) -> metrics.Summed:
-    return lambda sums: metrics.ratio(sums[..., over] / scale, sums[..., under])
 
 
 def _named(gold: Sequence[str]) -> str:

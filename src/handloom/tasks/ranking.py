@@ -1,13 +1,12 @@
-"""How good similarities are: beside scores (correlations), beside labels (average precision, a threshold), and as a
-search (ranks of the right texts). Pearson, Spearman and the interval of both are also what any numbers are judged by.
+"""How good an order by scores is: beside labels (average precision, a threshold), and as a search (ranks of the right
+texts).
 
 Draws of a bootstrap are weights, i64 [draws, n]: how often each example was drawn; metrics take them instead of copies.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,36 +15,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
 QUERIES = 256  #: whose scores are held at once
-
-
-# -- beside scores
-
-
-def ranks_of(values: Array) -> Floats:
-    """f64 [n], from 1; equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return ((2 * ends - counts + 1) / 2)[inverse]
-
-
-def pearson(x: Array, y: Array) -> float:
-    """Correlation of two series of n numbers; 0 where one of them is constant."""
-    a, b = x.astype(np.float64) - x.mean(dtype=np.float64), y.astype(np.float64) - y.mean(dtype=np.float64)
-    size = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / size if size else 0.0
-
-
-def spearman(x: Array, y: Array) -> float:
-    return pearson(ranks_of(x), ranks_of(y))
-
-
-def correlation_interval(value: float, count: int, of_ranks: bool = False) -> tuple[float, float]:
-    """95 %, by Fisher's transformation; for ranks with the factor of Fieller, Hartley and Pearson (1957)."""
-    if count < 4:
-        return (-1.0, 1.0)
-    middle = math.atanh(min(max(value, -1 + 1e-12), 1 - 1e-12))
-    reach = 1.96 * math.sqrt((1.06 if of_ranks else 1.0) / (count - 3))
-    return (math.tanh(middle - reach), math.tanh(middle + reach))
 
 
 # -- beside labels
@@ -62,7 +31,8 @@ def average_precision(scores: Array, labels: Array, weights: Array | None = None
     total = np.cumsum(taken, -1)[..., ends]
     gained = np.diff(right, prepend=0.0, axis=-1)
     over = np.where(total > 0, right / np.maximum(total, 1), 0.0)
-    return (gained * over).sum(-1) / np.maximum(right[..., -1], 1)  # type: ignore[no-any-return]
+    found: Floats = (gained * over).sum(-1) / np.maximum(right[..., -1], 1)
+    return found
 
 
 def best_threshold(scores: Array, labels: Array) -> float:
@@ -116,21 +86,18 @@ def gain(ranks: Array, right: int, most: int = 10) -> float:
 # -- how sure
 
 
-def bootstrap_interval(count: int, metric: Callable[[Array], Floats], seed: int = 0) -> tuple[float, float]:
-    """95 %: of a metric [draws] of weights i64 [draws, count]; fewer draws of very many examples."""
+def precision_interval(scores: Array, labels: Array, seed: int = 0) -> tuple[float, float]:
+    """Of the average precision, 95 %: no function of sums, therefore of examples drawn anew; fewer draws of very many
+    examples."""
+    count = len(scores)
     if not count:
         return (0.0, 0.0)
     rng = np.random.default_rng(seed)
     draws = min(1000, max(100, 10_000_000 // count))
     block = max(1, 2_000_000 // count)
     values = [
-        metric(rng.multinomial(count, np.full(count, 1 / count), min(block, draws - at)))
+        average_precision(scores, labels, rng.multinomial(count, np.full(count, 1 / count), min(block, draws - at)))
         for at in range(0, draws, block)
     ]
     low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
     return (float(low), float(high))
-
-
-def weighted_mean(values: Array, weights: Array) -> Callable[[Array], Floats]:
-    """The mean of n values that weigh so much, as a metric of draws."""
-    return lambda drawn: (drawn @ (values * weights)) / np.maximum(drawn @ weights, 1e-12)

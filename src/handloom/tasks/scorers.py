@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from handloom.data.examples import SUMMARIZATION, TRANSLATION
 from handloom.errors import HandloomError
-from handloom.tasks.metrics import Floats, Summed, interval, ratio
+from handloom.tasks.metrics import Floats, Summed, evaluated, mean_of, ratio
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
@@ -52,9 +52,7 @@ class Scorer:
 
     def __call__(self, written: Sequence[str], right: Refs, seed: int = 0) -> Found:
         sums, each = self.statistics(written, right)
-        values = {name: float(metric(sums.sum(0))) for name, metric in self.of_sums.items()}
-        sure = {name: interval(sums, metric, seed) for name, metric in self.of_sums.items()}
-        return Found(values, sure, each, sums)
+        return Found(*evaluated(sums, self.of_sums, seed), each, sums)
 
 
 def words(text: str) -> list[str]:
@@ -95,10 +93,6 @@ def rouge_sums(written: Sequence[str], right: Refs) -> tuple[NDArray[Any], list[
     rows = [[1.0, *(max(of(text, one) for one in refs) for of in ROUGE.values())] for text, refs in cut]
     sums = np.array(rows, np.float64).reshape(len(rows), 1 + len(ROUGE))
     return sums, sums[:, -1].tolist()
-
-
-def mean_of(place: int) -> Summed:
-    return lambda sums: ratio(sums[..., place], sums[..., 0])
 
 
 # -- translations ----------------------------------------------------------------------------------------------------

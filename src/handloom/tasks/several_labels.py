@@ -12,7 +12,7 @@ import numpy as np
 import handloom.tensor as ht
 from handloom.data.examples import TextExample
 from handloom.data.labels import SEVERAL
-from handloom.tasks import metrics
+from handloom.tasks import metrics, ranking
 from handloom.tasks.calibration import Calibration, best_f1, calibrate, calibration_error, likelihood_of_marks
 from handloom.tasks.scores import Mistake, Scores
 from handloom.tasks.task import Array, Batch, Counted
@@ -21,6 +21,7 @@ from handloom.tasks.text_task import TextTask, shown
 from handloom.tensor import Tensor
 
 HALF = 0.5
+EXACT = {"exact_match": metrics.mean_of(1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +137,13 @@ class SeveralLabels(TextTask):
         """micro_f1, macro_f1 (over the labels that occur), exact_match (the share of texts whose labels are all right
         and complete), and mean_average_precision, which no threshold has a part in."""
         counts = metrics.set_counts(self.labels, [e.labels for e in examples], [p.labels for p in predictions])
-        right = counts.right.astype(np.int64)[:, None]
-        share = lambda sums: sums[..., 0] / max(len(right), 1)  # noqa: E731
-        values = {name: float(metric(counts.counts.sum(0))) for name, metric in metrics.OF_SETS.items()}
-        intervals = {name: metrics.interval(counts.counts, metric, seed) for name, metric in metrics.OF_SETS.items()}
-        values["exact_match"], intervals["exact_match"] = float(right.mean()), metrics.interval(right, share, seed)
+        values, intervals = metrics.evaluated(counts.counts, metrics.OF_SETS, seed)
+        exact, sure_ = metrics.evaluated(metrics.weighted(counts.right), EXACT, seed)
+        values, intervals = {**values, **exact}, {**intervals, **sure_}
         marks = counts.counts[..., 2]
         sure = np.array([[p.scores[label] for label in self.labels] for p in predictions])
         occurring = [i for i in range(len(self.labels)) if marks[:, i].any()]
-        each = [metrics.average_precision(marks[:, i], sure[:, i]) for i in occurring]
+        each = [float(ranking.average_precision(sure[:, i], marks[:, i])) for i in occurring]
         values["mean_average_precision"] = float(np.mean(each)) if each else 0.0
         values["calibration_error"] = calibration_error(sure, marks)
         rows = {label: row for label, row in counts.per_label().items() if row["support"] or row["precision"]
@@ -166,6 +165,4 @@ class SeveralLabels(TextTask):
         gold, guess = [e.labels for e in examples], [p.labels for p in predictions]
         names = sorted({*self.labels, *(label for one in (*gold, *guess) for label in one)})
         counts = metrics.set_counts(names, gold, guess)
-        exact = np.stack([np.ones(len(gold)), counts.right], -1)
-        share = lambda sums: metrics.ratio(sums[..., 1], sums[..., 0])  # noqa: E731
-        return Counted(counts, metrics.OF_SETS, exact, {"exact_match": share})
+        return Counted(counts, metrics.OF_SETS, metrics.weighted(counts.right), EXACT)

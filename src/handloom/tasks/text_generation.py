@@ -15,9 +15,9 @@ from handloom.data.examples import GenerationExample
 from handloom.errors import HandloomError
 from handloom.tasks.continuing import Continuing, Frame, bare, feature, windows
 from handloom.tasks.dialogue import Dialogues
-from handloom.tasks.metrics import Summands, interval
+from handloom.tasks.metrics import Summands, evaluated, mean_of
 from handloom.tasks.rewriting import Written
-from handloom.tasks.scorers import mean_of, rouge_l, words
+from handloom.tasks.scorers import rouge_l, words
 from handloom.tasks.scores import Mistake, Scores
 from handloom.tasks.task import Array, Counted, Encoded, Feature
 from handloom.text.tokenizer import Tokenizer
@@ -125,8 +125,7 @@ class TextGeneration(Continuing):
         sums = self._sums([e for e, _ in asked], [p for _, p in asked])
         wrong = sorted(zip(sums[:, 2].tolist(), asked, strict=True), key=lambda row: row[0])
         return Scores(
-            {name: float(metric(sums.sum(0))) for name, metric in WRITTEN.items()},
-            {name: interval(sums, metric, seed) for name, metric in WRITTEN.items()},
+            *evaluated(sums, WRITTEN, seed),
             mistakes=[Mistake(e.text, str(e.answer), p.text, value) for value, (e, p) in wrong[:20]],
         )  # fmt: skip
 

@@ -83,8 +83,7 @@ class TextRegression(TextTask):
         rows = moments.ranked_moments(gold, guess)
         far = sorted(range(len(gold)), key=lambda i: -abs(gold[i] - guess[i]))
         return Scores(
-            {name: float(metric(rows.sum(0))) for name, metric in moments.OF_NUMBERS.items()},
-            {name: metrics.interval(rows, metric, seed) for name, metric in moments.OF_NUMBERS.items()},
+            *metrics.evaluated(rows, moments.OF_NUMBERS, seed),
             mistakes=[
                 Mistake(shown(examples[i]), f"{gold[i]:g}", f"{guess[i]:.3g}", None)
                 for i in far[:20] if gold[i] != guess[i]

@@ -6,16 +6,14 @@ keeps it from reaching outside, within a process of its own, whose time and memo
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from handloom.errors import HandloomError
+from handloom.isolated import Ended, Program
 
 Message = Mapping[str, Any]
 Messages = Sequence[Message]
@@ -25,7 +23,7 @@ LONGEST = 1 << 20
 """Characters of a template, and of what it may write at most."""
 AT_ONCE = 1 << 18
 """Characters of messages that one process is given, about."""
-PROGRAM = Path(__file__).with_name("chat_process.py")
+PROGRAM = Program(Path(__file__).with_name("chat_process.py"))
 
 PLAIN = (
     "{% for message in messages %}{{ message['role'] + ':\\n' + (message['content'] | trim) + eos_token + '\\n' }}"
@@ -155,17 +153,8 @@ def _run(
         "seconds": SECONDS, "megabytes": MEGABYTES, "longest": LONGEST,
     }  # fmt: skip
     try:
-        done = subprocess.run(  # isolated: neither the environment nor the working folder changes what it imports
-            [sys.executable, "-I", str(PROGRAM)],
-            input=json.dumps(task).encode(),
-            capture_output=True,
-            timeout=60 * SECONDS,  # the process bounds itself in its own time; this is for systems that do not
-        )
-    except subprocess.TimeoutExpired as error:
-        raise HandloomError(_too_much("time")) from error
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError as error:  # the system has ended it
+        answer = PROGRAM.run(task, 60 * SECONDS)
+    except Ended as error:
         raise HandloomError(_too_much("time or memory")) from error
     if "error" in answer:
         place = _place(places, answer.get("number", len(places)))

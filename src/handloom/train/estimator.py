@@ -204,12 +204,14 @@ class Estimator:
         with each Progress; the default prints. before: also score the model as it was, unless it is new. baselines:
         also train simple ones (default: with `out`). The other keywords are those of Settings, and of the reader:
         text_column, label_column, pair_column, delimiter, encoding; of texts problem, label_separator, label_order,
-        none_label. Returns self.
+        none_label. A model that has learnt nothing begins with lr 1e-3 unless it is given. Returns self.
         """
         reading = {key: options.pop(key) for key in READING if options.get(key) is not None}
         options = {key: value for key, value in options.items() if key not in READING}
         options.setdefault("threads", self.threads)
         options.setdefault("precision", self.precision)
+        if self.fresh:
+            options.setdefault("lr", FRESH_RATE)
         settings = Settings.of(**options)
         Fit(self, settings, reading, task, listener, before and not self.fresh, baselines).run(
             {"train": train, "valid": valid, "test": test}, out, overwrite, resume
@@ -342,6 +344,7 @@ class Estimator:
         self.continued, self.fresh = True, False
 
 
+FRESH_RATE = 1e-3  #: the learning rate of a model that has learnt nothing
 READING = (
     "text_column", "label_column", "pair_column", "delimiter", "encoding", "problem", "label_separator", "label_order",
     "none_label",
@@ -355,10 +358,12 @@ def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def texts_of(data: Dataset[Any]) -> list[str]:
-    """All that is written in a data set, what is to be written included."""
+    """All that is written in a data set, what is to be written or to be chosen from included."""
     found: list[str] = []
     for example in data.examples:
-        found += [example.text, *([example.pair] if example.pair else []), *getattr(example, "targets", ())]
+        beside = (example.pair, getattr(example, "negative", None))
+        found += [example.text, *(text for text in beside if text)]
+        found += [text for name in ("targets", "choices") for text in getattr(example, name, ())]
     return found
 
 

@@ -97,9 +97,6 @@ class Asked:
         if rest.get("batch_tokens") is not None:
             rest.setdefault("batch_size", None)
         shape = {name: value for name, value in parts[1].items() if value is not None}
-        for name, value in shape.items():
-            if isinstance(value, bool) or value != int(value) or value < 1:
-                raise UsageError(f"{name} is {value}; it must be a whole number, 1 or more")
         described = sorted(set(shape) - {"context"})
         recipe = Recipe(**parts[0])
         if described and recipe.model_type is None:

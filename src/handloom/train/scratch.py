@@ -5,7 +5,6 @@ It is a folder like any other, kept with what Handloom can make again: training,
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 from handloom.errors import HandloomError, UsageError
 from handloom.models.cache import published
 from handloom.models.config import LABELLED, TASKS, Fields, read_json
-from handloom.models.describe import Shape, config_values
+from handloom.models.describe import Shape, config_values, unknown
 from handloom.models.registry import FAMILIES, new_model, read_config
 from handloom.runtime.cache import home
 from handloom.text.tokenizer import Tokenizer
@@ -64,9 +63,6 @@ class Scratch:
         own, shape = ([part.name for part in fields(kind)] for kind in (cls, Shape))
         rest = {name: value for name, value in given.items() if name not in own and name not in shape}
         numbers = {name: value for name, value in given.items() if name in shape and value is not None}
-        for name, value in numbers.items():
-            if isinstance(value, bool) or value != int(value) or value < 1:
-                raise UsageError(f"{name} is {value}; it must be a whole number, 1 or more")
         if numbers and given.get("config") is not None:
             raise UsageError(f"{next(iter(numbers))} goes with model_type: config says itself what the model is")
         chosen = {name: value for name, value in given.items() if name in own and value is not None}
@@ -78,9 +74,7 @@ class Scratch:
         """The model type, however it was given. UsageError for one that is unknown."""
         found = self.model_type if self.config is None else str(read_json(Path(self.config)).get("model_type"))
         if found not in FAMILIES:
-            near = difflib.get_close_matches(str(found), FAMILIES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"there is no model type {found!r} to begin with{hint} (there are {', '.join(FAMILIES)})")
+            raise unknown(str(found))
         return str(found)
 
 
