@@ -107,7 +107,13 @@ class TextClassifier(_Texts):
         told = any(getattr(self, name, None) is not None for name in ("problem", "label_order"))
         self._trained(X, labels, **({} if told else {"problem": SEVERAL if several else ONE}))
         task = self.estimator_.task
+        if not several and (others := [name for name in task.classes if name not in self._values]):
+            del self.estimator_
+            raise UsageError(f"{self.model} has been trained for {', '.join(others[:10])}, of which y says nothing: "
+                             "begin with an encoder, or with the same labels")  # fmt: skip
         self._names = list(task.labels) if several else sorted(task.classes, key=lambda name: self._values[name])
+        if self._matrix:
+            self._names = [str(i) for i in range(y.shape[1])]
         self.classes_ = np.array(self._names if several else [self._values[name] for name in self._names])
         return self
 
@@ -125,7 +131,8 @@ class TextClassifier(_Texts):
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """[texts, classes], in the order of `classes_`."""
         found = self._found(X)
-        return np.array([[one.scores[name] for name in self._names] for one in found]).reshape(-1, len(self._names))
+        rows = [[one.scores.get(name, 0.0) for name in self._names] for one in found]
+        return np.array(rows).reshape(-1, len(self._names))
 
     def score(self, X: Any, y: Any) -> float:
         """The share of texts whose labels are right (all of them, where there are several)."""

@@ -156,3 +156,10 @@ def test_paragraphs_and_their_places(tmp_path: Path) -> None:
     (tmp_path / "in" / "b.md").rename(tmp_path / "in" / "b.doc")
     with pytest.raises(HandloomError, match="holds no text files"):
         read_paragraphs(tmp_path / "in")
+
+
+def test_what_should_have_an_answer_has_one() -> None:
+    row = {"question": "q", "context": "c", "answers": [], "is_impossible": False}
+    with pytest.raises(HandloomError, match="is_impossible is false, and yet there is no answer"):
+        read([row], QUESTION)
+    assert read([{**row, "is_impossible": True}, {**row, "is_impossible": None}], QUESTION)[1].answers == ()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handloom.data import readers
 from handloom.data.examples import TEXT, TOKEN, Dataset, TextExample, TokenExample
 from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
@@ -94,7 +95,7 @@ def test_pairs() -> None:
 
 def test_without_labels(tmp_path: Path) -> None:
     assert read(["one", "two"], labelled=False).texts == ["one", "two"]
-    path = write(tmp_path, "x.txt", "one, and\n\ntwo\r\n")
+    path = write(tmp_path, "x.txt", "one, and\ntwo\r\n\n")
     assert read(path, labelled=False).texts == ["one, and", "two"]
     path = write(tmp_path, "x.csv", "text,label,id\none,,4\n")
     assert read(path, labelled=False)[0].extra == {"label": "", "id": "4"}
@@ -211,6 +212,57 @@ def test_tagged_rows_in_memory() -> None:
     assert read([words], TOKEN, labelled=False)[0].words == ((0, 5), (6, 11), (12, 14), (15, 20))
 
 
+def test_every_line_is_a_text_or_refused(tmp_path: Path) -> None:
+    with pytest.raises(HandloomError, match=r"an empty text .*x\.txt:2"):
+        read(write(tmp_path, "x.txt", "one\n\nthree\n\n"), labelled=False)
+    with pytest.raises(HandloomError, match=r"an empty text .*x\.csv:3"):
+        read(write(tmp_path, "x.csv", 'text\none\n""\nthree\n'), labelled=False)
+    assert len(read(write(tmp_path, "x.txt", "one\ntwo\n\n\n"), labelled=False)) == 2
+    assert len(read(write(tmp_path, "x.csv", "text,label\none,a\n\n,\n"))) == 1
+
+
+def test_a_header_that_is_none_is_told(tmp_path: Path) -> None:
+    found = read(write(tmp_path, "x.tsv", "hello\ta\nworld\tb\n"), text_column="1", label_column="2")
+    assert len(found) == 1
+    assert any("the first row is taken for the columns' names ('hello', 'a')" in note for note in found.notes)
+    for content in ("text,label\nhello,a\n", "review,verdict\nhello,a\n"):
+        plain = read(write(tmp_path, "x.csv", content), text_column=content.split(",")[0], label_column=None if
+                     "label" in content else "verdict")  # fmt: skip
+        assert not any("first row" in note for note in plain.notes)
+
+
+def test_files_that_a_folder_holds_besides_are_told(tmp_path: Path) -> None:
+    for name in ("pos/a.txt", "neg/b.txt", "pos/sub/c.txt", "stray.txt"):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_text("a text")
+    (tmp_path / "f" / "empty").mkdir()
+    found = read(tmp_path / "f")
+    assert len(found) == 2 and any(note.endswith("3 (stray.txt, empty, pos/sub)") for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("row", "task"),
+    [
+        ('{"text": "ab", "spans": []}', TOKEN),
+        ('{"text": "ab", "entities": []}', TOKEN),
+        ('[{"tokens": ["a"], "tags": ["O"]}]', TOKEN),
+        ('{"question": "q", "choices": ["a", "b"], "answer": 0}', "multiple-choice"),
+        ('{"question": "q", "context": "c", "answers": []}', "question-answering"),
+        ('{"text": "ab", "head": [0, 1], "tail": [1, 2], "relation": "r"}', "relation-extraction"),
+        ('{"text": "ab", "label": "x"}', TEXT),
+        ("{", TEXT),
+    ],
+)
+def test_the_first_row_tells_the_task(row: str, task: str, tmp_path: Path) -> None:
+    assert readers.task_of(write(tmp_path, "x.jsonl", row + "\n")) == task
+
+
+def test_a_frame_with_a_name_twice() -> None:
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(HandloomError, match="names of columns more than once: 'text'"):
+        read(pandas.DataFrame([["a", "b", "x"]], columns=["text", "text", "label"]))
+
+
 def test_columns_of_conll_are_numbers(tmp_path: Path) -> None:
     path = write(tmp_path, "x.conll", "1 Marie NNP B-PER\n2 sang VBD O\n")
     assert read(path, TOKEN, text_column=2)[0].text == "Marie sang"
@@ -318,6 +370,10 @@ wrong = [
     bad("x.jsonl", '{"text": "abc", "spans": [[0, 2, " "]]}', "has no label", TOKEN),
     bad("x.jsonl", '{"text": "ab", "entities": []}\n{"text": "ab", "label": [[0, 1, "A"]]}',
         r"1 row with no 'entities': .*x\.jsonl:2\. \[\] says that a text has no spans", TOKEN),
+    bad("x.jsonl", '{"text": ' + "[" * 100_000, r"x\.jsonl: malformed JSON: lists and objects lie too deep"),
+    bad("x.json", "[" * 100_000, r"x\.json: malformed JSON: lists and objects lie too deep"),
+    bad("x.json", "[" + "1" * 5000 + "]", r"x\.json: malformed JSON: Exceeds the limit"),
+    bad("x.jsonl", '{"text": "a\\ud83d", "label": "x"}', r"1 row with half of a character .*x\.jsonl:1\."),
     bad("x.jsonl", '{"text": "abc", "spans": [3]}', "3 is no span", TOKEN),
     bad("x.jsonl", '{"text": "abc", "spans": "PER"}', "should be a list of spans", TOKEN),
 ]  # fmt: skip

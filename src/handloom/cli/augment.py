@@ -65,10 +65,12 @@ def augment(
     from handloom.cli.output import note
     from handloom.data.augment import rows_of
     from handloom.data.readers import task_of
-    from handloom.errors import HandloomError
+    from handloom.errors import HandloomError, UsageError
     from handloom.pipelines.augmenter import augment as augmented
     from handloom.train.storage import publish_text
 
+    if out.suffix.lower() not in (".jsonl", ".ndjson"):
+        raise UsageError(f"the examples are written as JSON lines: --out should end in .jsonl, not be {out.name}")
     if out.exists() and not overwrite:
         raise HandloomError(f"{out} is there already; choose another --out, or --overwrite it")
     found = augmented(

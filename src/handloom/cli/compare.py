@@ -25,6 +25,7 @@ def compare(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="The folder of the model in use.", show_default=False)],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="That of its successor.", show_default=False)],
     test: Annotated[Path, opt("FILE", "Labelled examples that neither has seen.", DATA)],
+    targets: options.Targets = None,
     metric: Annotated[str | None, opt("NAME", "What decides; else what the task is judged by.", OUTPUT)] = None,
     seed: options.Seed = None,
     text_column: options.TextColumn = None,
@@ -55,7 +56,8 @@ def compare(
     how = options.reading(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )
-    found = comparing.compare(sides[0], sides[1], test, metric=metric, seed=seed or 0, **how)
+    data = options.beside(test, targets, "--test")
+    found = comparing.compare(sides[0], sides[1], data, metric=metric, seed=seed or 0, **how)
     if json:
         print_json(found.to_dict())
     else:

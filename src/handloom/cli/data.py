@@ -23,6 +23,7 @@ def check(
     train: Annotated[Path, typer.Argument(metavar="FILE", help="The training examples.", show_default=False)],
     valid: Annotated[Path | None, opt("FILE", "Examples to validate on.", DATA)] = None,
     test: Annotated[Path | None, opt("FILE", "Examples to test on.", DATA)] = None,
+    targets: options.Targets = None,
     task: Annotated[
         str | None,
         opt("TASK", "As for `train`; found out by the file if not given.", DATA),
@@ -81,14 +82,14 @@ def check(
     labels = {"problem": problem, "label_separator": label_separator, "label_order": label_order}
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding, **labels)
 
-    def read(path: Path | None) -> Any:
+    def read(path: Path | tuple[Path, Path] | None) -> Any:
         return None if path is None else readers.read(path, task, blanks="keep", **how)
 
     if perplexity and model is None:
         raise UsageError("--perplexity is a model's: name one with --model")
     folder = model_folder(model) if model else None
     tokenizer = Tokenizer.load(folder) if folder else None
-    data = read(train)
+    data = read(options.beside(train, targets, "FILE"))
     found = checking.check(data, read(valid), read(test), tokenizer)
     more: dict[str, Any] = {}
     if folder is not None and tokenizer is not None:

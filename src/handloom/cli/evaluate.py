@@ -37,7 +37,7 @@ def evaluate(
 
     Values come with 95 % intervals: what would change if other examples had been drawn.
     """
-    from handloom.cli.output import print_json
+    from handloom.cli.output import note, print_json
     from handloom.train import estimators
 
     estimator = estimators.load(model, threads, precision or "auto")
@@ -45,6 +45,8 @@ def evaluate(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )
     scores = estimator.evaluate(options.beside(data, targets, "--data"), **how)
+    for line in estimator.notes:
+        note(line)
     if json:
         print_json(scores.to_dict())
         return

@@ -92,7 +92,7 @@ BatchTokens = Annotated[
     opt("N", "Tokens in a batch (instead of --batch-size).", TRAINING, min=1),
 ]
 LABELS = {
-    "lr": ("X", "Learning rate."),
+    "lr": ("X", "Learning rate; a fine-tuned model from scratch begins with 0.001."),
     "schedule": ("linear|cosine|constant", "How the learning rate goes down."),
     "warmup": ("X", "Steps of warm-up, or their share if below 1."),
     "weight_decay": ("X", "Not on biases and norms."),

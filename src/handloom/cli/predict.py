@@ -74,7 +74,7 @@ def predict(
     for number, text in enumerate(texts or (), start=1):
         if not text.strip():
             raise HandloomError(f"text {number} is empty: there is nothing to judge")
-    from handloom.cli.output import print_json
+    from handloom.cli.output import note, print_json
     from handloom.data.examples import CHOICE, SIMILARITY
     from handloom.train import estimators
     from handloom.train.text_classifier import TextClassifier
@@ -92,6 +92,8 @@ def predict(
             raise UsageError(f"--top is for text-classification; this model was trained for {estimator.task_name}")
         how["top"] = top
     found = estimator.predict_dicts(data or texts, **how) if context is None else asked(estimator, texts, context, how)
+    for line in estimator.notes:
+        note(line)
     if form is not None:
         print_spans(found, form, str(model))
         return

@@ -87,7 +87,7 @@ def train(
     epochs: Annotated[float | None, opt("N", "Times through the training examples.", TRAINING, default="3")] = None,
     batch_size: Annotated[int | None, opt("N", "Examples in a batch.", TRAINING, min=1, default="16")] = None,
     batch_tokens: options.BatchTokens = None,
-    lr: Annotated[float | None, options.training("lr", "0.0001; from scratch 0.001")] = None,
+    lr: Annotated[float | None, options.training("lr", "0.0001")] = None,
     optimizer: options.Optimizer = None,
     schedule: Annotated[str | None, options.training("schedule", "linear")] = None,
     final_lr: options.FinalLr = None,
@@ -186,7 +186,8 @@ def train(
     handloom train token-classification --train train.conll \\
         --valid valid.conll --test test.conll --out runs/ner
     handloom train translation --model-type marian --layers 4 \\
-        --hidden 128 --heads 4 --vocab-size 6000 --epochs 20 \\
+        --hidden 128 --heads 4 --vocab-size 6000 --epochs 15 \\
+        --batch-tokens 2048 --lr 0.003 \\
         --train train.en --targets train.de --out runs/en-de
     handloom train token-classification --model runs/ner \\
         --train more.conll --out runs/ner2

@@ -291,7 +291,9 @@ def back_translation(
                          "for text-classification; mention, synonym, typo and infill keep places")  # fmt: skip
 
     def way(examples: Sequence[Augmentable], chance: Sequence[Random]) -> list[Augmentable | None]:
-        written = back(forth([example.text for example in examples]))
+        abroad = forth([example.text for example in examples])
+        home = iter(back([text for text in abroad if text.strip()]))  # a translator may have nothing to say
+        written = [next(home) if text.strip() else "" for text in abroad]
         return [replace(one, text=text) if text.strip() else None for one, text in zip(examples, written, strict=True)]
 
     return way

@@ -24,10 +24,13 @@ def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
     if options.labelled and not folders:
         raise HandloomError(f"{path} should hold a folder for each label, and in it a file for each text.")
     places = [(folder.name, folder) for folder in folders] if folders else [(None, path)]
-    examples, digest, empty = [], hashlib.sha256(), []
+    examples, digest, empty, unread = [], hashlib.sha256(), [], [e for e in found if folders and not e.is_dir()]
     form = options.labels.decided([])
     for label, folder in places:
-        for file in sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")):
+        there = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        unread += [entry for entry in there if label is not None and not entry.is_file()]
+        unread += [] if there else [folder]
+        for file in (entry for entry in there if entry.is_file()):
             name = file.relative_to(path).as_posix()
             if not file.stat().st_size:
                 empty.append(str(file))
@@ -41,5 +44,8 @@ def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
     if not examples:
         raise HandloomError(f"{path} holds no files with text.")
     notes = ("text: a file each", *(("label: the name of its folder",) if options.labelled else ()))
+    if unread:
+        names = ", ".join(one.relative_to(path).as_posix() for one in unread[:5]) + (" …" if len(unread) > 5 else "")
+        notes = (*notes, f"not read, being no files in a label's folder, or empty folders: {len(unread)} ({names})")
     source = Source(str(path), digest.hexdigest(), "folder")
     return Dataset(tuple(examples), source, notes, problem=form.problem or ONE, order=form.order)

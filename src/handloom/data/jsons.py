@@ -24,6 +24,8 @@ def read_json(file: TextFile) -> list[Record]:
         where = f"{file.path}:{number}"
         try:
             value = json.loads(line)
+        except RecursionError as error:
+            raise HandloomError(f"{where}: malformed JSON: lists and objects lie too deep in each other") from error
         except ValueError as error:
             said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             column = error.colno if isinstance(error, json.JSONDecodeError) else 1
@@ -43,6 +45,10 @@ def _whole(file: TextFile) -> list[Record]:
         value = json.loads(file.text)
     except json.JSONDecodeError as error:
         raise HandloomError(f"{file.path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise HandloomError(f"{file.path}: malformed JSON: lists and objects lie too deep in each other") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise HandloomError(f"{file.path}: malformed JSON: {error}") from error
     if isinstance(value, dict):
         value = next((value[name] for name in _LISTS if isinstance(value.get(name), list)), value)
     if not isinstance(value, list):

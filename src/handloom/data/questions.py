@@ -125,6 +125,8 @@ def _answers(
         remedy = "a question that the text does not answer has the answers [], or is_impossible true"
         raise HandloomError(f"{where}: an empty answer (column {column!r}); {remedy}")
     pairs = list(_pairs(given, values.get(used.get("start", "")), column, where))
+    if impossible is False and not pairs:
+        raise HandloomError(f"{where}: is_impossible is false, and yet there is no answer (column {column!r})")
     if impossible and pairs:
         raise HandloomError(f"{where}: is_impossible, and yet an answer is given: {pairs[0][0]!r:.60}")
     return tuple(dict.fromkeys(_place(text, start, context, where, taken) for text, start in pairs))
@@ -144,10 +146,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _flag(value: Any, where: str) -> bool:
+def _flag(value: Any, where: str) -> bool | None:
+    """None where nothing is said."""
+    if blank(value):
+        return None
     if isinstance(value, str):
-        value = {"true": True, "1": True, "false": False, "0": False, "": False}.get(value.strip().lower(), value)
-    if value is None or value in (True, False):
+        value = {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower(), value)
+    if value in (True, False):
         return bool(value)
     raise HandloomError(f"{where}: is_impossible should be true or false, not {value!r:.40}")
 

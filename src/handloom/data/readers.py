@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +49,7 @@ from handloom.data.examples import (
 )
 from handloom.data.files import TextFile, existing, read_bytes, read_text
 from handloom.data.labels import ONE, PLAIN, LabelForm
-from handloom.data.options import Options, Record, Tagged
+from handloom.data.options import Options, Record, Tagged, refuse
 from handloom.data.records import read_texts
 from handloom.data.tagging import read_tagged, tagged_dataset
 from handloom.errors import HandloomError, UsageError
@@ -134,9 +135,16 @@ def read(
     if task != TEXT and form != PLAIN:
         raise UsageError(f"--problem and what the labels of texts look like is for {TEXT}, not {task}")
     options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks, pairs, form)
+    found = _read(data, options)
+    refuse([one.where for one in found if not all(map(_encodable, _all_of(one)))],
+           "half of a character (a lone surrogate, \\ud800 to \\udfff)", "Remove it, or write the whole character.")
+    return found
+
+
+def _read(data: Any, options: Options) -> AnyDataset:
     if isinstance(data, (str, os.PathLike)):
         return _read_path(existing(Path(data)), options)
-    if KINDS[task].parallel and is_parallel(data):
+    if KINDS[options.task].parallel and is_parallel(data):
         sources, targets = (existing(Path(path)) for path in data)
         return rewritings.read_parallel(sources, targets, options)
     if hasattr(data, "columns") and hasattr(data, "to_dict"):
@@ -146,11 +154,39 @@ def read(
     raise UsageError(f"Data is a path, a list or a data frame, not {type(data).__name__}.")
 
 
+def _all_of(example: Any) -> tuple[str, ...]:
+    return (*example.parts, *example.labels, *getattr(example, "targets", ()))
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _with(*names: str) -> Callable[[str], bool]:
+    """Whether the first object of a JSON text has all of these names."""
+
+    def looks_like(text: str) -> bool:
+        begin = text.find("{")
+        try:
+            first, _ = json.JSONDecoder().raw_decode(text, begin) if begin >= 0 else ({}, 0)
+        except (ValueError, RecursionError):
+            return False
+        return first.keys() >= set(names)
+
+    return looks_like
+
+
 #: Of a form of files, what tells that their text is for a task.
 LOOKS: Mapping[str | None, Sequence[tuple[Callable[[str], bool], str]]] = {
     "json": (
         (label_studio.looks_like_export, TOKEN), (questions.looks_like_squad, QUESTION),
-        (conversations.looks_like_chat, GENERATION),
+        (conversations.looks_like_chat, GENERATION), (_with("tokens"), TOKEN), (_with("text", "spans"), TOKEN),
+        (_with("text", "entities"), TOKEN), (_with("question", "choices"), CHOICE),
+        (_with("question", "context"), QUESTION), (_with("text", "head", "tail"), RELATION),
     ),
     None: ((relations.looks_like_semeval, RELATION),),
 }  # fmt: skip
@@ -182,7 +218,7 @@ def _read_path(path: Path, options: Options) -> AnyDataset:
     if form == "conll":
         raise HandloomError(f"{path} holds words with tags; that is data for {TOKEN}, not {options.task}.")
     if form == "lines":
-        lines = [(n, line.strip("\r")) for n, line in enumerate(file.text.split("\n"), 1) if line.strip()]
+        lines = [(n, line.strip("\r")) for n, line in enumerate(file.text.rstrip().split("\n"), 1)]
         records = [Record(f"{path}:{number}", {"text": line}) for number, line in lines]
         return _from_records(records, Source(str(path), file.sha256, "lines"), options, ["one text a line"])
     if form == "json":

@@ -56,7 +56,8 @@ def _columns(names: Sequence[str], options: Options, where: str) -> dict[str, st
         if role not in used:
             what = "text to read" if role == "text" else "text to write"
             raise HandloomError(f"{where}: which column is the {what}? There are {columns.listed(names)}; "
-                                f"name it with --{role}-column.")  # fmt: skip
+                                f"name it with --{role}-column, or of two parallel files give both (--targets, "
+                                "--valid-targets, --test-targets).")  # fmt: skip
     return used
 
 
@@ -72,6 +73,8 @@ def _example(record: Record, used: dict[str, str]) -> RewritingExample:
         if not isinstance(listed, (list, tuple)) or not all(isinstance(one, str) for one in listed):
             what = f"a text or a list of texts, not {given!r:.60}"
             raise HandloomError(f"{where}: column {used['label']!r} should hold {what}")
+        if isinstance(given, (list, tuple)) and not all(one.strip() for one in listed):
+            raise HandloomError(f"{where}: column {used['label']!r} holds an empty text among those to write")
         targets = tuple(one for one in listed if one.strip())
     extra = {name: value for name, value in values.items() if name not in used.values()}
     return RewritingExample(text if text.strip() else "", targets, extra, where)

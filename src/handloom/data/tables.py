@@ -31,8 +31,10 @@ def read_csv(file: TextFile, options: Options) -> tuple[list[Record], list[str]]
     if len(delimiter) != 1:
         raise UsageError(f"--delimiter {options.delimiter!r}: a delimiter is one character, or `tab`.")
     quoted = delimiter != "\t" or _quotes(file.text)
-    rows = [row for row in _rows(file.text, delimiter, quoted, file.path) if any(field.strip() for field in row[1])]
-    if not rows:
+    rows = [row for row in _rows(file.text, delimiter, quoted, file.path) if row[1]]
+    while rows and not any(field.strip() for field in rows[-1][1]) and (options.labelled or len(rows[-1][1]) > 1):
+        rows.pop()  # what spreadsheets leave below a table
+    if not any(field.strip() for _, row in rows for field in row):
         raise HandloomError(
             f"{file.path} holds no text, only {_DELIMITERS.get(delimiter, repr(delimiter))} and blanks."
         )
@@ -120,12 +122,17 @@ def _header(rows: list[Row], options: Options) -> tuple[list[str], list[Row], li
             return [str(index + 1) for index in range(width)], rows, ["no header; columns are called by their numbers"]
     repeated = [name for name, count in Counter(first).items() if count > 1]
     names = [name if name and name not in repeated else f"{name or 'column'}.{i + 1}" for i, name in enumerate(first)]
-    return names, rows[1:], []
+    taken = f"the first row is taken for the columns' names ({columns.listed(names)}); if it is data, put names above"
+    known = any(columns.guess([name], _USUAL) for name in first) or any(str(w) in first for w in wanted)
+    return names, rows[1:], [] if known else [taken]
 
 
 def read_frame(frame: Any) -> list[Record]:
     """Rows of a data frame (pandas', or anything with `columns` and `to_dict("records")`)."""
     names = [str(name) for name in frame.columns]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise HandloomError(f"the data frame has {len(twice)} names of columns more than once: {columns.listed(twice)}")
     rows = frame.to_dict("records")
     return [
         Record(f"row {number}", dict(zip(names, (_plain(value) for value in row.values()), strict=True)))

@@ -14,8 +14,8 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-MOST = 10_000
-"""Beginnings that a search looks at."""
+MOST = 40_000
+"""Beginnings that a search looks at, and characters of ends that are tried."""
 LONGEST = 1 << 12
 """Bytes of a text that is looked for."""
 ALIKE = 3
@@ -37,12 +37,19 @@ class Atoms:
         """spelt: the bytes of every token of the vocabulary, None for those that stand for no text."""
         self.spelt = spelt
         ids = {text: index for index, text in reversed(list(enumerate(spelt))) if text and _is_one(text)}
+        self._ids = ids
         self.complete = all(bytes([byte]) in ids for byte in range(256))
         self._solid = [index for text, index in ids.items() if not text.isspace()]
         chosen = frozenset(hints) | {QUOTE}
         self._hints = [index for text, index in ids.items() if text[0] in chosen]
         rest = sorted((text, index) for text, index in ids.items() if text[0] not in chosen)
         self._groups = [[index for text, index in rest if text[0] in group] for group in CLASSES]
+
+    def spell(self, text: str) -> list[int] | None:
+        """A text in tokens of one character, or its bytes; None if there are none for it."""
+        parts = [[own] if (own := char.encode()) in self._ids else [bytes([byte]) for byte in own] for char in text]
+        found = [self._ids.get(one) for part in parts for one in part]
+        return None if None in found else [index for index in found if index is not None]
 
     def allowed(self, mask: bytes, inside: int | None) -> Iterator[int]:
         """The tokens to try where the mask, a bit a token, says what may come. Between the strings of JSON there are
@@ -59,17 +66,35 @@ class Atoms:
                     yield last
 
 
-def shortest(matcher: Any, atoms: Atoms, text: bytes = b"", is_json: bool = False) -> list[int] | None:
+def shortest(
+    matcher: Any, atoms: Atoms, text: bytes = b"", is_json: bool = False, example: str = ""
+) -> list[int] | None:
     """The tokens of a short text that completes `text`, which the matcher has read; None if the search finds none.
+
+    example: a short whole text; what is left of it, shorter parts first, is tried before anything is searched.
 
     Of JSON every string and bracket that closes is taken for good, which finds a short text fast; if that does not
     lead to an end, and for all other grammars, all beginnings are followed, the shortest first.
     """
+    if (found := _end_of(example, matcher, atoms)) is not None:
+        return found
     if is_json:
         found = _search(matcher, atoms, _inside(text), True)
         if found is not None:
             return found
     return _search(matcher, atoms, _inside(text) if is_json else None, False)
+
+
+def _end_of(example: str, matcher: Any, atoms: Atoms) -> list[int] | None:
+    left = MOST
+    for begin in range(len(example), -1, -1):
+        tokens, left = atoms.spell(example[begin:]), left - (len(example) - begin)
+        if tokens is None or left < 0:
+            return None
+        now = matcher.deep_copy()
+        if (not tokens or now.consume_tokens(tokens)) and now.is_accepting():
+            return tokens
+    return None
 
 
 def _search(matcher: Any, atoms: Atoms, inside: int | None, commits: bool) -> list[int] | None:
@@ -184,7 +209,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     if matcher.is_error():
         return {"error": matcher.get_error()}
     atoms = Atoms((*Bytes.tokens[:256], None), bytes(task["hints"]))
-    found = shortest(matcher, atoms, is_json=task["json"])
+    found = shortest(matcher, atoms, is_json=task["json"], example=task["example"])
     if found is None:
         matcher.compute_bitmask()
         return {"error": matcher.get_error() or "endless"}

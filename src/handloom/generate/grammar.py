@@ -19,6 +19,7 @@ import numpy as np
 from handloom.errors import HandloomError, UsageError
 from handloom.generate import completion, json_schema
 from handloom.generate.constraints import Flags
+from handloom.generate.least import least
 from handloom.isolated import Ended, Program
 from handloom.text.token_bytes import token_bytes
 from handloom.text.tokenizer import Tokenizer
@@ -90,14 +91,16 @@ class Grammar:
     """A Constraint."""
 
     def __init__(
-        self, vocabulary: Vocabulary, source: str, what: str, hints: str = "", is_json: bool = False, trims: bool = True
-    ) -> None:
-        """source: llguidance's Lark; trims: it lets a space come before the text. Raises HandloomError for a
-        grammar that is wrong, too large or has no end."""
+        self, vocabulary: Vocabulary, source: str, what: str, hints: str = "", is_json: bool = False,
+        trims: bool = True, example: str = "",
+    ) -> None:  # fmt: skip
+        """source: llguidance's Lark; trims: it lets a space come before the text; example: a text that it may allow.
+        Raises HandloomError for a grammar that is wrong, too large or has no end."""
         llguidance = _library()
         self.vocabulary, self.is_json, self.what, self.trims = vocabulary, is_json, what, trims
+        self.example = example
         grammar = llguidance.LLMatcher.grammar_from_lark(source)
-        _try(grammar, what, hints.encode(), is_json)
+        _try(grammar, what, hints.encode(), is_json, example)
         limits = llguidance.LLParserLimits(**LIMITS)
         self.matcher = llguidance.LLMatcher(vocabulary.library, grammar, log_level=0, limits=limits)
         self.atoms = completion.Atoms(vocabulary.spelt, hints.encode())
@@ -149,7 +152,7 @@ class GrammarFollower:
 
     def completion(self) -> list[int] | None:
         so_far = self.grammar.vocabulary.bytes_of(self.tokens)
-        return completion.shortest(self.matcher, self.grammar.atoms, so_far, self.grammar.is_json)
+        return completion.shortest(self.matcher, self.grammar.atoms, so_far, self.grammar.is_json, self.grammar.example)
 
     def _check(self) -> None:
         if self.matcher.is_error():
@@ -178,7 +181,7 @@ def of_pattern(vocabulary: Vocabulary, pattern: str, also: Sequence[str] = ()) -
     spaced = "" if _begins_with_space(pattern) else '" "? '
     both = " & ".join([f"/{written}/", *also])
     return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {both}", "the pattern", pattern,
-                   trims=bool(spaced))  # fmt: skip
+                   trims=bool(spaced), example=least(pattern, completion.LONGEST) or "")  # fmt: skip
 
 
 def of_choices(vocabulary: Vocabulary, choices: Sequence[str]) -> Grammar:
@@ -207,16 +210,17 @@ def _library() -> Any:
     return llguidance
 
 
-def _try(grammar: str, what: str, hints: bytes, is_json: bool) -> None:
+def _try(grammar: str, what: str, hints: bytes, is_json: bool, example: str) -> None:
     task = {"grammar": grammar, "json": is_json, "hints": list(hints), "limits": LIMITS, "seconds": SECONDS,
-            "megabytes": MEGABYTES}  # fmt: skip
+            "megabytes": MEGABYTES, "example": example}  # fmt: skip
     try:
         answer = PROGRAM.run(task, 6 * SECONDS)
     except Ended as error:
         limits = f"the {SECONDS} s and {MEGABYTES} MB it may have"
         raise HandloomError(f"{what} is refused: it takes more time or memory than {limits}") from error
     if answer.get("error") == "endless":
-        raise HandloomError(f"{what} is refused: no text of up to {completion.LONGEST:,} bytes that ends was found")
+        raise HandloomError(f"{what} is refused: no text that ends was found, of up to {completion.LONGEST:,} bytes "
+                            f"and among {completion.MOST:,} beginnings")  # fmt: skip
     if "error" in answer:
         raise HandloomError(f"{what} is refused: {_first(answer['error'])}")
     if answer["warnings"]:

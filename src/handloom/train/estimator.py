@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from handloom.data.examples import Dataset
+from handloom.data.examples import Dataset, RelationExample
 from handloom.data.readers import read
 from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import LABELLED, Config
 from handloom.models.registry import load_config
 from handloom.nn import Module
+from handloom.tasks.relation_extraction import MARKS
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
 from handloom.text.tokenizer import Tokenizer
@@ -47,6 +48,7 @@ class Estimator:
         self.baselines: dict[str, Scores] = {}
         self.max_length, self.long = self.longest(self.config, None), "windows"
         self.about: dict[str, Any] = {}
+        self.notes: tuple[str, ...] = ()  #: what there is to say about the last data that was read
         self.fresh = False  #: whether the weights have learnt nothing at all yet
         self.continued = False  #: whether the weights are no longer those of `folder`
         self._engine: Engine | None = None
@@ -236,6 +238,7 @@ class Estimator:
         how = self.reading_with(_only_reading(reading))
         dataset = read(data, self.task_name, labelled=labelled, pairs=pairs, **how)
         self.tokenizer.check_known(dataset.texts)
+        self.notes = (*dataset.notes, f"{len(dataset):,} examples read")
         return dataset
 
     def reading_with(self, given: Mapping[str, Any], settings: Settings | None = None) -> dict[str, Any]:
@@ -266,8 +269,13 @@ class Estimator:
 
     def judge(self, engine: Engine, task: Task, examples: Sequence[Any], seed: int = 0) -> tuple[Scores, list[Any]]:
         """Scores and predictions of an engine's weights on labelled examples."""
-        encoded = task.encode(examples, self.tokenizer, self.max_length, self.long)
-        return self.judge_encoded(engine, task, examples, encoded, seed)
+        return self.judge_encoded(engine, task, examples, self.encoded(task, examples), seed)
+
+    def encoded(self, task: Task, examples: Sequence[Any]) -> Encoded:
+        """In tokens; `notes` says what of it was too long."""
+        found = task.encode(examples, self.tokenizer, self.max_length, self.long)
+        self.notes = tuple(dict.fromkeys((*self.notes, *found.notes)))
+        return found
 
     def judge_encoded(
         self, engine: Engine, task: Task, examples: Sequence[Any], encoded: Encoded, seed: int = 0, *,
@@ -305,8 +313,7 @@ class Estimator:
     def said_of(self, examples: Sequence[Any]) -> list[Any]:
         """The task's predictions of examples as they are."""
         _, task = self._ready()
-        encoded = task.encode(examples, self.tokenizer, self.max_length, self.long)
-        engine = self.engine()
+        encoded, engine = self.encoded(task, examples), self.engine()
         logits, _ = engine.logits(encoded)
         return task.decode_by(engine.weights(), examples, encoded, logits)
 
@@ -364,6 +371,8 @@ def texts_of(data: Dataset[Any]) -> list[str]:
         beside = (example.pair, getattr(example, "negative", None))
         found += [example.text, *(text for text in beside if text)]
         found += [text for name in ("targets", "choices") for text in getattr(example, name, ())]
+    if any(isinstance(example, RelationExample) for example in data.examples):
+        found.append("".join(map("".join, MARKS)))  # what places are told apart by
     return found
 
 

@@ -102,6 +102,10 @@ class RelationExtractor(Estimator):
         """
         _, task = self._ready()
         assert isinstance(task, RelationExtraction)
+        if isinstance(texts, str):
+            raise UsageError("triples are looked for in a list of texts: triples([text], …)")
+        if isinstance(entities, Estimator) and not isinstance(entities, TokenClassifier):
+            raise UsageError(f"entities are found by a model for {TOKEN}, not for {entities.task_name}")
         found = entities.predict(list(texts)) if isinstance(entities, TokenClassifier) else entities
         if len(found) != len(texts):
             raise UsageError(f"there are {len(texts)} texts and the entities of {len(found)}")

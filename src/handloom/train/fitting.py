@@ -155,7 +155,9 @@ class Fit:
     def _train(self, sets: Sets, prepared: Prepared, run: RunFolder | None) -> None:
         estimator, settings = self.estimator, self.settings
         task, model, encoded = prepared.task, prepared.model, prepared.encoded
-        self._note(*prepared.notes)
+        parts = (("train", sets.train), ("valid", sets.valid), ("test", sets.test))
+        read = ", ".join(f"{name} {len(data):,}" for name, data in parts if data is not None)
+        self._note(f"examples: {read}", *prepared.notes)
         engine, loop = self._loop(prepared, sets, run)
         measured, name = (sets.test, "test") if sets.test is not None else (sets.valid, "valid")
         stopped: Diverged | None = None
