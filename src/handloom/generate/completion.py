@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -29,15 +29,20 @@ CLASSES = (*map(frozenset, _LETTERS), frozenset(range(128)).difference(*_LETTERS
 """Bytes of which the first and the last that are allowed are enough to try."""
 
 
+def singles(spelt: Sequence[bytes | None]) -> dict[bytes, int]:
+    """The tokens of one byte or one character, by their bytes."""
+    return {text: index for index, text in reversed(list(enumerate(spelt))) if text and _is_one(text)}
+
+
 class Atoms:
     """The tokens that are tried: of one byte or one character each, by their bytes. hints: bytes that stand in the
     grammar itself, each of which may be the one that goes on."""
 
-    def __init__(self, spelt: Sequence[bytes | None], hints: bytes) -> None:
-        """spelt: the bytes of every token of the vocabulary, None for those that stand for no text."""
+    def __init__(self, spelt: Sequence[bytes | None], hints: bytes, ids: Mapping[bytes, int] | None = None) -> None:
+        """spelt: the bytes of every token of the vocabulary, None for those that stand for no text; ids: `singles` of
+        them, if they are known."""
         self.spelt = spelt
-        ids = {text: index for index, text in reversed(list(enumerate(spelt))) if text and _is_one(text)}
-        self._ids = ids
+        self._ids = ids = singles(spelt) if ids is None else ids
         self.complete = all(bytes([byte]) in ids for byte in range(256))
         self._solid = [index for text, index in ids.items() if not text.isspace()]
         chosen = frozenset(hints) | {QUOTE}
@@ -200,7 +205,7 @@ def bound(seconds: int, megabytes: int) -> None:
 
 
 def answer(task: dict[str, Any]) -> dict[str, Any]:
-    """{"text"}: a shortest text of a grammar; {"error"}: what is wrong with it."""
+    """{"text"}: a shortest text of a grammar, as its bytes; {"error"}: what is wrong with it."""
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
     bound(task["seconds"], task["megabytes"])
@@ -213,7 +218,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     if found is None:
         matcher.compute_bitmask()
         return {"error": matcher.get_error() or "endless"}
-    return {"text": len(found), "warnings": matcher.get_grammar_warnings()}
+    return {"text": found, "warnings": matcher.get_grammar_warnings()}
 
 
 if __name__ == "__main__":

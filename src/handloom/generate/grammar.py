@@ -53,6 +53,10 @@ class Vocabulary:
         self._longest = max(map(len, self._ids), default=0)
 
     @cached_property
+    def singles(self) -> dict[bytes, int]:
+        return completion.singles(self.spelt)
+
+    @cached_property
     def library(self) -> Any:
         """As llguidance's LLTokenizer. Raises HandloomError where it is not installed."""
         llguidance = _library()
@@ -100,14 +104,18 @@ class Grammar:
         self.vocabulary, self.is_json, self.what, self.trims = vocabulary, is_json, what, trims
         self.example = example
         grammar = llguidance.LLMatcher.grammar_from_lark(source)
-        _try(grammar, what, hints.encode(), is_json, example)
+        shortest = _try(grammar, what, hints.encode(), is_json, example)
         limits = llguidance.LLParserLimits(**LIMITS)
         self.matcher = llguidance.LLMatcher(vocabulary.library, grammar, log_level=0, limits=limits)
-        self.atoms = completion.Atoms(vocabulary.spelt, hints.encode())
+        self.atoms = completion.Atoms(vocabulary.spelt, hints.encode(), vocabulary.singles)
         if self.matcher.is_error():
             raise HandloomError(f"{what} is refused: {_first(self.matcher.get_error())}")
-        if not self.atoms.complete and self.start().completion() is None:
+        if not self.atoms.complete and not self._writes(shortest) and self.start().completion() is None:
             raise HandloomError(f"the model's vocabulary cannot spell a text of {what}")
+
+    def _writes(self, text: str) -> bool:
+        tokens, matcher = self.atoms.spell(text), self.matcher.deep_copy()
+        return tokens is not None and (not tokens or matcher.consume_tokens(tokens)) and bool(matcher.is_accepting())
 
     def start(self) -> GrammarFollower:
         return GrammarFollower(self, self.matcher.deep_copy(), [])
@@ -210,7 +218,8 @@ def _library() -> Any:
     return llguidance
 
 
-def _try(grammar: str, what: str, hints: bytes, is_json: bool, example: str) -> None:
+def _try(grammar: str, what: str, hints: bytes, is_json: bool, example: str) -> str:
+    """A short text of the grammar."""
     task = {"grammar": grammar, "json": is_json, "hints": list(hints), "limits": LIMITS, "seconds": SECONDS,
             "megabytes": MEGABYTES, "example": example}  # fmt: skip
     try:
@@ -225,6 +234,7 @@ def _try(grammar: str, what: str, hints: bytes, is_json: bool, example: str) -> 
         raise HandloomError(f"{what} is refused: {_first(answer['error'])}")
     if answer["warnings"]:
         raise HandloomError(f"{what} is refused: {_first('; '.join(answer['warnings']))}")
+    return bytes(answer["text"]).decode("utf-8", "replace")
 
 
 def _first(message: str) -> str:
