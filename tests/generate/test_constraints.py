@@ -299,3 +299,24 @@ def test_ids_beyond_the_tokenizer_never_come() -> None:
     assert isinstance(generator.vocabulary, Vocabulary) and generator.vocabulary.spelt[-1] is None
     found = generator.generate(np.array([1], np.int32), pattern="[a-z ]{5,9}", temperature=3.0, samples=4)
     assert all(re.fullmatch("[a-z ]{5,9}", x.text) for x in found)
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"format": "time"}, ["00:45:59z", "23:59:00.5+01:00"], ["00:45:60z", "23:59:60Z", "24:00:00Z"]),
+        ({"format": "date"}, ["2004-02-29", "2000-02-29", "1999-12-31", "0001-02-28"],
+         ["2001-02-29", "1900-02-29", "0000-01-01", "2000-04-31"]),
+        ({"format": "date", "pattern": "^2"}, ["2004-02-29"], ["2001-02-29", "1904-02-29"]),
+        ({"format": "date-time"}, ["2000-01-01T00:45:09z"], ["2000-01-01T00:45:60z", "2001-02-29T00:45:09z"]),
+    ],
+)  # fmt: skip
+def test_days_and_seconds_that_there_are(schema: dict[str, str], right: list[str], wrong: list[str]) -> None:
+    vocabulary = markov("bpe").vocabulary
+    grammar = of_schema(vocabulary, {"type": "string", **schema})
+
+    def holds(text: str) -> bool:
+        matcher = grammar.matcher.deep_copy()
+        return bool(matcher.consume_tokens(vocabulary.cut(json.dumps(text).encode())) and matcher.is_accepting())
+
+    assert [text for text in (*right, *wrong) if holds(text)] == right

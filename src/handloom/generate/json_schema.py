@@ -19,6 +19,12 @@ EXACT = 2**53
 MULTIPLE = 1000
 """The largest `multipleOf`, its decimal point left out: a grammar has a state for every remainder."""
 FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+_YEAR, _LEAP = r"(000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})", r"(0[48]|[2468][048]|[13579][26])"
+_DATE = rf"({_YEAR}-((0[13-9]|1[0-2])-\d\d|02-([01]\d|2[0-8]))|(\d\d{_LEAP}|{_LEAP}00)-02-29)"
+_TIME = r"\d\d:\d\d:[0-5]"
+CLOSER: Mapping[str, str] = {"date": f"^{_DATE}$", "time": f"^{_TIME}", "date-time": f"^{_DATE}[Tt ]{_TIME}"}
+"""What llguidance's formats let through and a calendar does not: a 29th of February in other years than leap years, the
+year 0, and a second 60 wherever it stands (a leap second belongs to a few minutes of history)."""
 
 # What the schema under a keyword is: one, a list of them, or some by name.
 ONE, LIST, NAMED = ("items", "additionalProperties", "additionalItems"), ("anyOf", "oneOf", "allOf", "prefixItems"), (
@@ -65,6 +71,10 @@ def read(schema: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)
     for place, part in _parts(found, name):
         _check(part, place, found, name)
+        if isinstance(part, dict) and (pattern := CLOSER.get(part.get("format", ""))):
+            asked = part.setdefault("pattern", pattern)
+            if asked != pattern:
+                part["allOf"] = [*part.get("allOf", ()), {"pattern": pattern}]
     return found
 
 
