@@ -335,3 +335,14 @@ def test_generate_names_what_does_not_go_together(
     words = [str(trained) if word == "runs/shared" else word for word in words]
     assert main(["generate", "smollm2-135m-instruct", *words]) != 0
     assert complaint in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_was_read_is_told_beside_results(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("long.csv").write_text("text,label\n" + "the film was great " * 200 + ",pos\n", encoding="utf-8")
+    assert main(["predict", str(trained), "--data", "new.csv", "--json"]) == 0
+    out, told = capsys.readouterr()
+    assert out.count("\n") == 5 and "5 examples read from new.csv" in told
+    assert main(["evaluate", str(trained), "--data", "long.csv", "--json"]) == 0
+    told = capsys.readouterr().err
+    assert "1 example read from long.csv" in told and "longer than" in told
+    assert main(["predict", str(trained), "the film"]) == 0 and not capsys.readouterr().err

@@ -238,7 +238,8 @@ class Estimator:
         how = self.reading_with(_only_reading(reading))
         dataset = read(data, self.task_name, labelled=labelled, pairs=pairs, **how)
         self.tokenizer.check_known(dataset.texts)
-        self.notes = (*dataset.notes, f"{len(dataset):,} examples read")
+        count = "1 example" if len(dataset) == 1 else f"{len(dataset):,} examples"
+        self.notes = (*dataset.notes, f"{count} read from {dataset.source.path}") if dataset.source.path else ()
         return dataset
 
     def reading_with(self, given: Mapping[str, Any], settings: Settings | None = None) -> dict[str, Any]:
