@@ -50,6 +50,26 @@ def test_several_labels_and_numbers(folder: Path) -> None:
     assert numbers.predict(texts).shape == (60,) and numbers.score(texts, labels) > 0.3
 
 
+def test_a_column_that_is_never_marked_stays(folder: Path) -> None:
+    texts, labels = numbered(24)
+    marks = np.array([[label > 0, True, False] for label in labels]).astype(int)
+    model = TextClassifier(folder, epochs=1, lr=3e-3).fit(texts, marks)
+    assert model.predict(texts).shape == model.predict_proba(texts).shape == (24, 3)
+    assert not model.predict(texts)[:, 2].any() and model.classes_.tolist() == ["0", "1", "2"]
+
+
+def test_other_labels_than_those_of_a_trained_model_are_refused(folder: Path, tmp_path: Path) -> None:
+    texts, labels = numbered(24)
+    trained = TextClassifier(folder, epochs=1, lr=3e-3).fit(texts, labels).estimator_
+    trained.save(tmp_path / "trained")
+    model = TextClassifier(tmp_path / "trained", epochs=1)
+    with pytest.raises(UsageError, match="has been trained for 0, 10, of which y says nothing"):
+        model.fit(texts, ["a", "b"] * 12)
+    with pytest.raises(UsageError, match="not fitted"):
+        model.predict(texts)
+    assert model.fit(texts, labels).classes_.tolist() == [0, 10]
+
+
 def test_parameters() -> None:
     model = TextClassifier("m", lr=1e-3)
     assert model.get_params() == {"model": "m", "lr": 1e-3} and repr(model) == "TextClassifier(model='m', lr=0.001)"

@@ -73,6 +73,10 @@ class _Texts:
         rows = [{"text": one[0], **({"pair": one[1]} if len(one) > 1 else {}), "label": label}
                 for one, label in zip(texts, labels, strict=True)]  # fmt: skip
         estimator = text_classifier.TextClassifier.from_pretrained(self.model)
+        others = [] if estimator.task is None else [name for name in estimator.task.known if name not in labels]
+        if others and all(isinstance(label, str) for label in labels):
+            raise UsageError(f"{self.model} has been trained for {', '.join(others[:10])}, of which y says nothing: "
+                             "begin with an encoder, or with the same labels")  # fmt: skip
         quiet = {"listener": lambda progress: None, "before": False, "baselines": False}
         self.estimator_ = estimator.fit(rows, **quiet, **{**given, **reading})
 
@@ -107,10 +111,6 @@ class TextClassifier(_Texts):
         told = any(getattr(self, name, None) is not None for name in ("problem", "label_order"))
         self._trained(X, labels, **({} if told else {"problem": SEVERAL if several else ONE}))
         task = self.estimator_.task
-        if not several and (others := [name for name in task.classes if name not in self._values]):
-            del self.estimator_
-            raise UsageError(f"{self.model} has been trained for {', '.join(others[:10])}, of which y says nothing: "
-                             "begin with an encoder, or with the same labels")  # fmt: skip
         self._names = list(task.labels) if several else sorted(task.classes, key=lambda name: self._values[name])
         if self._matrix:
             self._names = [str(i) for i in range(y.shape[1])]

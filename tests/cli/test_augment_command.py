@@ -31,3 +31,5 @@ def test_a_file_grows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_unknown_ways_are_refused_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["augment", str(tmp_path / "no.csv"), "--how", "magic", "--out", str(tmp_path / "x.jsonl")]) == 2
     assert "there is no augmentation 'magic'; there are mention, typo" in capsys.readouterr().err
+    assert main(["augment", str(tmp_path / "no.csv"), "--how", "typo", "--out", str(tmp_path / "x.csv")]) == 2
+    assert "--out should end in .jsonl, not be x.csv" in capsys.readouterr().err

@@ -147,6 +147,9 @@ def test_texts_are_written_anew_only_where_no_place_is_lost() -> None:
     assert [(e.text, e.label) for e in found][2:] == [("A GOOD FILM INDEED", "pos"), ("A BAD FILM INDEED", "neg")]
     same = augmented(data, {"back-translation": back_translation(data, lambda t: t, lambda t: t)})
     assert len(same) == 2 and "2 like another" in same.notes[-1]
+    silent = back_translation(data, lambda ts: [t * ("good" in t) for t in ts], lambda ts: [t + "!" for t in ts])
+    mute = augmented(data, {"back-translation": silent})  # of one text the translator says nothing
+    assert [e.text for e in mute][2:] == ["a good film!"] and "1 without anything to replace" in mute.notes[-1]
     with pytest.raises(UsageError, match="where labelled places stand in them is lost"):
         back_translation(read(TAGGED, "token-classification"), lambda t: t, lambda t: t)
 

@@ -32,6 +32,10 @@ def test_a_family_has_the_shape_that_was_asked_for(family: str) -> None:
         assert all((weights[name].numpy() == value.numpy()).all() for name, value in again.items())
 
 
+def test_every_family_can_be_begun() -> None:
+    assert NAMES.keys() == FAMILIES.keys()
+
+
 def test_what_cannot_be_begun() -> None:
     with pytest.raises(UsageError, match="did you mean 'llama'"):
         config_values("lama", SHAPE, 50, SPECIAL)

@@ -120,6 +120,12 @@ def test_scores_of_numbers_beside_scipy_and_scikit_learn(rows: list[tuple[int, i
         assert float(average_precision(guess.astype(float), marks)) == pytest.approx(expected)
 
 
+@given(st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=30))
+def test_ranks_share_their_mean(values: list[float]) -> None:
+    wanted = [sum(v < x for v in values) + (sum(v == x for v in values) + 1) / 2 for x in values]
+    assert moments.ranks(values).tolist() == wanted
+
+
 def test_a_constant_goes_with_nothing() -> None:
     assert moments.pearson(moments.moments([1.0, 2.0, 3.0], [0.1] * 3).sum(0)) == 0
     assert moments.ranks([3.0, 1.0, 3.0]).tolist() == [2.5, 1, 2.5]

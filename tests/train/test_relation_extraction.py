@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handloom.data.examples import RelationExample
-from handloom.errors import HandloomError
+from handloom.errors import HandloomError, UsageError
 from handloom.tasks.relation_extraction import (
+    MARKS,
     Relation,
     RelationExtraction,
     known_marks,
@@ -168,7 +169,18 @@ def test_fit_learns_relations_and_their_direction(folder: Path, tmp_path: Path) 
     assert one == other and isinstance(one, Relation) and one.label == "At(e2,e1)"
     assert one.first.text == "paris" and one.to_dict()["second"] == {"start": 15, "end": 18, "text": "bob"}
     plain = "in paris works bob"
+    with pytest.raises(UsageError, match="in a list of texts"):
+        again.triples(plain, [[]])
+    with pytest.raises(UsageError, match="by a model for token-classification, not for relation-extraction"):
+        again.triples([plain], extractor)
     [[triple]] = again.triples([plain], [[Span(3, 8, "LOC", "paris"), Span(15, 18, "PER", "bob")]])
     assert (triple.subject.text, triple.relation, triple.object.text) == ("bob", "At", "paris")
     assert again.evaluate(people(80, 2))["relation_f1"] == pytest.approx(extractor.scores["relation_f1"])
     assert Counter(kind for _, kind in people(80, 2)).keys() == {"Other", "At(e1,e2)", "At(e2,e1)"}
+
+
+@pytest.mark.parametrize("kind", ["character", "wordpiece", "bpe"])
+def test_a_new_vocabulary_knows_the_marks(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDLOOM_HOME", str(tmp_path))
+    shape = {"model_type": "bert", "layers": 1, "hidden": 32, "heads": 2, "tokenizer": kind}
+    assert known_marks(RelationExtractor.new(people(40, 0), **shape).tokenizer) in MARKS

@@ -186,6 +186,9 @@ def test_long_texts_are_shortened_and_it_is_said(folder: Path) -> None:
     assert len(one.encoding) == 12 and one.encoding.ids[-1] == 1 and len(one) == 24
     assert encoded.notes == ("1 of 2 texts were longer than 12 tokens and have been shortened",
                              "1 of 2 targets were longer than 12 tokens and have been shortened")  # fmt: skip
+    model.fit(sentences(8, 0), sentences(4, 1), epochs=1, max_length=12)
+    assert len(model.predict(["cat " * 60, "cat"])) == 2
+    assert model.notes == ("1 of 2 texts were longer than 12 tokens and have been shortened",)
     batch = model.task.pack(encoded.features)
     assert batch["labels"][-2:].tolist() == [Tokenizer.load(folder).token_id("Katze"), 1]
     assert batch["ids"][-2] == 0 and batch["source_starts"].tolist() == [0, 12, 14]
@@ -223,6 +226,10 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert main(["evaluate", run, "--data", data[1], "--targets", data[3], "--json"]) == 0
     assert {"rouge1", "rouge2", "rougeL", "loss", "perplexity"} <= json.loads(capsys.readouterr().out)["metrics"].keys()
+    assert main(["compare", run, run, "--test", data[1], "--targets", data[3], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "no difference"
+    assert main(["data", "check", data[1], "--targets", data[3], "--task", "summarization", "--json"]) == 0
+    assert capsys.readouterr().out.startswith("{")
     assert main(["predict", run, "cat sees dog", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == {"text", "written"}
     assert main(["train", "summarization", "--train", data[1], "--test-targets", data[3], "--out", run]) == 2

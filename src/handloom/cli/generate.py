@@ -109,18 +109,21 @@ def generate(
     )
     if sum(x is not None for x in (schema, pattern, choice)) > 1:
         raise UsageError("--schema, --pattern and --choice each say what the whole text looks like: give one of them")
-    steering = options.given(toward=toward, candidates=candidates, block=block)
-    if steering and steer is None:
-        raise UsageError(f"--{next(iter(steering))} belongs to --steer")
+    if steer is None and (alone := options.given(toward=toward, candidates=candidates, block=block)):
+        raise UsageError(f"--{next(iter(alone))} belongs to --steer")
     if steer is not None:
         if toward is None:
             raise UsageError("--steer needs --toward, the label that the classifier is to find likely")
-        beside = {**options.given(beams=beams), **({"stop": stop} if stop else {}), **wanted}
-        if beside:
-            name = {"choices": "choice", "required": "require", "forbidden": "forbid"}.get(*[next(iter(beside))] * 2)
-            raise UsageError(f"--steer draws block by block, and --{name} is about the whole text: leave one out")
+        whole = options.given(beams=beams, stop=stop, schema=schema, pattern=pattern, choice=choice, require=require,
+                              forbid=forbid)  # fmt: skip
+        if whole:
+            raise UsageError(f"--steer draws block by block, and --{next(iter(whole))} is about the whole text: leave "
+                             "one out")  # fmt: skip
     from handloom.cli.download import model_folder
+    from handloom.cli.output import print_json
+    from handloom.generate import steering
     from handloom.generate.generator import Writer
+    from handloom.train.text_classifier import TextClassifier
 
     text = sys.stdin.read() if prompt == "-" else prompt
     given: Any = text
@@ -135,39 +138,23 @@ def generate(
     generator = Writer.from_pretrained(
         folder, threads=threads, precision=precision or "f32", weights=weights or "f32"
     )
+    score: dict[str, float] = {}
+    kept = {**wanted, "close": close}
     if steer is not None:
-        _steered(generator, given, model_folder(steer, offline, yes), {**steering, **how}, threads, json)
-        return
-    how = {**how, **wanted, "close": close}
-    if beams is not None:
-        found = generator.beams(given, beams=beams, **options.given(length_penalty=length_penalty), **how)[0]
+        judge = steering.likes(TextClassifier.load(model_folder(steer, offline, yes), threads=threads), toward or "")
+        chosen = steering.steer(generator, given, judge, **options.given(candidates=candidates, block=block), **how)
+        found, score = chosen.generation, {"score": chosen.score}
+    elif beams is not None:
+        found = generator.beams(given, beams=beams, **options.given(length_penalty=length_penalty), **how, **kept)[0]
     elif json:
-        found = generator.generate(given, stop=stop or (), **how)
+        found = generator.generate(given, stop=stop or (), **how, **kept)
     else:
-        for piece in generator.stream(given, stop=stop or (), **how):
+        for piece in generator.stream(given, stop=stop or (), **how, **kept):
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
         return
     if json:
-        from handloom.cli.output import print_json
-
-        print_json({"text": found.text, "finish": found.finish, "tokens": len(found.ids)})
+        print_json({"text": found.text, "finish": found.finish, "tokens": len(found.ids), **score})
     else:
         sys.stdout.write(found.text + "\n")
-
-
-def _steered(
-    generator: Any, prompt: Any, folder: Path, how: dict[str, Any], threads: int | None, json: bool
-) -> None:
-    from handloom.cli.output import print_json
-    from handloom.generate.steering import likes, steer
-    from handloom.train.text_classifier import TextClassifier
-
-    judge = likes(TextClassifier.load(folder, threads=threads), how.pop("toward"))
-    found = steer(generator, prompt, judge, **how)
-    one = found.generation
-    if json:
-        print_json({"text": one.text, "finish": one.finish, "tokens": len(one.ids), "score": found.score})
-    else:
-        sys.stdout.write(one.text + "\n")

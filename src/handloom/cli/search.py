@@ -80,7 +80,7 @@ def search(
     All texts are compared, so nothing better is missed. With --json one line is
     printed for each: {"query", "text", "number", "score"} and what else the file had.
     """
-    from handloom.cli.output import print_json
+    from handloom.cli.output import note, print_json
     from handloom.train.matchers import SentenceMatcher
     from handloom.train.search_index import SearchIndex
     from handloom.train.text_classifier import TextClassifier
@@ -88,9 +88,10 @@ def search(
     how: dict[str, Any] = {"threads": threads, "precision": precision or "auto"}
     matcher = None if model is None else SentenceMatcher.from_pretrained(model, **how)
     judge = None if rerank is None else TextClassifier.load(rerank, **how)
-    found = SearchIndex.load(folder, matcher).search_all(
-        queries, top, rerank=judge, candidates=max(candidates, top), relevant=relevant
-    )
+    index = SearchIndex.load(folder, matcher)
+    found = index.search_all(queries, top, rerank=judge, candidates=max(candidates, top), relevant=relevant)
+    for line in index.matcher.notes:
+        note(line)
     for query, hits in zip(queries, found, strict=True):
         if not json and len(queries) > 1:
             print(query)

@@ -34,6 +34,15 @@ def read_json(file: TextFile) -> list[Record]:
     return records
 
 
+def first_names(text: str) -> set[str]:
+    """The names in the first object of a JSON text; none where it cannot be read."""
+    begin = text.find("{")
+    try:
+        return set(json.JSONDecoder().raw_decode(text, begin)[0]) if begin >= 0 else set()
+    except (ValueError, RecursionError):
+        return set()
+
+
 def _is_one_object(text: str) -> bool:
     """Whether the text is one object over several lines; a line of JSON lines is complete in itself."""
     first = text.lstrip().split("\n", 1)[0].strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -166,30 +165,19 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _with(*names: str) -> Callable[[str], bool]:
-    """Whether the first object of a JSON text has all of these names."""
-
-    def looks_like(text: str) -> bool:
-        begin = text.find("{")
-        try:
-            first, _ = json.JSONDecoder().raw_decode(text, begin) if begin >= 0 else ({}, 0)
-        except (ValueError, RecursionError):
-            return False
-        return first.keys() >= set(names)
-
-    return looks_like
-
-
 #: Of a form of files, what tells that their text is for a task.
 LOOKS: Mapping[str | None, Sequence[tuple[Callable[[str], bool], str]]] = {
     "json": (
         (label_studio.looks_like_export, TOKEN), (questions.looks_like_squad, QUESTION),
-        (conversations.looks_like_chat, GENERATION), (_with("tokens"), TOKEN), (_with("text", "spans"), TOKEN),
-        (_with("text", "entities"), TOKEN), (_with("question", "choices"), CHOICE),
-        (_with("question", "context"), QUESTION), (_with("text", "head", "tail"), RELATION),
+        (conversations.looks_like_chat, GENERATION),
     ),
     None: ((relations.looks_like_semeval, RELATION),),
 }  # fmt: skip
+#: Names in the first row of JSON that tell what it is for.
+NAMED = (
+    ({"tokens"}, TOKEN), ({"text", "spans"}, TOKEN), ({"text", "entities"}, TOKEN), ({"question", "choices"}, CHOICE),
+    ({"question", "context"}, QUESTION), ({"text", "head", "tail"}, RELATION),
+)  # fmt: skip
 
 
 def task_of(path: Path) -> str:
@@ -200,7 +188,9 @@ def task_of(path: Path) -> str:
     if form not in LOOKS or not path.is_file():
         return TEXT
     text = read_text(path, None).text
-    return next((task for looks_like, task in LOOKS[form] if looks_like(text)), TEXT)
+    names = jsons.first_names(text) if form == "json" else set()
+    looks = (task for looks_like, task in LOOKS[form] if looks_like(text))
+    return next(looks, None) or next((task for wanted, task in NAMED if names >= wanted), TEXT)
 
 
 def _read_path(path: Path, options: Options) -> AnyDataset:

@@ -123,8 +123,7 @@ def _header(rows: list[Row], options: Options) -> tuple[list[str], list[Row], li
     repeated = [name for name, count in Counter(first).items() if count > 1]
     names = [name if name and name not in repeated else f"{name or 'column'}.{i + 1}" for i, name in enumerate(first)]
     taken = f"the first row is taken for the columns' names ({columns.listed(names)}); if it is data, put names above"
-    known = any(columns.guess([name], _USUAL) for name in first) or any(str(w) in first for w in wanted)
-    return names, rows[1:], [] if known else [taken]
+    return names, rows[1:], [] if named else [taken]
 
 
 def read_frame(frame: Any) -> list[Record]:

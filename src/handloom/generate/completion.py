@@ -14,12 +14,14 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-MOST = 40_000
-"""Beginnings that a search looks at, and characters of ends that are tried."""
+MOST = 10_000
+"""Beginnings that a search looks at."""
 LONGEST = 1 << 12
 """Bytes of a text that is looked for."""
 ALIKE = 3
 """Texts of one length, with the same tokens allowed next, that are all followed."""
+TRIED = 1 << 18
+"""Tokens of ends of a known text that are tried, all together."""
 OPENING = 8
 """What a bracket or a comma costs more than a letter: that which it opens must come to its end, too."""
 OUTSIDE, INSIDE, ESCAPED = range(3)
@@ -91,14 +93,17 @@ def shortest(
 
 
 def _end_of(example: str, matcher: Any, atoms: Atoms) -> list[int] | None:
-    left = MOST
-    for begin in range(len(example), -1, -1):
-        tokens, left = atoms.spell(example[begin:]), left - (len(example) - begin)
-        if tokens is None or left < 0:
+    """What is left of a known text where it leads to an end, the shortest first."""
+    tokens, left = atoms.spell(example), TRIED
+    if tokens is None:
+        return None
+    for begin in range(len(tokens), -1, -1):
+        end, now = tokens[begin:], matcher.deep_copy()
+        left -= len(end)
+        if left < 0:
             return None
-        now = matcher.deep_copy()
-        if (not tokens or now.consume_tokens(tokens)) and now.is_accepting():
-            return tokens
+        if (not end or now.consume_tokens(end)) and now.is_accepting():
+            return end
     return None
 
 
@@ -222,6 +227,4 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    with suppress(ImportError):  # before there is a task, which may come later
-        import llguidance  # noqa: F401
     json.dump(answer(json.load(sys.stdin.buffer)), sys.stdout)

@@ -20,7 +20,7 @@ from handloom.errors import HandloomError, UsageError
 from handloom.generate import completion, json_schema
 from handloom.generate.constraints import Flags
 from handloom.generate.least import least
-from handloom.isolated import Ended, Program
+from handloom.isolated import Ended, run
 from handloom.text.token_bytes import token_bytes
 from handloom.text.tokenizer import Tokenizer
 
@@ -32,7 +32,7 @@ LIMITS = {"max_lexer_states": 50_000, "verbose_errors": False}
 """llguidance's bounds where they are not its own: 50,000 states are at most 100 MB."""
 SPACE = r"\x20|\n\x20{0,16}"
 """What may stand between the parts of JSON: nothing, one space, or a new line and what indents it."""
-PROGRAM = Program(Path(completion.__file__))
+PROGRAM = Path(completion.__file__)
 MISSING = (
     "schemas, patterns and choices need llguidance, which is not installed: python -m pip install "
     "'handloom[constrained]'"
@@ -223,7 +223,7 @@ def _try(grammar: str, what: str, hints: bytes, is_json: bool, example: str) -> 
     task = {"grammar": grammar, "json": is_json, "hints": list(hints), "limits": LIMITS, "seconds": SECONDS,
             "megabytes": MEGABYTES, "example": example}  # fmt: skip
     try:
-        answer = PROGRAM.run(task, 6 * SECONDS)
+        answer = run(PROGRAM, task, 6 * SECONDS)
     except Ended as error:
         limits = f"the {SECONDS} s and {MEGABYTES} MB it may have"
         raise HandloomError(f"{what} is refused: it takes more time or memory than {limits}") from error

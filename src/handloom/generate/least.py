@@ -1,7 +1,8 @@
 """A short text that a regular expression matches: every part as seldom as it may come, of its ways the shortest.
 
-Python's own parser reads the expression, which is written for another engine: what the two understand otherwise, and
-what Python does not read, gives a text that does not match, or none; whoever asks tries the text.
+Python's own parser reads the expression (re._parser, which is not public: `re` has no other way to its parts), though
+it is written for another engine: what the two understand otherwise, and what Python does not read, gives a text that
+does not match, or none; whoever asks tries the text.
 """
 
 from __future__ import annotations

@@ -64,14 +64,20 @@ class Prompted(WrittenTexts, TextGeneration):  # type: ignore[misc]
         ]
         found = super().encode(taught, tokenizer, max_length, "windows")
         told = ((shortened, "texts"), (long_ones, "targets"))
-        notes = (f"{count} of {len(examples)} {what} were too long for {max_length} tokens, {self.room} of them for "
-                 "what is written, and have been shortened" for count, what in told if count)  # fmt: skip
+        notes = (note for count, what in told for note in self._told(count, len(examples), what, max_length))
         return replace(found, notes=(*notes, *found.notes))
 
-    def prompts(self, texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> list[Ints]:
-        """The tokens that a model is given to go on with."""
-        posed, _ = self._posed(texts, tokenizer, max_length)
-        return self._ids(posed, tokenizer)
+    def prompts(
+        self, texts: Sequence[str], tokenizer: Tokenizer, max_length: int
+    ) -> tuple[list[Ints], tuple[str, ...]]:
+        """The tokens that a model is given to go on with, and what there is to say of them."""
+        posed, shortened = self._posed(texts, tokenizer, max_length)
+        return self._ids(posed, tokenizer), self._told(shortened, len(texts), "texts", max_length)
+
+    def _told(self, count: int, of: int, what: str, max_length: int) -> tuple[str, ...]:
+        said = (f"{count} of {of} {what} were too long for {max_length} tokens, {self.room} of them for what is "
+                "written, and have been shortened")  # fmt: skip
+        return (said,) if count else ()
 
     def _answered(self, posed: GenerationExample, target: str | None, where: str) -> GenerationExample:
         if posed.turns:

@@ -20,7 +20,7 @@ from handloom.tasks.scorers import SCORERS
 from handloom.tasks.scores import Mistake, Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task
 from handloom.tensor import Tensor, random
-from handloom.text.encoding import Encoding
+from handloom.text.encoding import Encoding, Ints
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.windows import Cut, LongTexts, cut_all
 
@@ -89,7 +89,7 @@ class Rewriting(WrittenTexts, Task):
     def encode(self, examples: Sequence[RewritingExample], tokenizer: Tokenizer, max_length: int, long: str) -> Encoded:
         """Of a source or a target that is longer than the model allows the beginning is read, whatever `long` says; a
         note says how many there were."""
-        read, sources, long_ones = self.read([example.text for example in examples], tokenizer, max_length)
+        read, sources, long_ones = self._read([example.text for example in examples], tokenizer, max_length)
         whole = tokenizer.target.encode_batch([example.targets[0] if example.targets else "" for example in examples])
         targets, found = cut_all(whole, max_length, "head")
         features: list[Feature] = []
@@ -99,13 +99,17 @@ class Rewriting(WrittenTexts, Task):
             if learnt is not None and not (len(learnt) and len(coded)):
                 raise HandloomError(f"{example.where or 'the data'}: no tokens are left of {example.text!r:.60}")
             features.append(PairFeature(coded, index, learnt, kept, len(read[index]), None, None, learnt))
-        notes = tuple(
-            f"{count} of {len(examples)} {what} were longer than {max_length} tokens and have been shortened"
-            for count, what in ((long_ones.shortened, "texts"), (found.shortened, "targets")) if count
-        )  # fmt: skip
+        notes = (*_told(long_ones, "texts", max_length), *_told(found, "targets", max_length))
         return Encoded(features, len(examples), notes)
 
-    def read(
+    def prompts(
+        self, texts: Sequence[str], tokenizer: Tokenizer, max_length: int
+    ) -> tuple[list[Ints], tuple[str, ...]]:
+        """What is read of texts, and what there is to say of it."""
+        _, cuts, found = self._read(texts, tokenizer, max_length)
+        return [one.windows[0].ids for one in cuts], _told(found, "texts", max_length)
+
+    def _read(
         self, texts: Sequence[str], tokenizer: Tokenizer, max_length: int
     ) -> tuple[list[Encoding], list[Cut], LongTexts]:
         """The tokens of texts, their beginnings, which are what is read of them, and how many were longer."""
@@ -126,3 +130,8 @@ class Rewriting(WrittenTexts, Task):
         smoothing = self.smoothing if random.training() else 0.0  # a perplexity is of what is written, not of all words
         found: tuple[Tensor, Tensor] = model.loss(model.encode(batch), batch["labels"], smoothing)
         return found
+
+
+def _told(found: LongTexts, what: str, max_length: int) -> tuple[str, ...]:
+    said = f"{found.shortened} of {found.texts} {what} were longer than {max_length} tokens and have been shortened"
+    return (said,) if found.shortened else ()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from handloom.errors import HandloomError
-from handloom.isolated import Ended, Program
+from handloom.isolated import Ended, run
 
 Message = Mapping[str, Any]
 Messages = Sequence[Message]
@@ -23,7 +23,7 @@ LONGEST = 1 << 20
 """Characters of a template, and of what it may write at most."""
 AT_ONCE = 1 << 18
 """Characters of messages that one process is given, about."""
-PROGRAM = Program(Path(__file__).with_name("chat_process.py"))
+PROGRAM = Path(__file__).with_name("chat_process.py")
 
 PLAIN = (
     "{% for message in messages %}{{ message['role'] + ':\\n' + (message['content'] | trim) + eos_token + '\\n' }}"
@@ -153,7 +153,7 @@ def _run(
         "seconds": SECONDS, "megabytes": MEGABYTES, "longest": LONGEST,
     }  # fmt: skip
     try:
-        answer = PROGRAM.run(task, 60 * SECONDS)
+        answer = run(PROGRAM, task, 60 * SECONDS)
     except Ended as error:
         raise HandloomError(_too_much("time or memory")) from error
     if "error" in answer:

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from handloom.data.examples import Dataset, RelationExample
+from handloom.data.examples import Dataset
 from handloom.data.readers import read
 from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import LABELLED, Config
 from handloom.models.registry import load_config
 from handloom.nn import Module
-from handloom.tasks.relation_extraction import MARKS
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
 from handloom.text.tokenizer import Tokenizer
@@ -34,6 +33,8 @@ class Estimator:
     """
 
     task_name: ClassVar[str] = ""
+    also_known: ClassVar[str] = ""
+    """Characters that a new model's vocabulary has to know besides those of its data."""
 
     def __init__(
         self, folder: Path, task: Task | None = None, threads: int | None = None, precision: str = "auto"
@@ -87,6 +88,8 @@ class Estimator:
             model_type=model_type, config=None if config is None else os.fspath(config), **options
         )
         written = texts_of(read(train, cls.task_name, blanks="keep", **reading))
+        if cls.also_known:
+            written.append(cls.also_known)
         made = cls(scratch.make(asked, cls.task_name, written), None, threads, precision)
         made.fresh = True
         return made
@@ -275,8 +278,12 @@ class Estimator:
     def encoded(self, task: Task, examples: Sequence[Any]) -> Encoded:
         """In tokens; `notes` says what of it was too long."""
         found = task.encode(examples, self.tokenizer, self.max_length, self.long)
-        self.notes = tuple(dict.fromkeys((*self.notes, *found.notes)))
+        self.tell(found.notes)
         return found
+
+    def tell(self, notes: Sequence[str]) -> None:
+        """Adds to `notes` what they do not say yet."""
+        self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
 
     def judge_encoded(
         self, engine: Engine, task: Task, examples: Sequence[Any], encoded: Encoded, seed: int = 0, *,
@@ -372,8 +379,6 @@ def texts_of(data: Dataset[Any]) -> list[str]:
         beside = (example.pair, getattr(example, "negative", None))
         found += [example.text, *(text for text in beside if text)]
         found += [text for name in ("targets", "choices") for text in getattr(example, name, ())]
-    if any(isinstance(example, RelationExample) for example in data.examples):
-        found.append("".join(map("".join, MARKS)))  # what places are told apart by
     return found
 
 

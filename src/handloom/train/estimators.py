@@ -25,7 +25,15 @@ from handloom.data.examples import (
 from handloom.errors import HandloomError, UsageError
 from handloom.models.registry import load_config
 from handloom.tasks.question_answering import LONGEST, Answer, QuestionAnswering
-from handloom.tasks.relation_extraction import Relation, RelationExtraction, Triple, known_marks, pairs_of, triples_of
+from handloom.tasks.relation_extraction import (
+    MARKS,
+    Relation,
+    RelationExtraction,
+    Triple,
+    known_marks,
+    pairs_of,
+    triples_of,
+)
 from handloom.tasks.task import Task
 from handloom.tasks.token_classification import Tagged, TokenClassification
 from handloom.text.schemes import Scheme
@@ -76,6 +84,7 @@ class RelationExtractor(Estimator):
     """How two places of a text are related."""
 
     task_name = RELATION
+    also_known = "".join(map("".join, MARKS))  # one pair marks the two places
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
         known = self.task if isinstance(self.task, RelationExtraction) else None

@@ -52,7 +52,6 @@ class SentenceMatcher(Estimator):
     ) -> None:
         self.recipe = recipe(folder)
         self.home: Path | None = self.recipe.folder  #: where the weights lie; None: in memory only
-        self.notes: tuple[str, ...] = ()  #: what there is to say about the last texts that were encoded
         super().__init__(self.recipe.folder, task, threads, precision)
 
     def _load_trained(self, task: Task | None) -> None:
@@ -133,7 +132,7 @@ class SentenceMatcher(Estimator):
         _, task = self._ready()
         if not isinstance(task, Matching):
             return super().said_of(examples)
-        encoded = task.encode(examples, self.tokenizer, self.max_length, self.long)
+        encoded = self.encoded(task, examples)
         return task.decode(examples, encoded, _vectors(self.engine(), encoded.features), search)
 
     # -- use

@@ -129,12 +129,10 @@ class Rewriter(WritingEstimator):
 
     def _write(self, model: Module, texts: Sequence[str], task: Task, beams: int = 1) -> list[Written]:
         """Of texts that are too long for the model the beginning is read."""
-        if isinstance(task, Prompted):
-            prompts, most = task.prompts(texts, self.tokenizer, self.max_length), task.room
-        else:
-            assert isinstance(task, Rewriting)
-            prompts = [one.windows[0].ids for one in task.read(texts, self.tokenizer, self.max_length)[1]]
-            most = self.max_length
+        assert isinstance(task, (Prompted, Rewriting))
+        prompts, notes = task.prompts(texts, self.tokenizer, self.max_length)
+        self.tell(notes)
+        most = task.room if isinstance(task, Prompted) else self.max_length
         return [Written(text) for text in self.written(model, prompts, most, beams)]
 
 
