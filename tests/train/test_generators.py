@@ -178,13 +178,14 @@ def test_long_texts_leave_room_for_what_is_written(folder: Path, template: str |
     model.task.room = 8
     examples = read([("the cat sat " * 40, "the cat " * 9), ("the dog", "a dog")], "summarization").examples
     encoded = model.task.encode(examples, model.tokenizer, 48, "windows")
-    prompts = model.task.prompts([example.text for example in examples], model.tokenizer, 48)
+    prompts, notes = model.task.prompts([example.text for example in examples], model.tokenizer, 48)
     assert len(prompts[0]) <= 40 and len(encoded.features[0]) <= 48
     for one, prompt in zip(encoded.features, prompts, strict=True):
         assert one.rows is not None and one.rows[0] == len(prompt) - 1  # the first of what is written comes behind it
         np.testing.assert_array_equal(one.encoding.ids[: len(prompt)], prompt)
     assert encoded.notes == tuple(f"1 of 2 {what} were too long for 48 tokens, 8 of them for what is written, and have "
                                   "been shortened" for what in ("texts", "targets"))  # fmt: skip
+    assert notes == encoded.notes[:1]
 
 
 def test_prompts_that_make_no_sense(folder: Path, tmp_path: Path) -> None:
