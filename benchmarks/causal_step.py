@@ -147,7 +147,8 @@ def torch_step(workload: Workload, threads: int, precision: str, compiled: bool 
 def profiled(workload: Workload, threads: int, precision: str, steps: int) -> Profiled:
     """Where the time of our step goes."""
     run, step = our_step(workload, threads, precision)
-    return profile_calls(step, lambda: run.program, [workload.length] * workload.sequences, steps, run.precision)
+    lengths = {"tokens": [workload.length] * workload.sequences}
+    return profile_calls(step, lambda: run.program, lengths, steps, run.precision)
 
 
 def main() -> None:

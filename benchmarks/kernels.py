@@ -67,11 +67,6 @@ def program_of(engine: Engine, name: str = "step") -> CompiledProgram:
     return program
 
 
-def sizes_of(program: CompiledProgram, workload: Workload) -> dict[str, int]:
-    known = {"tokens": workload.tokens, "sequences": workload.sequences}
-    return {name: known[name] for name in program.symbols}
-
-
 def rooflines(calls: list[Work], seconds: dict[str, float], ceiling: float, memory: list[float]) -> list[Row]:
     """The calls gathered by kernel, the longest first. seconds: of each kernel; ceiling: GFLOP/s."""
     rows: dict[str, Row] = {}
@@ -133,7 +128,7 @@ def measure(workload: Workload, steps: int, threads: int, precision: str) -> dic
     curves.append(triad.curve())
     curve = {size: max(one[size] for one in curves) for size in curves[0]}
     program = program_of(engine)
-    calls = works(program, sizes_of(program, workload), [workload.length] * workload.sequences)
+    calls = works(program, {"tokens": [workload.length] * workload.sequences})
     seconds = {name: statistics.median(found) for name, found in times.items()}
     top = statistics.median(ceilings)
     table = rooflines(calls, seconds, top, Reuse(calls).seconds(curve))

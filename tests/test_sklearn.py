@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,20 @@ def test_labels_keep_their_type(folder: Path) -> None:
     shares = model.predict_proba(asked)
     assert shares.shape == (40, 2) and (model.classes_[shares.argmax(1)] == said).all()
     assert model.predict_proba([]).shape == (0, 2)
+
+
+def test_a_trained_model_is_copied_and_kept_with_its_pipeline(folder: Path, tmp_path: Path) -> None:
+    joblib, pipeline = pytest.importorskip("joblib"), pytest.importorskip("sklearn.pipeline")
+    texts, labels = numbered(60)
+    whole = pipeline.make_pipeline(TextClassifier(folder, epochs=1, lr=3e-3)).fit(texts, labels)
+    said = whole.predict_proba(texts)
+    joblib.dump(whole, tmp_path / "kept")
+    kept = joblib.load(tmp_path / "kept")
+    np.testing.assert_array_equal(kept.predict_proba(texts), said)
+    assert kept.predict(texts).tolist() == whole.predict(texts).tolist()
+    assert kept[0].get_params() == whole[0].get_params()
+    assert not hasattr(copy.deepcopy(TextClassifier(folder)), "estimator_")
+    np.testing.assert_array_equal(copy.deepcopy(whole[0]).predict_proba(texts[:3]), said[:3])
 
 
 def test_several_labels_and_numbers(folder: Path) -> None:

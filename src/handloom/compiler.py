@@ -27,7 +27,7 @@ from handloom.errors import UsageError
 from handloom.graph import build as b
 from handloom.graph.access import base_of
 from handloom.graph.build import project
-from handloom.graph.node import DTYPES, Node, Size, size_value, volume, walk
+from handloom.graph.node import DTYPES, Node, size_value, volume, walk
 from handloom.graph.ops import InputAttrs
 from handloom.graph.reference import NUMPY, evaluate
 from handloom.graph.rewrite import substitute
@@ -191,14 +191,12 @@ class CompiledProgram:
         self.fixed, self._constants = list(fixed), [np.empty(0)] * len(fixed)
         self.outputs = list(outputs)
         self.units = partition(self.outputs)
-        self.symbols = {
-            name for x in self.inputs for size in x.shape if isinstance(size, Size) for name in size.symbols
-        }
         materialised = _materialised(self.units)
         self.lowering = Lowering(target(), lambda node: node in materialised or node.op == "input")
         self.reuse = self._donations(donated)
         self.lowering.in_place = {base_of(self.outputs[j]) for j in self.reuse}
         self._taken = {Pointer(base_of(self.outputs[j])): Pointer(self.inputs[i]) for j, i in self.reuse.items()}
+        self.sizes: Env = {}  # of the last call
         self.plan: Plan | None = None
         self.steps: list[Step] = []
         self.look: Look | None = None  # of the last plan
@@ -206,6 +204,7 @@ class CompiledProgram:
 
     def __call__(self, arrays: Sequence[Array], env: Mapping[str, int]) -> list[Array]:
         plan = self._planned(env)
+        self.sizes = dict(env)
         given = [array if array.flags.c_contiguous else np.ascontiguousarray(array) for array in arrays]
         results: list[Array] = []
         for i, node in enumerate(self.outputs):

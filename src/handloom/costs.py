@@ -19,7 +19,7 @@ from handloom.codegen.lower import Step
 from handloom.compiler import CompiledProgram
 from handloom.graph.access import VIEWS, base_of
 from handloom.graph.build import constant, project
-from handloom.graph.node import DTYPES, Node, intern, size_value, volume
+from handloom.graph.node import DTYPES, Node, Size, intern, size_value, volume
 from handloom.graph.ops import OPS
 from handloom.graph.unit import Unit
 from handloom.runtime.program import Amount, Buffer, Call
@@ -34,6 +34,10 @@ PLAIN = frozenset({"add", "subtract", "multiply", "where", "cast", "stop_gradien
 FREE = frozenset({*VIEWS, "constant", "input", "project", "stop_gradient"})
 ARITHMETIC = re.compile(r" = (?:tail )?(call|[a-z]+) (?:[a-z]+ )?(<(\d+) x (\w+)>)")
 MOVES = frozenset({"insertelement", "shufflevector", "extractelement", "bitcast", "load", "store", "getelementptr"})
+
+
+Lengths = Mapping[str, Sequence[int]]
+"""The lengths of sequences by the symbol of their tokens: those of an encoder differ from its decoder's."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,10 @@ class Work:
         return sum(part.size for part in (*self.reads, *self.writes))
 
 
-def works(program: CompiledProgram, env: Mapping[str, int], lengths: Sequence[int]) -> list[Work]:
-    """The calls of a program that has run, for sizes `env` and sequences of these lengths."""
+def works(program: CompiledProgram, lengths: Lengths) -> list[Work]:
+    """The calls of a program that has run, for the sizes of its last call and sequences of these lengths."""
     assert program.plan is not None
-    sizes = dict(env)
+    sizes = program.sizes
     owner = {node: unit for unit in program.units for node in _made(unit)}
     calls = program.plan.program.calls
     return [
@@ -92,7 +96,7 @@ def _work(
     call: Call,
     units: Sequence[Unit],
     env: dict[str, int],
-    lengths: Sequence[int],
+    lengths: Lengths,
 ) -> Work:
     outside = program.lowering.materialised
     computed = [computed_in(unit, outside) for unit in units]
@@ -174,10 +178,11 @@ def computed_in(unit: Unit, outside: object) -> list[Node]:
 # --- operations -----------------------------------------------------------------------------------------------------
 
 
-def operations(node: Node, env: dict[str, int], lengths: Sequence[int]) -> int:
+def operations(node: Node, env: dict[str, int], lengths: Lengths) -> int:
     """Operations of one node; those of a product are the step's own. None of a replay: they depend on the past."""
     if node.op in PRODUCTS:
-        pairs = sum(length * length for length in lengths) * node.attrs.heads
+        queries, keys = (lengths[_symbol(side)] for side in node.inputs[:2])
+        pairs = sum(q * k for q, k in zip(queries, keys, strict=True)) * node.attrs.heads
         score = PER_SCORE + elementwise("exp") + (random_bits() if node.attrs.dropout else 0)
         return int(pairs * (2 * PRODUCTS[node.op] * node.attrs.head_size + score))
     if node.op == "random_uniform":
@@ -189,6 +194,14 @@ def operations(node: Node, env: dict[str, int], lengths: Sequence[int]) -> int:
     if OPS[node.op].kind == "elementwise":
         return int(volume(node.shape, env) * elementwise(node.op, node))
     return 0
+
+
+def _symbol(x: Node) -> str:
+    """What the rows of packed sequences are called."""
+    rows = x.shape[0]
+    assert isinstance(rows, Size)
+    (name,) = rows.symbols
+    return name
 
 
 @lru_cache(maxsize=256)

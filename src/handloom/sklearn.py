@@ -6,7 +6,9 @@ Nothing of scikit-learn is imported unless it asks for its tags.
 from __future__ import annotations
 
 import difflib
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,6 +54,24 @@ class _Texts:
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What joblib and copies take along of a trained model is the files of its folder."""
+        state = dict(vars(self))
+        if "estimator_" in state:
+            with tempfile.TemporaryDirectory() as place:
+                self.estimator_.save(place)
+                state["estimator_"] = {file.name: file.read_bytes() for file in Path(place).iterdir()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        files = state.pop("estimator_", None)
+        vars(self).update(state)
+        if files is not None:
+            with tempfile.TemporaryDirectory() as place:
+                for name, content in files.items():
+                    (Path(place) / Path(name).name).write_bytes(content)
+                self.estimator_ = text_classifier.TextClassifier.load(place)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn import utils

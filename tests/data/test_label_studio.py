@@ -102,6 +102,8 @@ def test_offsets_count_characters_or_utf_16_units(tmp_path: Path) -> None:
         ([task({"result": 5})], "the result of an annotation should be a list"),
         ([{"id": 1, "data": {"text": 5}, "annotations": []}], "which field of data holds the text"),
         ([{"id": 1, "data": {"text": "a"}, "annotations": 5}], "annotations should be a list"),
+        ([task([mark(0, 5, "PER")]), {"id": 9, "annotations": []}], r"\(task 9\): .* has an object called data.* None"),
+        ([task([mark(0, 5, "PER")], data="Marie")], r"\(task 7\): .* has an object called data.* 'Marie'"),
         (json.dumps([task([mark(0, 5, "PER")])])[:-30], "malformed JSON"),
     ],
 )  # fmt: skip

@@ -109,6 +109,8 @@ def test_an_answer_without_a_place_that_stands_twice() -> None:
         (squad(asked(question=7)), "should hold a text, not 7"),
         ({"data": [{"paragraphs": "none"}]}, "'paragraphs' should be a list of objects"),
         ({"data": [{"paragraphs": [{"context": "a", "qas": [7]}]}]}, "'qas' should be a list of objects"),
+        ({"data": [{"title": "t"}, *squad(asked())["data"]]}, "article 0: 'paragraphs' is missing"),
+        ({"data": [{"paragraphs": [{"context": "a"}]}]}, "article 0 paragraph 0: 'qas' is missing"),
         ({"data": []}, "holds no questions"),
         (("q", "", "a"), "the answer 'a' does not stand in the text"),
         (("q", "", []), "an empty context (column 'context')"),
@@ -147,10 +149,21 @@ def test_paragraphs_and_their_places(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one", "utf-8")
     (tmp_path / "empty.txt").write_text("", "utf-8")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
-    assert [(Path(p.document).name, p.text[:3]) for p in read_paragraphs(tmp_path)] == [
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "c.txt").write_text("hidden", "utf-8")
+    there = read_paragraphs(tmp_path)
+    assert [(Path(p.document).name, p.text[:3]) for p in there.paragraphs] == [
         ("a.txt", "one"), ("b.md", "Hea"), ("b.md", "xxx"), ("b.md", "end")
     ]  # fmt: skip
-    assert [p.text for p in read_paragraphs(["a", " ", "b"])] == ["a", "b"]
+    assert there.notes == (
+        f"paragraphs: 4, files with text: 2, of {tmp_path}",
+        "not read, as they are not .txt, .md, .rst, .text, or hidden: 2 (.git/c.txt, picture.png)",
+        "without text: 1 (empty.txt)",
+    )
+    listed = read_paragraphs(["a", " ", "b"])
+    assert [p.text for p in listed.paragraphs] == ["a", "b"]
+    assert listed.notes == ("blank, and passed over: 1 of 3 paragraphs",)
+    assert read_paragraphs(tmp_path / "a.txt").notes == (f"paragraphs: 1, files with text: 1, of {tmp_path / 'a.txt'}",)
     with pytest.raises(HandloomError, match="there are no paragraphs"):
         read_paragraphs([" "])
     (tmp_path / "in" / "b.md").rename(tmp_path / "in" / "b.doc")

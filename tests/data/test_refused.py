@@ -63,6 +63,7 @@ wrong = [
     bad("x.json", "[" * 100_000, r"x\.json: malformed JSON: lists and objects lie too deep"),
     bad("x.json", "[" + "1" * 5000 + "]", r"x\.json: malformed JSON: Exceeds the limit"),
     bad("x.jsonl", '{"text": "a\\ud83d", "label": "x"}', r"1 row with half of a character .*x\.jsonl:1\."),
+    bad("x.jsonl", '{"text": "abc", "spans": null}', r"1 row with no 'spans': .*x\.jsonl:1\. \[\] says", TOKEN),
     bad("x.jsonl", '{"text": "abc", "spans": [3]}', "3 is no span", TOKEN),
     bad("x.jsonl", '{"text": "abc", "spans": "PER"}', "should be a list of spans", TOKEN),
 ]  # fmt: skip

@@ -178,6 +178,14 @@ def test_schemas_that_are_refused(byte_level: Writer, schema: Any, message: str)
         of_schema(byte_level.vocabulary, schema)
 
 
+@pytest.mark.parametrize("kind", ["integer", "number", "string", "boolean"])
+def test_a_long_array_is_ended(byte_level: Writer, kind: str) -> None:
+    schema = {"type": "array", "items": {"type": kind}, "minItems": 800, "maxItems": 800}
+    constraint = of_schema(byte_level.vocabulary, schema)
+    tokens = constraint.start().completion()
+    assert tokens is not None and len(json.loads(constraint.text(tokens))) == 800
+
+
 def test_a_schema_as_deep_as_a_well(byte_level: Writer) -> None:
     schema: Any = {"type": "null"}
     for _ in range(500):

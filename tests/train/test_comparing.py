@@ -81,6 +81,15 @@ def test_counts_and_scoring_every_draw_say_the_same(models: dict[str, Path], mon
         np.testing.assert_allclose([one.low, one.high], [other.low, other.high], atol=0.04)
 
 
+def test_labels_that_neither_model_knows_are_told(models: dict[str, Path]) -> None:
+    old, new = loaded(models, "poor", "good")
+    rows = tiny_bert.opinions(10)
+    assert compare(old, new, rows).notes == ()
+    found = compare(old, new, [*rows, ("the film", "odd"), ("a film", "odd"), ("film", "new")])
+    assert found.notes == ("labels that neither model knows, so that both are wrong: new (1 of 13), odd (2 of 13)",)
+    assert found.to_dict()["notes"] == list(found.notes)
+
+
 def test_what_cannot_be_compared(models: dict[str, Path]) -> None:
     old, new = loaded(models, "poor", "good")
     with pytest.raises(UsageError, match=r"compared by 'span_f1'; there are accuracy, macro_f1"):

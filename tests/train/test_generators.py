@@ -85,6 +85,22 @@ def test_what_was_learnt_is_there_again(run: Path, folder: Path) -> None:
     assert further.predict("the dog") == PAIRS[1][1]
 
 
+def test_what_is_not_read_of_a_prompt_is_told(run: Path) -> None:
+    model = load(run)
+    assert isinstance(model, TextGenerator)
+    model.predict("the cat")
+    assert model.notes == ()
+    context = model._asked.decoder.context
+    assert context is not None
+    end = f"so that {context} tokens hold prompt and answer"
+    model.predict(["the cat " * context, "the dog"])
+    assert model.notes == (f"prompts read from their end: 1 of 2, {end}",)
+    roles = ("user", "assistant")
+    turns = [{"role": role, "content": text} for pair in PAIRS for role, text in zip(roles, pair, strict=True)]
+    assert model.predict([*turns * context, {"role": "user", "content": PAIRS[1][0]}]) == PAIRS[1][1]
+    assert model.notes == (f"conversations read without their oldest turns: 1 of 1, {end}",)
+
+
 def test_the_commands(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run), "the cat", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"text": "the cat", "written": "sat on the mat"}

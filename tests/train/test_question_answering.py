@@ -341,7 +341,9 @@ def test_fit_learns_to_answer_and_to_be_silent(folder: Path, tmp_path: Path) -> 
     (tmp_path / "docs" / "a.txt").write_text(f"{'the film ' * 9}.\n\n{context}", "utf-8")
     [row] = asked_of(again, ["is"], tmp_path / "docs" / "a.txt", {})
     assert row["context"][row["start"] : row["end"]] == row["answer"] and row["question"] == "is"
+    (tmp_path / "docs" / "picture.png").write_bytes(b"PNG")
     rows = asked_of(again, ["is works", "zzz"], tmp_path / "docs", {})
+    assert again.notes[-1].endswith("hidden: 1 (picture.png)")
     whole = (tmp_path / "docs" / "a.txt").read_text("utf-8")
     assert whole[rows[0]["start"] : rows[0]["end"]] == rows[0]["answer"] and rows[-1]["answer"] == ""
     assert rows[0]["document"].endswith("a.txt")

@@ -22,6 +22,7 @@ from handloom.text.tokenizer import Tokenizer
 from handloom.train.comparing import compare
 from handloom.train.estimators import load
 from handloom.train.extractive import lead
+from handloom.train.matchers import SentenceMatcher
 from handloom.train.rewriters import Summarizer, Translator
 
 
@@ -242,3 +243,9 @@ def test_smoothing_is_for_training_alone(folder: Path) -> None:
         model.fit(sentences(8, 0), sentences(4, 1), epochs=1, lr=1e-12, label_smoothing=smoothing, before=False)
         found.append(model.scores.metrics["loss"])
     assert found[0] == pytest.approx(found[1], rel=1e-6)  # the weights are the same, so the loss is
+
+
+def test_what_reads_is_not_made_of_what_writes(folder: Path) -> None:
+    rows = [("cat " * i, "dog " * i) for i in range(1, 41)]
+    with pytest.raises(HandloomError, match="sentence-similarity needs an encoder, and this t5 writes texts"):
+        SentenceMatcher.from_pretrained(folder).fit(rows, epochs=1)

@@ -69,9 +69,12 @@ def compare(
 def show(found: Comparison) -> None:
     from rich.console import Console
 
+    from handloom.cli.output import note
     from handloom.cli.tables import change, plain
 
     console = Console()
+    for line in found.notes:
+        note(line)
 
     def table(title: str, rows: dict[str, Difference]) -> None:
         made = plain(title)

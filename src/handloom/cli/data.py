@@ -91,6 +91,8 @@ def check(
     tokenizer = Tokenizer.load(folder) if folder else None
     data = read(options.beside(train, targets, "FILE"))
     found = checking.check(data, read(valid), read(test), tokenizer)
+    if not json:
+        print(found)  # before what may take long, or be refused
     more: dict[str, Any] = {}
     if folder is not None and tokenizer is not None:
         more["model"] = familiar(data, tokenizer, folder if perplexity else None, threads, seed or 0)
@@ -108,7 +110,7 @@ def check(
     if json:
         print_json({**found.to_dict(), **{name: one.to_dict() for name, one in more.items()}})
     else:
-        print(found, *more.values(), sep="\n")
+        print(*more.values(), sep="\n", end="\n" if more else "")
     if not found.ok:
         raise typer.Exit(1)
 

@@ -145,6 +145,7 @@ def asked(estimator: Any, questions: list[str] | None, context: Path, how: dict[
         found = [one.to_dict() for one in book.ask(question)]
         nothing = {"answer": "", "start": 0, "end": 0, "score": 0.0, "document": "", "context": ""}
         rows += [{"question": question, **one} for one in found or [nothing]]
+    estimator.tell(book.notes)
     return rows
 
 

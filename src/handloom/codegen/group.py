@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from handloom.codegen.emit import Module
 from handloom.codegen.evaluate import Argument, Computed
@@ -21,41 +21,56 @@ def grouped(module: Module, steps: Sequence[Step], wave: Sequence[int]) -> tuple
     """The steps with those of one kernel in one wave joined, each group in the place of its first; and their waves."""
     result: list[Step] = []
     numbers: list[int] = []
+    known: dict[tuple[Count, ...], _Sums] = {}  # one object for equal counts, as layers have them
     for number, indices in groupby(range(len(steps)), key=lambda i: wave[i]):
         by_kernel: dict[tuple[str, int], list[Step]] = {}
         for i in indices:
             by_kernel.setdefault((steps[i].kernel, len(steps[i].arguments)), []).append(steps[i])
         for parts in by_kernel.values():
-            result.append(parts[0] if len(parts) == 1 else _joined(module, parts))
+            result.append(parts[0] if len(parts) == 1 else _joined(module, parts, known))
             numbers.append(number)
     return result, numbers
 
 
-def _joined(module: Module, parts: Sequence[Step]) -> Step:
+def _joined(module: Module, parts: Sequence[Step], known: dict[tuple[Count, ...], _Sums]) -> Step:
     first = parts[0]
     name = f"{first.kernel}.x{len(parts)}"
     text = _wrapper(name, first.kernel, len(parts))
     if text not in module.functions:
         module.functions.append(text)
-    ends = tuple(Computed(_total([part.tasks for part in parts[:i]])) for i in range(1, len(parts)))
-    arguments: tuple[Argument, ...] = (len(first.arguments), *ends)
+    counts = tuple(part.tasks for part in parts)
+    tasks = known.setdefault(counts, _Sums(counts))
+    arguments: tuple[Argument, ...] = (len(first.arguments), *(Computed(tasks.to(end)) for end in range(1, len(parts))))
     return replace(
         first,
         kernel=name,
         arguments=arguments + tuple(argument for part in parts for argument in part.arguments),
-        tasks=_total([part.tasks for part in parts]),
+        tasks=tasks.to(len(parts)),
         reads=tuple(pointer for part in parts for pointer in part.reads),
         writes=tuple(pointer for part in parts for pointer in part.writes),
         scratch=lambda env: max(part.scratch(env) for part in parts),
-        flops=_total([part.flops for part in parts]),
+        flops=_Sums([part.flops for part in parts]).to(len(parts)),
     )
 
 
-def _total(counts: Sequence[Count]) -> Count:
-    def total(env: Env) -> int:
-        return sum(count(env) for count in counts)
+class _Sums:
+    """Counts added up, worked out once for a batch's sizes, however many of the sums are asked for."""
 
-    return total
+    def __init__(self, counts: Sequence[Count]) -> None:
+        self._counts = counts
+        self._last: tuple[Env, list[int]] = {}, []
+        self._ends: dict[int, Count] = {}
+
+    def to(self, end: int) -> Count:
+        """The sum of the first so many: the same object each time."""
+        return self._ends.setdefault(end, lambda env: self._of(env)[end - 1])
+
+    def _of(self, env: Env) -> list[int]:
+        known, sums = self._last
+        if not sums or known != env:
+            sums = list(accumulate(count(env) for count in self._counts))
+            self._last = dict(env), sums
+        return sums
 
 
 def _wrapper(name: str, kernel: str, parts: int) -> str:

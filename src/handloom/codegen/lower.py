@@ -66,6 +66,17 @@ class Step:
     flops: Count = lambda env: 0
 
 
+@dataclass(frozen=True)
+class Tasks:
+    """A kernel's own count of tasks, for a batch. Those of equal layers are equal, and counted once."""
+
+    count: Callable[..., int]
+    sizes: tuple[Dimension, ...]
+
+    def __call__(self, env: Env) -> int:
+        return self.count(*(size_value(size, env) for size in self.sizes))
+
+
 class Lowering:
     """The module that a program's kernels are written into, and what lies in memory."""
 
@@ -231,13 +242,10 @@ def _dot(low: Lowering, unit: Unit) -> list[Step]:
     reads = tuple(p for p in (first, second, *tail) if isinstance(p, Pointer) and p not in writes)
     sizes = (m, n, k, batch)
 
-    def tasks(env: Env) -> int:
-        return kernel.tasks(*(size_value(size, env) for size in sizes))
-
     def flops(env: Env) -> int:
         return 2 * volume(sizes, env)
 
-    return [Step(name, arguments, tasks, reads, writes, lambda env: kernel.scratch, "dot", flops)]
+    return [Step(name, arguments, Tasks(kernel.tasks, sizes), reads, writes, lambda env: kernel.scratch, "dot", flops)]
 
 
 def _panels(low: Lowering, unit: Unit) -> list[Step]:
@@ -413,9 +421,6 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     keys = node.inputs[1].shape[0]
     sequences = node.inputs[given.index("starts")].shape[0] - 1
 
-    def tasks(env: Env) -> int:
-        return kernel.tasks(size_value(sequences, env))
-
     def scratch(env: Env) -> int:
         most = size_value(keys, env)
         return kernel.scratch_bytes(size_value(queries, env), min(most, node.attrs.longest or most))
@@ -425,6 +430,7 @@ def _attention(low: Lowering, unit: Unit) -> list[Step]:
     if backward and not _side_by_side(*(node.inputs[given.index(label)] for label in ("key_starts", "key_ends"))):
         of_keys = [project(node, made.index(label)) for label in ("dk", "dv", "dk_terms") if label in made]
         cleared = [zero_step(low, Pointer(x), x.shape, x.dtype) for x in of_keys]
+    tasks = Tasks(kernel.tasks, (sequences,))
     return [*cleared, Step(name, arguments, tasks, tuple(reads), tuple(writes), scratch, node.op)]  # type: ignore[arg-type]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,27 +26,51 @@ class Paragraph:
     start: int = 0
 
 
-def read_paragraphs(source: str | os.PathLike[str] | Iterable[str], encoding: str | None = None) -> list[Paragraph]:
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """notes: what was read and what was passed over."""
+
+    paragraphs: tuple[Paragraph, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_paragraphs(source: str | os.PathLike[str] | Iterable[str], encoding: str | None = None) -> Documents:
     """Of a file, of all text files below a folder (names that begin with a dot are passed over), or a list of texts.
 
     HandloomError where there are none, and for a file that is not text.
     """
     if not isinstance(source, (str, os.PathLike)):
-        found = [Paragraph(text) for text in source if text.strip()]
+        texts = list(source)
+        found = [Paragraph(text) for text in texts if text.strip()]
         if not found:
             raise HandloomError("there are no paragraphs to look for answers in")
-        return found
+        if len(found) == len(texts):
+            return Documents(tuple(found))
+        note = f"blank, and passed over: {len(texts) - len(found)} of {len(texts)} paragraphs"
+        return Documents(tuple(found), (note,))
     place = existing(Path(source))
-    files = [place] if place.is_file() else sorted(filter(_readable, place.rglob("*")))
+    there = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
+    files = [file for file in there if place.is_file() or _readable(file.relative_to(place))]
     if not files:
         raise HandloomError(f"{place} holds no text files ({', '.join(ENDINGS)})")
-    found = []
+    found, blank_ones = [], []
     for file in files:
-        if file.stat().st_size:
-            found += cut_into_paragraphs(read_text(file, encoding).text, str(file))
+        own = cut_into_paragraphs(read_text(file, encoding).text, str(file)) if file.stat().st_size else []
+        found += own
+        if not own:
+            blank_ones.append(file)
     if not found:
         raise HandloomError(f"{place} holds no text")
-    return found
+    passed = {f"not read, as they are not {', '.join(ENDINGS)}, or hidden": sorted({*there} - {*files}),
+              "without text": blank_ones}  # fmt: skip
+    notes = [f"paragraphs: {len(found):,}, files with text: {len(files) - len(blank_ones):,}, of {place}"]
+    notes += [f"{why}: {_named(some, place)}" for why, some in passed.items() if some]
+    return Documents(tuple(found), tuple(notes))
+
+
+def _named(files: Sequence[Path], below: Path) -> str:
+    first = ", ".join(file.relative_to(below).as_posix() for file in files[:5] if file != below)
+    return f"{len(files)}" + (f" ({first}{' …' if len(files) > 5 else ''})" if first else "")
 
 
 def cut_into_paragraphs(text: str, document: str = "") -> list[Paragraph]:
@@ -65,5 +89,5 @@ def cut_into_paragraphs(text: str, document: str = "") -> list[Paragraph]:
 
 
 def _readable(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts if part not in (".", ".."))
-    return path.is_file() and path.suffix.lower() in ENDINGS and not hidden
+    """path: below the folder that was named."""
+    return path.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in path.parts)

@@ -43,8 +43,9 @@ def looks_like_export(text: str) -> bool:
 
 
 def is_export(records: Sequence[Record]) -> bool:
-    """Whether rows are tasks of Label Studio."""
-    return bool(records) and all(isinstance(record.values.get("data"), dict) for record in records)
+    """Whether rows are tasks of Label Studio, or some of them, or would be."""
+    with_data = [record.values for record in records if "data" in record.values]
+    return any(isinstance(one["data"], dict) or any(name in one for name in ANNOTATIONS) for one in with_data)
 
 
 def read_tasks(records: Sequence[Record], source: Source, options: Options) -> Dataset[TokenExample]:
@@ -52,6 +53,10 @@ def read_tasks(records: Sequence[Record], source: Source, options: Options) -> D
     where there are several. Raises HandloomError, naming file and task, for what does not hold together."""
     where = source.path or "the data"
     wheres = [_where(record) for record in records]
+    for record, at in zip(records, wheres, strict=True):
+        if not isinstance(record.values.get("data"), dict):
+            raise HandloomError(f"{at}: a task of Label Studio has an object called data, with the text; here it is "
+                                f"{record.values.get('data')!r:.60}")  # fmt: skip
     column = _column([record.values["data"] for record in records], options, where)
     chosen = [_annotation(r.values, at) if options.labelled else None for r, at in zip(records, wheres, strict=True)]
     name, others = _tag([found for found in chosen if found is not None], options, where)

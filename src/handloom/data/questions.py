@@ -63,23 +63,26 @@ def read_questions(records: Sequence[Record], source: Source, options: Options) 
 
 def unfolded(records: Sequence[Record]) -> list[Record]:
     """One record a question, with the context and whatever else stands above it."""
+    opened = [(record, False) for record in records]
     for name, inner in LEVELS:
-        records = [opened for record in records for opened in _opened(record, name, inner)]
-    return list(records)
+        opened = [one for record, nested in opened for one in _opened(record, name, inner, nested)]
+    return [record for record, _ in opened]
 
 
-def _opened(record: Record, name: str, inner: str) -> Iterator[Record]:
+def _opened(record: Record, name: str, inner: str, nested: bool) -> Iterator[tuple[Record, bool]]:
+    """nested: this record was in another's list, so that it has to have the next one."""
     values = record.values.get(name)
-    if name not in record.values or (name == "data" and not isinstance(values, list)):
-        yield record
+    if not nested and (name not in record.values or (name == "data" and not isinstance(values, list))):
+        yield record, False
         return
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise HandloomError(f"{record.where}: {name!r} should be a list of objects, as in SQuAD's files")
+        what = "is missing" if name not in record.values else "should be a list of objects"
+        raise HandloomError(f"{record.where}: {name!r} {what}, unlike in SQuAD's files")
     above = {k: v for k, v in record.values.items() if isinstance(v, str) and k not in (*IDS, "version")}
     for number, value in enumerate(values):
         known = next((value[key] for key in IDS if key in value), None) if name == "qas" else None
         said = number if known is None else repr(known)
-        yield Record(f"{record.where} {inner} {said}", {**above, **value})
+        yield Record(f"{record.where} {inner} {said}", {**above, **value}), True
 
 
 def _columns(names: Sequence[str], options: Options, where: str) -> dict[str, str]:

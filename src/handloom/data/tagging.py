@@ -44,6 +44,8 @@ def tagged_dataset(
     said = list(notes)
     if scheme is not None:
         said.append(f"tags: {scheme}")
+        if all(tag.isdigit() for row in rows for tag in row.tags or ()):
+            said.append("tags are numbers, and so every word counts as a span: names such as B-PER and O would do")
     if unit == "characters":
         said.append("tagged character by character; texts are put together without spaces")
     return Dataset(tuple(examples), source, tuple(said), scheme, unit, used or {})
@@ -93,7 +95,7 @@ def read_tagged(records: Sequence[Record], source: Source, options: Options) -> 
     if split:
         return tagged_dataset([_words(r, text, label) for r in records], source, options, notes, used)
     if label is not None:
-        refuse([record.where for record in records if label not in record.values], f"no {label!r}",
+        refuse([record.where for record in records if blank(record.values.get(label))], f"no {label!r}",
                "[] says that a text has no spans.")  # fmt: skip
     examples = [_spans(record, text, label) for record in records]
     if options.blanks == "error":
@@ -135,7 +137,6 @@ def _spans(record: Record, text: str, label: str | None) -> TokenExample:
     if label is None:
         return TokenExample(string, None, None, None, extra, record.where)
     found = _value(record.values.get(label))
-    found = [] if blank(found) else found
     if not isinstance(found, (list, tuple)):
         raise HandloomError(
             f"{record.where}: column {label!r} should be a list of spans such as "

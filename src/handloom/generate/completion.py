@@ -23,7 +23,8 @@ ALIKE = 3
 TRIED = 1 << 18
 """Tokens of ends of a known text that are tried, all together."""
 OPENING = 8
-"""What a bracket or a comma costs more than a letter: that which it opens must come to its end, too."""
+"""What a bracket costs more than a letter, because that which it opens must come to its end, too; and a comma where a
+bracket could close instead."""
 OUTSIDE, INSIDE, ESCAPED = range(3)
 QUOTE, ESCAPE = 0x22, b"\\"
 _LETTERS = (range(48, 58), range(65, 91), range(97, 123), range(128, 256))
@@ -137,13 +138,16 @@ def _search(matcher: Any, atoms: Atoms, inside: int | None, commits: bool) -> li
         children = list(atoms.allowed(mask, inside))
         if inside == INSIDE:  # hardly anything needs a mark of escape to end
             children = [index for index in children if atoms.spelt[index] != ESCAPE] or children
+        closable = any(atoms.spelt[index] in (b"}", b"]") for index in children)
+        costly = b"{[," if closable else b"{["
         for place, index in enumerate(children, 1):
             own = atoms.spelt[index] or b""
             after = now.deep_copy() if place < len(children) else now
             tried += 1
             if after.consume_token(index):
                 closes = (inside == OUTSIDE and own in b"}],:") or (inside == INSIDE and own == b'"')
-                weight = cost + 1 + OPENING * (inside == OUTSIDE and own in b"{[,")
+                opens = inside == OUTSIDE and own in costly
+                weight = cost + OPENING * opens + (not commits or opens or not closes)
                 item = (weight, next(ties), length + 1, (path, index, closes), _inside(own, inside), after)
                 heapq.heappush(heap, item)
         if tried > MOST + 16 * length:

@@ -53,7 +53,7 @@ class Difference:
 @dataclass(frozen=True)
 class Comparison:
     """metric: the one that decides. metrics, labels: by name; of a label its F1. examples: how many; fixed, broken:
-    the examples that only the new model, and only the old one, gets right."""
+    the examples that only the new model, and only the old one, gets right. notes: what there is to say of the data."""
 
     metric: str
     metrics: dict[str, Difference]
@@ -61,6 +61,7 @@ class Comparison:
     examples: int
     fixed: list[Any] = field(default_factory=list)
     broken: list[Any] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -75,6 +76,7 @@ class Comparison:
             "examples": self.examples,
             "fixed": [_shown(example) for example in self.fixed],
             "broken": [_shown(example) for example in self.broken],
+            "notes": list(self.notes),
         }
 
 
@@ -117,7 +119,20 @@ def compare(
         _known(metric, task, found), found, by_label, len(data),
         [data[i] for i in np.flatnonzero(is_ & ~was).tolist()],
         [data[i] for i in np.flatnonzero(was & ~is_).tolist()],
+        _strange(both, labels, {*sides[0][0].known, *task.known}),
     )  # fmt: skip
+
+
+def _strange(both: NDArray[Any], labels: Sequence[str], known: set[str]) -> tuple[str, ...]:
+    """A note of the labels that neither model knows."""
+    if not labels:
+        return ()
+    guessed, true = both.sum((0, 1))[:, 1] > 0, (both[:, 0, :, 2] > 0).sum(0)
+    if not {name for name, said in zip(labels, guessed, strict=True) if said} <= known:
+        return ()  # counted by other names than the models': relations without their direction
+    found = [f"{name} ({count} of {len(both)})" for name, count in zip(labels, true, strict=True)
+             if count and name not in known]  # fmt: skip
+    return (f"labels that neither model knows, so that both are wrong: {', '.join(found)}",) if found else ()
 
 
 def _known(metric: str | None, task: Task, found: dict[str, Difference]) -> str:

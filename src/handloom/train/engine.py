@@ -154,7 +154,7 @@ class Engine:
         in such a step, in bytes."""
         assert self.rule is not None
         given = {key: np.float32(value) for key, value in self.rule.scalars(0.0, 1).items()}
-        batch, state = self._pack(parts[0]), self._random(0, 0)
+        batch, state = self.pack(parts[0]), self._random(0, 0)
         if len(parts) == 1 and not self._accumulates:
             run = self._program("step", self._step, ("params", "moments", "seen"))
             seen, past = self._backlog.seen, self._backlog.past()
@@ -173,7 +173,7 @@ class Engine:
     def step(self, parts: Sequence[Any], number: int, rate: float) -> StepResult:
         """Step `number` (from 0) on a batch given as micro-batches, each as the task packs it (lists of features)."""
         assert self.rule is not None
-        packed = [self._pack(part) for part in parts]
+        packed = [self.pack(part) for part in parts]
         given = {key: np.float32(value) for key, value in self.rule.scalars(rate, number + 1).items()}
         single = len(parts) == 1 and not self._accumulates
         if single:
@@ -223,13 +223,13 @@ class Engine:
         for name, value in self.weights().items():
             if not np.isfinite(value).all():
                 return f"the parameter {name}"
-        _, _, grads = self._gradients([self._pack(part) for part in parts], number)
+        _, _, grads = self._gradients([self.pack(part) for part in parts], number)
         for name, grad in grads.items():
             if not np.isfinite(grad.numpy()).all():
                 return f"the gradient of {name}"
         return "the loss"
 
-    def _pack(self, part: Any) -> dict[str, Array]:
+    def pack(self, part: Any) -> dict[str, Array]:
         """A packed batch, with what the model's family adds to one."""
         batch = self.task.pack(part)
         arrange = getattr(self.model, "arrange", None)
@@ -309,7 +309,7 @@ class Engine:
         run = self._forward(features)
         for indices in self._groups(features):
             group = [features[i] for i in indices]
-            out, loss, counted = run(self.params, self.frozen, self._pack(group))
+            out, loss, counted = run(self.params, self.frozen, self.pack(group))
             total, weight = total + float(loss), weight + float(counted)
             for index, rows in zip(indices, rows_of(out.numpy(), group, self.task), strict=True):
                 found[index] = rows
@@ -322,7 +322,7 @@ class Engine:
         carried = self.task.begin(self.model)
         for part in parts:
             run = self._program("total", self._total, ())
-            more, counted, *after = run(self.params, self.frozen, self._pack(part), carried)
+            more, counted, *after = run(self.params, self.frozen, self.pack(part), carried)
             carried = tuple(after)
             loss, weight = loss + float(more), weight + float(counted)
         return loss, weight
@@ -345,7 +345,7 @@ class Engine:
     def ask(self, features: Sequence[Feature]) -> Array:
         """The logits of a batch as it is."""
         self._catch_up()
-        out, _, _ = self._forward(features)(self.params, self.frozen, self._pack(features))
+        out, _, _ = self._forward(features)(self.params, self.frozen, self.pack(features))
         return np.asarray(out.numpy())
 
     def program(self, name: str = "step") -> Executable:

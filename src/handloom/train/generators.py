@@ -132,11 +132,12 @@ class TextGenerator(WritingEstimator, Scorer):
 
     def _prompts(self, model: Module, examples: Sequence[GenerationExample], most: int) -> list[Ints]:
         """The tokens to go on with. Of a conversation that leaves no room for a reply the oldest exchanges are left
-        out, as in Conversation; of a text the end is read."""
+        out, as in Conversation; of a text the end is read. `notes` says of how many."""
         writer = self.writer(model)
         context = writer.decoder.context
         room = None if context is None else context - min(most, context // 2)
-        turns = [one.asked for one in examples]
+        whole = [one.asked for one in examples]
+        turns = list(whole)
         found: list[Ints] = [writer.encode(one.prompt or one.text) if not told else writer.encode("")
                              for one, told in zip(examples, turns, strict=True)]  # fmt: skip
         waiting = [number for number, told in enumerate(turns) if told]
@@ -153,7 +154,15 @@ class TextGenerator(WritingEstimator, Scorer):
                        < len(turns[i])]  # fmt: skip
             for i in waiting:
                 turns[i] = _shorter(turns[i])
-        return [ids if room is None else ids[-room:] for ids in found]
+        if room is None:
+            return found
+        parted = sum(len(left) < len(told) for left, told in zip(turns, whole, strict=True) if told)
+        longer = sum(len(ids) > room for ids in found)
+        end = f"so that {context} tokens hold prompt and answer"
+        self.tell([f"{what}: {count} of {len(found)}, {end}" for count, what in (
+            (parted, "conversations read without their oldest turns"), (longer, "prompts read from their end"),
+        ) if count])  # fmt: skip
+        return [ids[-room:] for ids in found]
 
     # -- asked
 

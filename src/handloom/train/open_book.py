@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from handloom.data.documents import Paragraph
+from handloom.data.documents import Documents, Paragraph
 from handloom.errors import HandloomError
 from handloom.tasks.question_answering import Answer
 from handloom.text.bm25 import Bm25
@@ -33,10 +32,10 @@ class Found:
 
 
 class OpenBook:
-    """Paragraphs with an index, and a model that reads them."""
+    """Paragraphs with an index, and a model that reads them. notes: what was read, and what was passed over."""
 
-    def __init__(self, reader: QuestionAnswerer, paragraphs: Sequence[Paragraph]) -> None:
-        self.reader, self.paragraphs = reader, list(paragraphs)
+    def __init__(self, reader: QuestionAnswerer, documents: Documents) -> None:
+        self.reader, self.paragraphs, self.notes = reader, documents.paragraphs, documents.notes
         self._index = Bm25([paragraph.text for paragraph in self.paragraphs])
 
     def __len__(self) -> int:

@@ -14,19 +14,23 @@ import numpy as np
 
 from handloom.ceilings import choose, measured
 from handloom.compiler import CompiledProgram, Executable
-from handloom.costs import Work, works
-from handloom.data.examples import QUESTION, RELATION, TEXT, TOKEN
+from handloom.costs import Lengths, Work, works
+from handloom.data.examples import CHOICE, GENERATION, QUESTION, RELATION, SIMILARITY, TEXT, TOKEN
 from handloom.errors import HandloomError
 from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.runtime import profile
+from handloom.tasks.continuing import Continuing, bare
+from handloom.tasks.grouped import Group, Grouped
+from handloom.tasks.matching import Compared, Matching
+from handloom.tasks.multiple_choice import MultipleChoice
 from handloom.tasks.question_answering import QuestionAnswering
 from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.tasks.rewriting import PairFeature, Rewriting
 from handloom.tasks.task import Feature, Task
 from handloom.tasks.text_classification import TextClassification
+from handloom.tasks.text_generation import TextGeneration
 from handloom.tasks.token_classification import TokenClassification
-from handloom.text.encoding import Encoding
 from handloom.train import modeling
 from handloom.train.batches import capacity
 from handloom.train.engine import Engine
@@ -34,6 +38,8 @@ from handloom.train.estimator import Estimator
 from handloom.train.estimators import ESTIMATORS
 from handloom.train.optimisers import optimiser
 
+STARTS = {"tokens": "starts", "source_tokens": "source_starts"}
+"""Where the sequences of packed tokens begin, by the symbol of the tokens."""
 PRODUCTS = ("dot", "attention", "attention_backward")  # kernels whose operations the model needs
 WARM = 2
 """Steps that do not count: the first one compiles."""
@@ -115,21 +121,32 @@ UNTRAINED: dict[str, Callable[[], Task]] = {
     TOKEN: lambda: TokenClassification(["O", "B-X", "I-X"]),
     RELATION: lambda: RelationExtraction(["a", "b"]),
     QUESTION: QuestionAnswering,
+    SIMILARITY: Matching,
+    CHOICE: MultipleChoice,
+    GENERATION: lambda: TextGeneration(None),
 }
 """Tasks of models that were not trained for one."""
 
 
 def made_up(sequences: int, length: int, words: int, task: Task, seed: int = 0) -> list[Feature]:
-    """Features of random tokens with the label 0."""
+    """Features of random tokens with the label 0; two sequences each, where a task takes several together."""
     rng = np.random.default_rng(seed)
-    zeros = np.zeros(length, np.int32)
     found: list[Feature] = []
-    for index in range(sequences):
-        ids = rng.integers(words // 30, words, length).astype(np.int32)
-        places = np.arange(length, dtype=np.int32)
-        coded = Encoding(ids, zeros, np.zeros((length, 2), np.int32), np.zeros(length, np.bool_), places, zeros)
+    for index in range(-(-sequences // 2) if isinstance(task, Grouped) else sequences):
+        ids, more = rng.integers(words // 30, words, (2, length + 1)).astype(np.int32)
+        coded, other, places = bare(ids[:-1]), bare(more[:-1]), np.arange(length, dtype=np.int32)
         if isinstance(task, Rewriting):
-            found.append(PairFeature(coded, index, ids, places, length, None, None, ids))
+            found.append(PairFeature(coded, index, coded.ids, places, length, None, None, coded.ids))
+            continue
+        if isinstance(task, Continuing):
+            found.append(Feature(coded, index, ids[1:], places, length, places, places))
+            continue
+        if isinstance(task, Matching):
+            keys = (2 * index, 2 * index + 1)
+            found.append(Compared(coded, index, None, places, length, None, None, (other,), keys, np.array(keys[1:])))
+            continue
+        if isinstance(task, Grouped):
+            found.append(Group(coded, index, np.array(0, np.int32), places, length, None, None, (other,)))
             continue
         rows = places[:2] if isinstance(task, RelationExtraction) else places if task.rows == "rows" else None
         shape = (*(() if task.label_rows == "sequences" else (length,)), *task.label_shape)
@@ -181,15 +198,16 @@ def profile_step(engine: Engine, batch: Sequence[Feature], steps: int = 5, *, tr
         engine.ask(batch)
 
     name = "step" if training else "evaluate"
-    lengths = [len(feature) for feature in batch]
+    packed = engine.pack(batch)
+    lengths = {tokens: np.diff(packed[starts]).tolist() for tokens, starts in STARTS.items() if starts in packed}
     return profile_calls(train if training else ask, lambda: engine.program(name), lengths, steps, engine.precision)
 
 
 def profile_calls(
-    run: Callable[[], object], made: Callable[[], Executable], lengths: Sequence[int], steps: int, precision: str
+    run: Callable[[], object], made: Callable[[], Executable], lengths: Lengths, steps: int, precision: str
 ) -> Profiled:
     """Measures the kernels of a compiled function: `run` calls it once, `made` gives the program of the last call, and
-    `lengths` are those of its sequences. Raises HandloomError on the reference backend."""
+    `lengths` are those of its sequences, as `works` takes them. Raises HandloomError on the reference backend."""
     for _ in range(WARM):
         run()
     program = made()
@@ -205,12 +223,11 @@ def profile_calls(
             run()
         for row in collected.rows():
             times.setdefault(row.name, []).append(row.seconds)
-    sizes = {"tokens": sum(lengths), "sequences": len(lengths), "rows": sum(lengths)}
-    calls = works(program, {name: sizes[name] for name in program.symbols}, lengths)
+    calls = works(program, lengths)
     kernels = _gathered(calls, {name: statistics.median(found) for name, found in times.items()})
     flops = sum(call.flops for call in calls if call.kernel.split(".")[0] in PRODUCTS)
     return Profiled(
-        kernels, statistics.median(plain), sum(lengths), flops / 1e9, precision, dict(measured()),
+        kernels, statistics.median(plain), sum(map(sum, lengths.values())), flops / 1e9, precision, dict(measured()),
         program.plan.bytes if program.plan else 0, program,
     )  # fmt: skip
 
