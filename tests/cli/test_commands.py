@@ -277,6 +277,11 @@ def test_profile_refuses_texts_that_do_not_fit(trained: Path, capsys: pytest.Cap
     assert "texts of 100000 tokens do not fit" in capsys.readouterr().err
 
 
+def test_a_classifier_cannot_choose(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["choose", str(trained), "hot is", "--choice", "cold", "--choice", "warm"]) == 2
+    assert "neither chooses nor writes: it was trained for text-classification" in capsys.readouterr().err
+
+
 def test_generate_streams_or_prints_one_object(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["generate", "smollm2-135m-instruct", "the cat", "--max-new-tokens", "12", "--temperature", "0.8"]
     assert main([*words, "--seed", "3"]) == 0

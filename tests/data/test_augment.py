@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from handloom.data.augment import (
     BESIDE,
+    KINDS,
     Edit,
     augmented,
     back_translation,
@@ -23,10 +24,10 @@ from handloom.data.augment import (
     synonyms,
     typos,
 )
-from handloom.data.examples import RelationExample, TextExample, TokenExample
+from handloom.data.examples import RelationExample, TokenExample
 from handloom.data.readers import read
 from handloom.data.split import split
-from handloom.data.texts import ORIGIN
+from handloom.data.texts import ORIGIN, AnyExample
 from handloom.errors import HandloomError, UsageError
 from handloom.text.schemes import Scheme
 from handloom.text.spans import Span, spans_of_tags
@@ -41,6 +42,16 @@ CHARACTERS = [(list("王小明在北京"), ["B-NAME", "M-NAME", "E-NAME", "O", "
               (list("李四去上海"), ["B-NAME", "E-NAME", "O", "B-LOC", "E-LOC"])]  # fmt: skip
 RAW = [("Marie Curie worked in Paris 🙂.", [[0, 11, "PER"], [22, 27, "LOC"]]),
        ("Bob saw Rome", [[0, 3, "PER"], [8, 12, "LOC"]])]  # fmt: skip
+
+
+QUESTIONS = [("Which capital is meant?", "Many people like Paris, which isn't Parisian enough.", "Paris"),
+             {"question": "Where was nobody?", "context": "Nothing about that.", "answers": []}]  # fmt: skip
+CHOICES = [{"context": "The opposite of something", "question": "what is right", "choices": ["1", "0", "both"],
+            "answer": "0"}]  # fmt: skip
+PAIRS = [("some text here", "another text there", 0.5), ("more words", "other words", 0.25)]
+CHATS = [[{"role": "system", "content": "Answer shortly."}, {"role": "user", "content": "Where is the station?"},
+          {"role": "assistant", "content": "Over there."}, {"role": "user", "content": "thanks kindly"},
+          {"role": "assistant", "content": "Welcome."}]]  # fmt: skip
 
 
 def whole(example: TokenExample, scheme: Scheme) -> None:
@@ -108,6 +119,40 @@ def test_edits_move_all_that_is_behind_them() -> None:
     assert edited(example, [], Scheme()) == example
 
 
+def test_what_is_to_be_written_or_chosen_stays() -> None:
+    data = read(QUESTIONS, "question-answering")
+    found = augmented(data, {"typo": typos(data, 1.0)}, times=6)
+    for copy in found.examples[2:]:
+        assert copy.extra[ORIGIN] in [example.context for example in data]
+        if copy.answers:
+            [said] = copy.answer_texts
+            assert said.startswith("P") and 4 <= len(said) <= 6 and copy.context[: copy.answers[0][0]].endswith(" ")
+            assert copy.context[copy.answers[0][1]] == ","
+    assert len({copy.question for copy in found}) > 6 and len({copy.context for copy in found}) > 6
+    sides = split(augmented(data, {"typo": typos(data)}, times=3), (0.5, 0.5))
+    assert all(len({e.extra.get(ORIGIN, e.context) for e in side}) == 1 for side in sides)
+
+    chats = read(CHATS, "text-generation")
+    for copy in augmented(chats, {"typo": typos(chats, 1.0)}, times=3).examples[1:]:
+        same = [one.content == old.content for one, old in zip(copy.turns, chats[0].turns, strict=True)]
+        assert same == [True, False, True, False, True]
+    way = back_translation(data, lambda ts: [t.upper() for t in ts], lambda ts: [f"{t}\n!" for t in ts])
+    again = augmented(data, {"back-translation": way})
+    assert [e.question for e in again][2:] == ["WHICH CAPITAL IS MEANT? !", "WHERE WAS NOBODY? !"]
+    assert [(e.context, e.answer_texts) for e in again][2:] == [(e.context, e.answer_texts) for e in data]
+    pairs = read([("ab", "cd", "ef"), ("gh", "ij", "kl")], "sentence-similarity")
+    way = back_translation(pairs, lambda ts: ts, lambda ts: [t * (t != "cd") + "." * (t != "cd") for t in ts])
+    [first, second] = augmented(pairs, {"back-translation": way}).examples[2:]
+    assert (first.text, first.other, first.negative) == ("ab.", "cd", "ef.") and second.parts == ("gh.", "ij.", "kl.")
+    choices = read(CHOICES, "multiple-choice")
+    [copy] = augmented(choices, {"typo": typos(choices, 1.0)}).examples[1:]
+    assert copy.choices == ("1", "0", "both") and copy.answer == choices[0].answer and copy.question != "what is right"
+
+
+def test_every_kind_of_example_can_be_copied() -> None:
+    assert set(KINDS) == set(get_args(AnyExample))
+
+
 def test_words_of_a_list_stand_for_each_other_outside_of_spans() -> None:
     rows = [("The car of Paris met a motor car.", [[11, 16, "LOC"]]), ("Paris", [[0, 5, "LOC"]])]
     data = read(rows, "token-classification")
@@ -171,9 +216,8 @@ def test_what_makes_no_sense_is_refused() -> None:
         plain_ways(texts, ["infill"])
     with pytest.raises(UsageError, match="times is 0"):
         augmented(texts, {"typo": typos(texts)}, times=0)
-    questions = read([("Who?", "Bob did.", "Bob")], "question-answering")
-    with pytest.raises(UsageError, match="not of a QuestionExample"):
-        augmented(questions, {"typo": typos(texts)})
+    whole = augmented(read(["a text to be learnt as it is"], "text-generation"), {"typo": typos(texts)})
+    assert len(whole) == 1 and "1 without anything to replace" in whole.notes[-1]
     nothing = augmented(read(CHARACTERS, "token-classification"), {"typo": typos(texts)})
     assert len(nothing) == 2 and "2 without anything to replace" in nothing.notes[-1]
 
@@ -183,7 +227,12 @@ def test_what_makes_no_sense_is_refused() -> None:
     [("token-classification", TAGGED), ("token-classification", CHARACTERS), ("token-classification", RAW),
      ("text-classification", [("some text here", "a"), ("some other text", "b")]),
      ("relation-extraction",
-      [("a <e1>pump</e1> feeds the <e2>boiler</e2>", "feeds"), ("a <e1>x</e1> <e2>y</e2>", "no")])],
+      [("a <e1>pump</e1> feeds the <e2>boiler</e2>", "feeds"), ("a <e1>x</e1> <e2>y</e2>", "no")]),
+     ("question-answering", QUESTIONS), ("multiple-choice", CHOICES), ("sentence-similarity", PAIRS),
+     ("sentence-similarity", [("some text", "another text"), ("more words", "other words")]),
+     ("sentence-similarity", [("some text", "another text", "wrong words"), ("more words", "other words", "nothing")]),
+     ("translation", [("some text here", "ein Text"), ("more of them", "mehr davon")]),
+     ("text-generation", CHATS), ("text-generation", [{"prompt": "Once upon", "completion": " a time"}])],
 )  # fmt: skip
 def test_what_is_written_is_read_again(task: str, rows: Any, tmp_path: Path) -> None:
     data = read(rows, task)
@@ -193,5 +242,6 @@ def test_what_is_written_is_read_again(task: str, rows: Any, tmp_path: Path) -> 
     again = read(file, task)
     assert [example.parts for example in again] == [example.parts for example in found]
     assert [example.labels for example in again] == [example.labels for example in found]
+    assert [example.verdict for example in again] == [example.verdict for example in found]
     assert [example.extra.get(ORIGIN) for example in again] == [example.extra.get(ORIGIN) for example in found]
-    assert isinstance(again[0], (TextExample, TokenExample, RelationExample)) and again[0].extra == {}
+    assert (len(again) > len(data) or rows is CHARACTERS) and again[0].extra == {}

@@ -57,10 +57,12 @@ def augment(
     mention puts other names of the same kind in the place of names; typo
     mistypes words of Latin letters; synonym takes words from a list (homophones
     are listed alike); infill asks a masked language model for other words;
-    back-translation writes texts anew by way of another language, and is for
-    text-classification only. Labels, spans and tags follow the text. Only
-    training data is for this: each copy says in the column augmented_from what
-    it was made of, and falls on its side wherever data is split.
+    back-translation writes texts anew by way of another language, where nothing
+    is labelled inside of them. What is read is changed (a question and its
+    text, both texts of a pair, what the user says), and never what is to be
+    written or chosen; labels, spans and answers follow. Only training data is
+    for this: each copy says in the column augmented_from what it was made of,
+    and falls on its side wherever data is split.
     """
     from handloom.cli.output import note
     from handloom.data.augment import rows_of

@@ -63,7 +63,8 @@ def choose(
     from handloom.cli.download import model_folder
     from handloom.cli.output import note, print_json
     from handloom.cli.predict import chosen
-    from handloom.data.examples import CHOICE
+    from handloom.data.examples import CHOICE, GENERATION, SUMMARIZATION, TRANSLATION
+    from handloom.models.registry import FAMILIES, load_config
     from handloom.pipelines.likelihood_chooser import LikelihoodChooser
     from handloom.train import modeling
     from handloom.train.choosers import MultipleChooser
@@ -78,9 +79,14 @@ def choose(
         raise UsageError("--evaluate needs --data, a file with the answers")
     folder = model_folder(model, offline, yes)
     about = modeling.read_about(folder)
+    learnt = None if about is None else str(about.get("task"))
+    writes = {"text-generation", "text2text-generation"} & set(FAMILIES[load_config(folder).model_type].classes)
+    if learnt != CHOICE and (learnt not in (None, GENERATION, TRANSLATION, SUMMARIZATION) or not writes):
+        raise UsageError(f"{model} neither chooses nor writes" + (f": it was trained for {learnt}" if learnt else "") +
+                         ". A model that `handloom train multiple-choice` made chooses, and any language model does")
     given = options.given(by=by, prompt=prompt)
     chooser: Any
-    if about is not None and about.get("task") == CHOICE:
+    if learnt == CHOICE:
         if given:
             raise UsageError(f"--{next(iter(given))} is for language models; {model} has been trained to choose")
         chooser = MultipleChooser.load(folder, threads=threads, precision=precision or "auto")

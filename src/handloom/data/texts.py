@@ -32,16 +32,23 @@ ORIGIN = "augmented_from"
 """The column in which a copy made for training says what text it was made of."""
 
 
+def side_text(example: AnyExample) -> str:
+    """The text that decides on which side of a split an example falls: of what was copied the first one's."""
+    if isinstance(origin := example.extra.get(ORIGIN), str):
+        return origin
+    if isinstance(example, MatchExample):
+        return example.text
+    if isinstance(example, ChoiceExample):
+        return example.context or example.question
+    return example.context if isinstance(example, QuestionExample) else example.parts[0]
+
+
 def side_key(example: AnyExample) -> Hashable:
     """Equal for what has to fall on one side of a split: the same text, and copies made of it; questions about the same
     context; all that a text is compared with, or that is to be chosen for it."""
-    if isinstance(example, MatchExample):
-        return folded(example.text)
-    if isinstance(example, ChoiceExample):
-        return folded(example.context or example.question)
-    if isinstance(origin := example.extra.get(ORIGIN), str):
-        return tuple(map(folded, (origin, *example.parts[1:])))
-    return folded(example.context) if isinstance(example, QuestionExample) else text_key(example)
+    if isinstance(example, (MatchExample, ChoiceExample, QuestionExample)):
+        return folded(side_text(example))
+    return tuple(map(folded, (side_text(example), *example.parts[1:])))
 
 
 def folded(text: str) -> str:
