@@ -33,3 +33,18 @@ def test_unknown_ways_are_refused_before_anything_is_read(tmp_path: Path, capsys
     assert "there is no augmentation 'magic'; there are mention, typo" in capsys.readouterr().err
     assert main(["augment", str(tmp_path / "no.csv"), "--how", "typo", "--out", str(tmp_path / "x.csv")]) == 2
     assert "--out should end in .jsonl, not be x.csv" in capsys.readouterr().err
+
+
+def test_parallel_files_and_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    english, german, out = tmp_path / "x.en", tmp_path / "x.de", tmp_path / "more.jsonl"
+    english.write_text("some words\nother words\n")
+    german.write_text("Wörter\nandere\n", "utf-8")
+    words = ["augment", "--how", "typo", "--out", str(out), "--overwrite"]
+    assert main([*words, str(english), "--targets", str(german)]) == 0
+    rows = read(out, "translation")
+    assert [row.targets for row in rows] == [("Wörter",), ("andere",)] * 2 and rows[2].text not in ("some words", "")
+    file = tmp_path / "several.csv"
+    file.write_text("text,label\nsome words,a|b\nother words,b\n")
+    assert main([*words, str(file), "--label-separator", "|"]) == 0
+    assert [row.label for row in read(out)] == [("a", "b"), ("b",)] * 2
+    assert main(["data", "check", str(english), "--targets", str(german)]) == 0

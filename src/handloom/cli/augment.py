@@ -25,6 +25,7 @@ def augment(
         str | None,
         opt("TASK", "As for `train`; found out by the file if not given.", DATA),
     ] = None,
+    targets: options.Targets = None,
     synonyms: Annotated[
         Path | None,
         opt("FILE", "synonym: on each line words that may stand for each other, separated by commas or tabs.", DATA),
@@ -35,6 +36,7 @@ def augment(
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     pair_column: options.PairColumn = None,
+    label_separator: options.LabelSeparator = None,
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     seed: options.Seed = None,
@@ -66,6 +68,7 @@ def augment(
     """
     from handloom.cli.output import note
     from handloom.data.augment import rows_of
+    from handloom.data.examples import TRANSLATION
     from handloom.data.readers import task_of
     from handloom.errors import HandloomError, UsageError
     from handloom.pipelines.augmenter import augment as augmented
@@ -75,9 +78,13 @@ def augment(
         raise UsageError(f"the examples are written as JSON lines: --out should end in .jsonl, not be {out.name}")
     if out.exists() and not overwrite:
         raise HandloomError(f"{out} is there already; choose another --out, or --overwrite it")
+    reading = options.reading(
+        text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
+    )
+    known = task or (task_of(file) if targets is None else TRANSLATION)
     found = augmented(
-        file, task or task_of(file), how, times=times, seed=seed or 0, synonyms=synonyms, model=model, forth=forth,
-        back=back, threads=threads, **options.reading(text_column, label_column, pair_column, delimiter, encoding),
+        options.beside(file, targets, "FILE"), known, how, times=times, seed=seed or 0, synonyms=synonyms, model=model,
+        forth=forth, back=back, threads=threads, **reading,
     )  # fmt: skip
     publish_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(found)))
     for line in found.notes:

@@ -75,10 +75,11 @@ def check(
     from handloom.cli.output import print_json
     from handloom.data import check as checking
     from handloom.data import readers
+    from handloom.data.examples import TRANSLATION
     from handloom.text.tokenizer import Tokenizer
 
     if task is None:
-        task = readers.task_of(train)
+        task = readers.task_of(train) if targets is None else TRANSLATION
     labels = {"problem": problem, "label_separator": label_separator, "label_order": label_order}
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding, **labels)
 
