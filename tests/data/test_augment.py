@@ -11,19 +11,16 @@ import pytest
 
 from handloom.data.augment import (
     BESIDE,
-    KINDS,
-    Edit,
     augmented,
     back_translation,
-    edited,
     infill,
     mentions,
     mistyped,
     plain_ways,
-    rows_of,
     synonyms,
     typos,
 )
+from handloom.data.edits import KINDS, Edit, edited, rows_of
 from handloom.data.examples import RelationExample, TokenExample
 from handloom.data.readers import read
 from handloom.data.split import split

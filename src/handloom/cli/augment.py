@@ -67,7 +67,7 @@ def augment(
     and falls on its side wherever data is split.
     """
     from handloom.cli.output import note
-    from handloom.data.augment import rows_of
+    from handloom.data.edits import rows_of
     from handloom.data.examples import TRANSLATION
     from handloom.data.readers import task_of
     from handloom.errors import HandloomError, UsageError
