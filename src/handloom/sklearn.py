@@ -183,6 +183,8 @@ class TextRegressor(_Texts):
 
 def texts_of(X: Any) -> list[tuple[str, ...]]:
     """(text,) or (text, pair) of each row. UsageError for anything else."""
+    if isinstance(X, (str, bytes)):
+        raise UsageError("X is a list of texts, and not one text: put it into a list")
     rows = plain(X.to_numpy() if hasattr(X, "to_numpy") else X)
     found = []
     for number, row in enumerate(rows):

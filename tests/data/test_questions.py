@@ -155,6 +155,11 @@ def test_paragraphs_and_their_places(tmp_path: Path) -> None:
     assert [(Path(p.document).name, p.text[:3]) for p in there.paragraphs] == [
         ("a.txt", "one"), ("b.md", "Hea"), ("b.md", "xxx"), ("b.md", "end")
     ]  # fmt: skip
+    (tmp_path / "broken.txt").write_bytes(b"\xff\xfe\x00")
+    assert read_paragraphs(tmp_path).notes[2] == "not read, as they are no text: 1 (broken.txt)"
+    with pytest.raises(HandloomError, match=r"broken\.txt"):
+        read_paragraphs(tmp_path / "broken.txt")
+    (tmp_path / "broken.txt").unlink()
     assert there.notes == (
         f"paragraphs: 4, files with text: 2, of {tmp_path}",
         "not read, as they are not .txt, .md, .rst, .text, or hidden: 2 (.git/c.txt, picture.png)",

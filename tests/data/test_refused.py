@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_readers import write
 
-from handloom.data.examples import TEXT, TOKEN
+from handloom.data.examples import RELATION, TEXT, TOKEN
 from handloom.data.readers import read
 from handloom.errors import HandloomError
 
@@ -48,7 +48,7 @@ wrong = [
     bad("x.conll", "a\nb\n", r"x\.conll:1: 1 field \('a'\); a line should hold a word and its tag", TOKEN),
     bad("x.conll", "a\tO\nb\t\n", r"1 row with an empty tag: .*x\.conll:1", TOKEN),
     bad("x.conll", "# only\n\n", "holds no words", TOKEN),
-    bad("x.conll", "a B-X\nb Y\nc I-X\n", r"x\.conll: The tags mix two ways", TOKEN),
+    bad("x.conll", "a B-X\nb Y\nc I-X\n", r"x\.conll:1: The tags mix two ways", TOKEN),
     bad("x.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}', r"x\.jsonl:1: 2 words carry 1 tags", TOKEN),
     bad("x.jsonl", '{"tokens": ["a", "b"], "x": 1}', r"which column holds the tags \(one for each token\)", TOKEN),
     bad("x.jsonl", '{"foo": 1}', "which column holds the tokens or the text", TOKEN),
@@ -61,6 +61,16 @@ wrong = [
         r"1 row with no 'entities': .*x\.jsonl:2\. \[\] says that a text has no spans", TOKEN),
     bad("x.jsonl", '{"text": ' + "[" * 100_000, r"x\.jsonl: malformed JSON: lists and objects lie too deep"),
     bad("x.json", "[" * 100_000, r"x\.json: malformed JSON: lists and objects lie too deep"),
+    bad("x.jsonl", '{"text": "a", "label": "x", "text": "b"}', r"x\.jsonl:1:1: .*the name 'text' stands twice"),
+    bad("x.json", '[{"text": "a", "label": "x", "label": "y"}]', r"x\.json: .*the name 'label' stands twice"),
+    bad("x.jsonl", '{"text": "abc", "spans": [[0, 2, ["A"]]]}', r"x\.jsonl:1: the label of the span", TOKEN),
+    bad("x.jsonl", '{"text": "a  b", "spans": [[1, 3, "A"]]}', r"x\.jsonl:1: the span 1–3 .* but blanks", TOKEN),
+    bad("x.jsonl", '{"tokens": ["a", null], "tags": ["O", "O"]}', "column 'tokens' should hold words", TOKEN),
+    bad("x.jsonl", '{"text": "a b", "head": [true, 1], "tail": [2, 3], "relation": "x"}', "should be a place",
+        RELATION),
+    bad("x.conll", "a B-X\nb O\n\nc 3\nd O\n", r"x\.conll:4: The tags mix two ways", TOKEN),
+    bad("x.jsonl", '{"text": "a b", "head": {"start": 0, "end": 1, "text": "b"}, "tail": [2, 3], "relation": "x"}',
+        r"x\.jsonl:1: column 'head': the place 0 to 1 should read 'b', but there stands 'a'", RELATION),
     bad("x.json", "[" + "1" * 5000 + "]", r"x\.json: malformed JSON: Exceeds the limit"),
     bad("x.jsonl", '{"text": "a\\ud83d", "label": "x"}', r"1 row with half of a character .*x\.jsonl:1\."),
     bad("x.jsonl", '{"text": "abc", "spans": null}', r"1 row with no 'spans': .*x\.jsonl:1\. \[\] says", TOKEN),

@@ -154,6 +154,14 @@ def test_schemas_come_as_dicts_files_and_classes(byte_level: Writer, tmp_path: P
         byte_level.generate(prompt, schema=tmp_path / "bad.json")
 
 
+def doubled(times: int) -> dict[str, Any]:
+    """A schema of few objects, each of which stands in the next one twice."""
+    found: dict[str, Any] = {"type": "string"}
+    for _ in range(times):
+        found = {"anyOf": [found, {"type": "array", "items": found}]}
+    return found
+
+
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
@@ -169,7 +177,8 @@ def test_schemas_come_as_dicts_files_and_classes(byte_level: Writer, tmp_path: P
         ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}, "no text"),
         ({"type": "array", "minItems": 1_000_000, "items": {"type": "null"}}, "of up to 4,096 bytes"),
         ({"enum": []}, "anyOf is empty"),
-        ({"enum": [f"w{i}" for i in range(200_000)]}, "a schema may have"),
+        ({"enum": [f"w{i}" for i in range(200_000)]}, "characters that a schema may have"),
+        (doubled(60), "characters that a schema may have"),
         ({"anyOf": "x"}, "wrong type"),
     ],
 )

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handloom.tasks import metrics
+from handloom.text.spans import runs
 
 GOLD = [0, 0, 0, 1, 1, 2]
 GUESS = [0, 1, 0, 1, 2, 2]
@@ -42,7 +43,7 @@ def test_against_scikit_learn() -> None:
 def test_span_scores_by_hand() -> None:
     gold = [["B-x", "I-x", "O", "B-y"], ["O", "O"], ["B-x", "O"]]
     guess = [["B-x", "I-x", "O", "B-x"], ["B-y", "O"], ["B-x", "O"]]
-    counted = metrics.span_counts(gold, guess)
+    counted = metrics.span_counts(map(runs, gold), map(runs, guess))
     assert counted.labels == ("x", "y")
     assert counted.counts[:, :, 0].tolist() == [[1, 0], [0, 0], [1, 0]]  # right
     found = {name: metric(counted.counts.sum(0)) for name, metric in metrics.OF_SPANS.items()}

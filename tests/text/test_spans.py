@@ -119,13 +119,21 @@ def test_tags_become_character_spans() -> None:
     ]
 
 
+def test_blanks_are_no_part_of_a_span() -> None:
+    assert check_spans(" Anna \tx", [Span(0, 7, "PER", " Anna \t")], "row 0") == (Span(1, 5, "PER", "Anna"),)
+    assert len(check_spans("a b", [Span(0, 2, "X"), Span(1, 3, "Y")], "row 0")) == 2  # what they share is a blank
+    with pytest.raises(HandloomError, match=r"row 0: the span 1–3 .* nothing but blanks"):
+        check_spans("a  b", [Span(1, 3, "X")], "row 0")
+
+
 def test_spans_become_tags_and_inexact_ones_are_counted() -> None:
     words = [(0, 5), (6, 11), (12, 15)]
-    assert tags_of_spans(words, [Span(0, 11, "PER")], Scheme()) == (["B-PER", "I-PER", "O"], 0)
-    assert tags_of_spans(words, [Span(2, 8, "PER")], Scheme()) == (["B-PER", "I-PER", "O"], 1)
-    assert tags_of_spans(words, [Span(0, 3, "A"), Span(3, 8, "B")], Scheme()) == (["B-A", "B-B", "O"], 2)
-    assert tags_of_spans(words, [Span(5, 6, "A")], Scheme()) == (["O", "O", "O"], 1)
-    assert tags_of_spans(words, [Span(0, 5, "A"), Span(12, 15, "A")], Scheme("BIOES")) == (["S-A", "O", "S-A"], 0)
+    assert tags_of_spans(words, [Span(0, 11, "PER")], Scheme()) == (["B-PER", "I-PER", "O"], [])
+    wide, both, blank = [Span(2, 8, "PER")], [Span(0, 3, "A"), Span(3, 8, "B")], [Span(5, 6, "A")]
+    assert tags_of_spans(words, wide, Scheme()) == (["B-PER", "I-PER", "O"], wide)
+    assert tags_of_spans(words, both, Scheme()) == (["B-A", "B-B", "O"], both)
+    assert tags_of_spans(words, blank, Scheme()) == (["O", "O", "O"], blank)
+    assert tags_of_spans(words, [Span(0, 5, "A"), Span(12, 15, "A")], Scheme("BIOES")) == (["S-A", "O", "S-A"], [])
 
 
 refused = [

@@ -200,6 +200,7 @@ def test_scores_labels_and_triplets(tiny: Path) -> None:
     assert isinstance(matcher.task, Matching) and matcher.task.span == (0.0, 5.0)
     assert set(matcher.scores.metrics) == {"spearman", "pearson", "loss"}
     assert matcher.scores.mistakes[0].gold in ("0.5", "4.5")
+    assert set(matcher.evaluate(labels[60:], before=False).metrics) == {"spearman", "pearson", "loss"}  # 0 and 1 of 5
 
     wrong = {GOOD: BAD, BAD: GOOD}
     triplets = [(text, right, wrong[right]) for text, right in answered(40, 6)]

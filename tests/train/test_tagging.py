@@ -124,3 +124,20 @@ def test_copies_are_made_of_training_data_alone(tiny: Path) -> None:
     assert model.about["data"]["train"]["examples"] > 60
     with pytest.raises(UsageError, match="there is no augmentation 'infill' in a training"):
         model.fit(tiny_bert.tagged(20), augment="infill", listener=silent)
+
+
+def test_spans_that_no_words_make_are_told_and_missed(tiny: Path) -> None:
+    """The words that such spans touch are learnt; found is a span only with both its ends."""
+    rows = [("marie likes paris", [(0, 5, "PER"), (12, 17, "LOC")])] * 12
+    tagger = TokenClassifier.from_pretrained(tiny)
+    tagger.fit(rows, rows[:2], epochs=12, lr=1e-2, batch_size=4, listener=silent)
+    assert tagger.evaluate(rows[:2], before=False)["span_f1"] == 1.0
+    assert not any("begin and end" in note for note in tagger.notes)
+    for wrong in ((0, 3, "PER"), (1, 5, "PER"), (3, 8, "PER")):
+        scores = tagger.evaluate([("marie likes paris", [wrong, (12, 17, "LOC")])], before=False)
+        assert (scores["span_f1"], scores["span_recall"], scores["span_precision"]) == (0.5, 0.5, 0.5)
+        [note] = [note for note in tagger.notes if "begin and end" in note]
+        assert "1 of 2, such as " in note and "marie likes paris"[wrong[0] : wrong[1]] in note
+        assert scores.mistakes[0].gold == f"PER: {'marie likes paris'[wrong[0] : wrong[1]]}"
+    blanks = tagger.evaluate([("marie likes paris", [(0, 6, "PER"), (11, 17, "LOC")])], before=False)
+    assert blanks["span_f1"] == 1.0

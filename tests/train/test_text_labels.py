@@ -252,6 +252,7 @@ def test_a_resumed_run_chooses_the_same(tiny: Path, tmp_path: Path) -> None:
         ([("a", "x"), ("b", float("nan"))], {"problem": "number"}, r"row 0: the label .* finite number, not 'x'"),
         ([("a", 1.5), ("b", float("inf"))], {}, r"row 1: the label .* finite number, not inf"),
         ([("a", 2), ("b", True)], {"problem": "number"}, r"row 1: .* not True"),
+        ([("a", 1e308), ("b", 2.5)], {}, r"row 0: the label .* is 1e\+308; a number may be 1e\+100 at most"),
         ([("a", 2.5)] * 3 + [("b", 2.5)] * 30, {}, r"only one number, 2\.5"),
         ([("a", ["x"]), ("b", 3)], {}, r"row 1: the labels .* are a int: 3; write a list"),
         ([("a", ["x", ["y"]])], {}, r"row 0: \['y'\] among the labels"),

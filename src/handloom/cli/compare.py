@@ -92,7 +92,8 @@ def show(found: Comparison) -> None:
     changed = sorted(found.labels.items(), key=lambda item: (-abs(item[1].new - item[1].old), item[0]))[:SHOWN]
     if changed:
         table("Label, those that changed most first", dict(changed))
-    for name, examples in (("only the old model", found.broken), ("only the new model", found.fixed)):
+    sides = (("only the old model", found.broken), ("only the new model", found.fixed))
+    for name, examples in sides if found.broken or found.fixed else ():
         console.print(f"{len(examples):,} examples that {name} gets right")
         for example in examples[:SHOWN]:
             console.print(f"  {example.text}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -223,6 +223,22 @@ def _empty(example: AnyExample) -> bool:
     return not example.text.strip() or (paired and not (example.pair or "").strip())
 
 
+def _unlabelled(example: AnyExample) -> bool:
+    if isinstance(example, GenerationExample):  # of a conversation that ends with a question its other replies count
+        return bool(example.prompt) and not (example.target or "").strip()
+    return example.verdict is None
+
+
+LACKING: Mapping[str, Callable[[AnyExample], bool]] = {
+    "a label": _unlabelled,
+    "a score": lambda example: isinstance(example, MatchExample) and example.score is None,
+    "a text that does not belong to it":
+        lambda example: isinstance(example, MatchExample) and not (example.negative or "").strip(),
+}  # fmt: skip
+"""What training asks of an example; of all but the first either all examples have it or none."""
+ALWAYS = ("a label",)
+
+
 def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) -> list[Finding]:
     findings = []
     rows: list[AnyExample] = list(data)
@@ -230,14 +246,11 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
     if empty:
         message = f"{name}: {_times(len(empty), 'empty text')} ({', '.join(empty[:SHOWN])})"
         findings.append(Finding("error", "empty", message, len(empty), tuple(empty[:SHOWN])))
-    blank = [
-        example.where or str(index)
-        for index, example in enumerate(rows)
-        if example.verdict is None
-    ]
-    if blank:
-        message = f"{name}: {_times(len(blank), 'text')} without a label ({', '.join(blank[:SHOWN])})"
-        findings.append(Finding("error", "unlabelled", message, len(blank), tuple(blank[:SHOWN])))
+    for what, lacks in LACKING.items():
+        some = [example.where or str(index) for index, example in enumerate(rows) if lacks(example)]
+        if some and (what in ALWAYS or len(some) < len(rows)):
+            message = f"{name}: {_times(len(some), 'text')} without {what} ({', '.join(some[:SHOWN])})"
+            findings.append(Finding("error", "unlabelled", message, len(some), tuple(some[:SHOWN])))
     repeated = [group for group in keyed.values() if len(group) > 1]
     extra = sum(len(group) - 1 for group in repeated)
     if extra:

@@ -37,33 +37,39 @@ class Documents:
 def read_paragraphs(source: str | os.PathLike[str] | Iterable[str], encoding: str | None = None) -> Documents:
     """Of a file, of all text files below a folder (names that begin with a dot are passed over), or a list of texts.
 
-    HandloomError where there are none, and for a file that is not text.
+    HandloomError where there are none, and for a file that is named and is not text; notes say what a folder holds.
     """
     if not isinstance(source, (str, os.PathLike)):
         texts = list(source)
-        found = [Paragraph(text) for text in texts if text.strip()]
-        if not found:
+        listed = tuple(Paragraph(text) for text in texts if text.strip())
+        if not listed:
             raise HandloomError("there are no paragraphs to look for answers in")
-        if len(found) == len(texts):
-            return Documents(tuple(found))
-        note = f"blank, and passed over: {len(texts) - len(found)} of {len(texts)} paragraphs"
-        return Documents(tuple(found), (note,))
+        blank = len(texts) - len(listed)
+        return Documents(listed, (f"blank, and passed over: {blank} of {len(texts)} paragraphs",) * bool(blank))
     place = existing(Path(source))
     there = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
     files = [file for file in there if place.is_file() or _readable(file.relative_to(place))]
     if not files:
         raise HandloomError(f"{place} holds no text files ({', '.join(ENDINGS)})")
-    found, blank_ones = [], []
+    found: list[Paragraph] = []
+    blank_ones: list[Path] = []
+    unread: dict[Path, HandloomError] = {}
     for file in files:
-        own = cut_into_paragraphs(read_text(file, encoding).text, str(file)) if file.stat().st_size else []
+        try:
+            own = cut_into_paragraphs(read_text(file, encoding).text, str(file)) if file.stat().st_size else []
+        except HandloomError as problem:
+            unread[file] = problem
+            continue
         found += own
-        if not own:
-            blank_ones.append(file)
+        blank_ones += [] if own else [file]
     if not found:
+        if unread:
+            raise next(iter(unread.values()))
         raise HandloomError(f"{place} holds no text")
     passed = {f"not read, as they are not {', '.join(ENDINGS)}, or hidden": sorted({*there} - {*files}),
-              "without text": blank_ones}  # fmt: skip
-    notes = [f"paragraphs: {len(found):,}, files with text: {len(files) - len(blank_ones):,}, of {place}"]
+              "not read, as they are no text": list(unread), "without text": blank_ones}  # fmt: skip
+    read = len(files) - len(blank_ones) - len(unread)
+    notes = [f"paragraphs: {len(found):,}, files with text: {read:,}, of {place}"]
     notes += [f"{why}: {_named(some, place)}" for why, some in passed.items() if some]
     return Documents(tuple(found), tuple(notes))
 

@@ -41,11 +41,12 @@ def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
             examples.append(TextExample(read.text, None, label_here, {"file": name}, str(file)))
     if options.blanks == "error":
         refuse(empty, "an empty file", "Fill or remove them.")
+    unread += [Path(file) for file in empty]
     if not examples:
         raise HandloomError(f"{path} holds no files with text.")
     notes = ("text: a file each", *(("label: the name of its folder",) if options.labelled else ()))
     if unread:
         names = ", ".join(one.relative_to(path).as_posix() for one in unread[:5]) + (" …" if len(unread) > 5 else "")
-        notes = (*notes, f"not read, being no files in a label's folder, or empty folders: {len(unread)} ({names})")
+        notes = (*notes, f"not read, being no files in a label's folder, or empty: {len(unread)} ({names})")
     source = Source(str(path), digest.hexdigest(), "folder")
     return Dataset(tuple(examples), source, notes, problem=form.problem or ONE, order=form.order)

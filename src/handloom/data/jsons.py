@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from handloom.data.files import TextFile
@@ -23,7 +24,7 @@ def read_json(file: TextFile) -> list[Record]:
             continue
         where = f"{file.path}:{number}"
         try:
-            value = json.loads(line)
+            value = json.loads(line, object_pairs_hook=_named)
         except RecursionError as error:
             raise HandloomError(f"{where}: malformed JSON: lists and objects lie too deep in each other") from error
         except ValueError as error:
@@ -32,6 +33,15 @@ def read_json(file: TextFile) -> list[Record]:
             raise HandloomError(f"{where}:{column}: malformed JSON: {said}: {line.strip()!r:.80}") from error
         records.append(_record(where, value))
     return records
+
+
+def _named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. ValueError for a name that stands in it twice, of which one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the name {twice!r} stands twice in an object")
+    return found
 
 
 def first_names(text: str) -> set[str]:
@@ -51,12 +61,12 @@ def _is_one_object(text: str) -> bool:
 
 def _whole(file: TextFile) -> list[Record]:
     try:
-        value = json.loads(file.text)
+        value = json.loads(file.text, object_pairs_hook=_named)
     except json.JSONDecodeError as error:
         raise HandloomError(f"{file.path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from error
     except RecursionError as error:
         raise HandloomError(f"{file.path}: malformed JSON: lists and objects lie too deep in each other") from error
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number of thousands of digits, a name that stands twice
         raise HandloomError(f"{file.path}: malformed JSON: {error}") from error
     if isinstance(value, dict):
         value = next((value[name] for name in _LISTS if isinstance(value.get(name), list)), value)

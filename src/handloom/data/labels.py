@@ -14,6 +14,7 @@ ONE, SEVERAL, ORDERED, NUMBER = "one", "several", "ordered", "number"
 PROBLEMS = (ONE, SEVERAL, ORDERED, NUMBER)
 SAID = {ONE: "one a text", SEVERAL: "several a text", ORDERED: "steps of an order", NUMBER: "numbers"}
 SEPARATOR = "|"
+LARGEST = 1e100  #: of numbers: their squares are added up
 
 Label = str | float | tuple[str, ...]
 """A name (ONE, ORDERED), a number (NUMBER), different names in alphabetical order (SEVERAL)."""
@@ -133,7 +134,7 @@ def label_list(value: Any, column: str, where: str, separator: str = SEPARATOR) 
 
 
 def label_number(value: Any, column: str, where: str, separator: str = SEPARATOR) -> float | None:
-    """A finite number; None for a blank."""
+    """A finite number, of at most LARGEST; None for a blank."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, (bool, list, tuple, set, dict)):
@@ -141,8 +142,11 @@ def label_number(value: Any, column: str, where: str, separator: str = SEPARATOR
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if math.isfinite(number):
+        if abs(number) <= LARGEST:
             return number
+        if math.isfinite(number):
+            raise HandloomError(f"{where}: the label (column {column!r}) is {number:g}; a number may be {LARGEST:g} at "
+                                "most")  # fmt: skip
     raise HandloomError(f"{where}: the label (column {column!r}) should be a finite number, not {value!r:.60}")
 
 

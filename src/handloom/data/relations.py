@@ -155,10 +155,15 @@ def _example(record: Record, used: Mapping[str, str]) -> RelationExample:
 def _place(value: Any, text: str, column: str, where: str) -> Word:
     if hasattr(value, "tolist"):
         value = value.tolist()
+    own = None
     if isinstance(value, Mapping):
-        value = [value.get("start"), value.get("end")]
-    if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(x, int) for x in value):
-        return value[0], value[1]
+        own, value = value.get("text"), [value.get("start"), value.get("end")]
+    if isinstance(value, (list, tuple)) and len(value) == 2 and all(type(x) is int for x in value):
+        start, end = value
+        if isinstance(own, str) and own and own != text[start:end]:
+            raise HandloomError(f"{where}: column {column!r}: the place {start} to {end} should read {own!r:.60}, but "
+                                f"there stands {text[start:end]!r:.60}. Offsets count characters, without the end.")
+        return start, end
     if isinstance(value, str) and not blank(value):
         count = text.count(value)
         if count == 1:

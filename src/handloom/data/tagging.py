@@ -56,7 +56,19 @@ def _scheme(rows: Sequence[Tagged], source: Source) -> Scheme | None:
     try:
         return recognise(tags) if any(row.tags is not None for row in rows) else None
     except HandloomError as error:
-        raise HandloomError(f"{source.path or 'the data'}: {error}") from error
+        raise HandloomError(f"{_unlike(rows) or source.path or 'the data'}: {error}") from error
+
+
+def _unlike(rows: Sequence[Tagged]) -> str:
+    """The first row whose tags do not go together with those before it."""
+    seen: set[str] = set()
+    for row in rows:
+        seen.update(row.tags or ())
+        try:
+            recognise(seen)
+        except HandloomError:
+            return row.where
+    return ""
 
 
 def read_tagged(records: Sequence[Record], source: Source, options: Options) -> Dataset[TokenExample]:
@@ -124,6 +136,8 @@ def _words(record: Record, text: str, label: str | None) -> Tagged:
             raise HandloomError(
                 f"{record.where}: column {name!r} should be a list, one entry for each word, not {value!r:.60}"
             )
+    if words is not None and not all(isinstance(word, (str, int, float)) and word == word for word in words):
+        raise HandloomError(f"{record.where}: column {text!r} should hold words, not {list(words)!r:.60}")
     if words is None or (label is not None and tags is None):
         raise HandloomError(f"{record.where}: column {text if words is None else label!r} is missing or empty.")
     extra = {name: value for name, value in record.values.items() if name not in (text, label)}
@@ -171,4 +185,6 @@ def _span(value: Any, where: str) -> Span:
             raise HandloomError(f"{where}: the {name} of the span {value!r:.80} should be a whole number.")
     if blank(label):
         raise HandloomError(f"{where}: the span {value!r:.80} has no label.")
+    if not isinstance(label, (str, int)):
+        raise HandloomError(f"{where}: the label of the span {value!r:.80} should be a name.")
     return Span(start, end, str(label).strip(), text)

@@ -62,13 +62,18 @@ def read(schema: Any) -> dict[str, Any]:
         schema = schema.model_json_schema()
     if not isinstance(schema, Mapping):
         raise UsageError(f"{name} must be a JSON object: a dict, a path to a file, or a pydantic model's class")
+    pieces, size = [], 0
     try:
-        text = json.dumps(schema, allow_nan=False)
+        for piece in json.JSONEncoder(allow_nan=False).iterencode(schema):  # shared parts are written each time
+            pieces.append(piece)
+            size += len(piece)
+            if size > LARGEST:
+                break
     except (TypeError, ValueError, RecursionError) as error:
         raise HandloomError(f"{name} is no JSON: {error}") from None
-    if len(text) > LARGEST:
-        raise HandloomError(f"{name} has {len(text):,} characters; a schema may have {LARGEST:,}")
-    found: dict[str, Any] = json.loads(text)
+    if size > LARGEST:
+        raise HandloomError(f"{name} has more than the {LARGEST:,} characters that a schema may have")
+    found: dict[str, Any] = json.loads("".join(pieces))
     for place, part in _parts(found, name):
         _check(part, place, found, name)
         if isinstance(part, dict) and (pattern := CLOSER.get(part.get("format", ""))):

@@ -21,7 +21,8 @@ from handloom.tasks.metrics import ratio
 
 Array = NDArray[Any]
 BINS = 15
-HOTTEST = 32.0  #: temperatures lie between this and its inverse
+HOTTEST = 32.0  #: temperatures are looked for between this and its inverse
+LEAST = 20  #: examples that tell a temperature
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,12 @@ class Calibration:
     examples: int = 0
 
     def __str__(self) -> str:
+        if not self.examples:
+            return "scores are not calibrated"
+        if self.temperature == 1.0:
+            return f"scores stay as they are (calibration error {self.before:.3f}): validation tells no temperature"
         return (f"scores are divided by the temperature {self.temperature:.2f}: calibration error {self.before:.3f} → "
-                f"{self.after:.3f} on validation") if self.examples else "scores are not calibrated"  # fmt: skip
+                f"{self.after:.3f} on validation")  # fmt: skip
 
     def to_dict(self) -> dict[str, float]:
         return {"temperature": self.temperature, "before": self.before, "after": self.after, "examples": self.examples}
@@ -51,13 +56,17 @@ class Calibration:
 
 
 def calibrate(logits: Array, loss: Callable[[Array], float], error: Callable[[Array], float]) -> Calibration:
-    """logits [examples, …]; loss and calibration error are functions of such."""
+    """logits [examples, …]; loss and calibration error are functions of such. They stay as they are where there are
+    too few of them, where no temperature within bounds is best, and where the best one makes the error larger."""
     if not len(logits):
         return Calibration()
     exact = logits.astype(np.float64)
     best = least(lambda power: loss(exact / math.exp(power)), -math.log(HOTTEST), math.log(HOTTEST))
-    temperature = math.exp(best)
-    return Calibration(temperature, error(exact), error(exact / temperature), len(logits))
+    temperature, before = math.exp(best), error(exact)
+    after = error(exact / temperature)
+    if len(logits) < LEAST or abs(best) > 0.99 * math.log(HOTTEST) or after > before:
+        temperature, after = 1.0, before
+    return Calibration(temperature, before, after, len(logits))
 
 
 def least(function: Callable[[float], float], low: float, high: float, rounds: int = 40) -> float:

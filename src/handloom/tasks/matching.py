@@ -276,7 +276,7 @@ class Matching(Grouped):
 
     def tune(self, examples: Sequence[MatchExample], encoded: Encoded, logits: Sequence[Array]) -> str:
         """The threshold with the best accuracy."""
-        if kind_of(examples) != LABELLED:
+        if kind_of(examples, self.kind) != LABELLED:
             return "the validation data has no labels 0 and 1: there is no threshold"
         cosines = np.array([one.score for one in self.decode(examples, encoded, logits)])
         self.threshold = ranking.best_threshold(cosines, np.array([e.score == 1 for e in examples]))
@@ -286,7 +286,7 @@ class Matching(Grouped):
 
     def score(self, examples: Sequence[MatchExample], predictions: Sequence[Match], seed: int = 0) -> Scores:
         """By what the examples carry: see METRICS. Until a threshold is chosen, accuracy is at the best one."""
-        kind = kind_of(examples)
+        kind = kind_of(examples, self.kind)
         if kind in (PAIRS, TRIPLETS):
             return _search_scores(examples, predictions, seed)
         said = np.array([prediction.score for prediction in predictions])
@@ -298,8 +298,9 @@ class Matching(Grouped):
         return _label_scores(examples, said, gold == 1, self.threshold, seed)
 
 
-def kind_of(examples: Sequence[MatchExample]) -> str:
-    """What the examples carry. HandloomError where some have a score and others not."""
+def kind_of(examples: Sequence[MatchExample], learnt: str = PAIRS) -> str:
+    """What the examples carry: scores that are all 0 or 1 are labels, unless scores have been learnt. HandloomError
+    where some have a score and others not."""
     scored = [example.score is not None for example in examples]
     if any(example.negative is not None for example in examples):
         return TRIPLETS
@@ -307,7 +308,8 @@ def kind_of(examples: Sequence[MatchExample]) -> str:
         if not all(scored):
             lacking = examples[scored.index(False)]
             raise HandloomError(f"{lacking.where or 'the data'}: a pair without a score among others that have one")
-        return LABELLED if all(example.score in (0, 1) for example in examples) else SCORED
+        labels = learnt != SCORED and all(example.score in (0, 1) for example in examples)
+        return LABELLED if labels else SCORED
     return PAIRS
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handloom.text.schemes import Scheme
-from handloom.text.spans import runs
+from handloom.text.spans import Run
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -197,12 +196,9 @@ def set_counts(labels: Sequence[str], gold: Iterable[Collection[str]], guess: It
     return LabelCounts(tuple(labels), np.stack([true & found, found, true], -1).astype(np.int64))
 
 
-Tags = Sequence[str | None]
-
-
-def span_counts(gold: Iterable[Tags], guess: Iterable[Tags], scheme: Scheme | None = None) -> LabelCounts:
-    """Compare tag sequences sentence by sentence; a span is right if its type and both ends are."""
-    pairs = [(set(runs(true, scheme)), set(runs(guessed, scheme))) for true, guessed in zip(gold, guess, strict=True)]
+def span_counts(gold: Iterable[Sequence[Run]], guess: Iterable[Sequence[Run]]) -> LabelCounts:
+    """Compare spans sentence by sentence; one is right if its type and both ends are."""
+    pairs = [(set(true), set(guessed)) for true, guessed in zip(gold, guess, strict=True)]
     types = tuple(sorted({span[2] for true, guessed in pairs for span in true | guessed}))
     place = {name: i for i, name in enumerate(types)}
     counts = np.zeros((len(pairs), len(types), 3), np.int64)

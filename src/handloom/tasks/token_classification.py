@@ -26,7 +26,7 @@ from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task, s
 from handloom.tasks.text_classification import classification_scores, weight_array
 from handloom.tensor import Tensor
 from handloom.text.schemes import Scheme
-from handloom.text.spans import Span, Word, runs, tags_of_runs, tags_of_spans
+from handloom.text.spans import Run, Span, Word, runs, runs_of_spans, tags_of_runs, tags_of_spans
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.windows import cut_all, owners
 from handloom.text.words import split_words
@@ -133,7 +133,19 @@ class TokenClassification(Task):
                 said = np.unique(speaks) if self.subwords == "mean" else speaks
                 label = None if ids is None else ids[said]
                 features.append(Feature(window, index, label, kept, len(coded), rows, speaks))
-        return Encoded(features, len(examples), (str(found),) if found.long else ())
+        notes = (*((str(found),) if found.long else ()), *self._inexact(examples, words))
+        return Encoded(features, len(examples), notes)
+
+    def _inexact(self, examples: Sequence[TokenExample], words: Sequence[Sequence[Word]]) -> tuple[str, ...]:
+        """A note of the spans that do not begin and end where words do."""
+        raw = [(one, own) for one, own in zip(examples, words, strict=True) if one.spans and one.tags is None]
+        found = [(span, one.where) for one, own in raw for span in runs_of_spans(own, one.spans or ())[1]]
+        if not found:
+            return ()
+        (span, where), total = found[0], sum(len(one.spans or ()) for one, _ in raw)
+        such = f"such as {span.text!r:.40} ({where or 'the data'})"
+        return (f"spans that do not begin and end where words do: {len(found):,} of {total:,}, {such}; the words that "
+                "they touch are learnt, and none of them counts as found",)  # fmt: skip
 
     def _id(self, tag: str, example: TokenExample) -> int:
         if tag not in self._ids:
@@ -309,9 +321,9 @@ class TokenClassification(Task):
 
     def counted(self, examples: Sequence[TokenExample], predictions: Sequence[Tagged]) -> Counted:
         """Of spans; of tags, where these are plain. A word of which nothing is left for the model has no tag."""
-        gold, guess = [self.tags(example) or [] for example in examples], [p.tags for p in predictions]
         if self.scheme.name != "plain":
-            return Counted(metrics.span_counts(gold, guess, self.scheme), metrics.OF_SPANS)
+            return Counted(self._span_counts(examples, predictions), metrics.OF_SPANS)
+        gold, guess = [self.tags(example) or [] for example in examples], [p.tags for p in predictions]
         kept = [{at: tag for at, tag in enumerate(tags) if tag is not None} for tags in guess]
         true = [[tags[at] for at in own] for tags, own in zip(gold, kept, strict=True)]
         return Counted(metrics.label_counts(true, [list(own.values()) for own in kept]), metrics.OF_LABELS)
@@ -328,10 +340,23 @@ class TokenClassification(Task):
         true, guess, texts, sure = zip(*pairs, strict=True) if pairs else ((), (), (), ())
         return classification_scores(self.labels, true, guess, texts, sure, seed)
 
+    def _span_counts(self, examples: Sequence[TokenExample], predictions: Sequence[Tagged]) -> metrics.LabelCounts:
+        said = [runs(one.tags, self.scheme) for one in predictions]
+        return metrics.span_counts(list(map(self._true_runs, examples)), said)
+
+    def _true_runs(self, example: TokenExample) -> list[Run]:
+        """True spans in words. One that does not begin and end where words do lies before them: nobody finds it."""
+        if example.tags is not None:
+            return runs(example.tags, self.scheme)
+        words, spans = self.words(example), example.spans or ()
+        _, inexact = runs_of_spans(words, spans)
+        found, _ = runs_of_spans(words, [span for span in spans if span not in inexact])
+        return [*found, *((-1 - number, -1, span.label) for number, span in enumerate(inexact, 1))]
+
     def _span_scores(
         self, examples: Sequence[TokenExample], gold: list[list[str]], predictions: Sequence[Tagged], seed: int
     ) -> Scores:
-        counted = metrics.span_counts(gold, [p.tags for p in predictions], self.scheme)
+        counted = self._span_counts(examples, predictions)
         total = counted.counts.sum(0)
         types, matrix = self._confusion(gold, predictions)
         right = np.trace(matrix)
@@ -372,6 +397,8 @@ class TokenClassification(Task):
         found = []
         for example, tags, guess in zip(examples, gold, predictions, strict=True):
             true = self._spans(example.text, guess.words, tags, [1.0] * len(tags))
+            if example.tags is None:
+                true = example.spans or ()
             keys = {(s.start, s.end, s.label) for s in true}
             guessed = {(s.start, s.end, s.label) for s in guess.spans}
             for span in guess.spans:
@@ -386,7 +413,7 @@ class TokenClassification(Task):
                         for (start, end), sure in zip(guess.words, guess.scores, strict=True)
                         if start < span.end and end > span.start
                     ]
-                    found.append(Mistake(example.text, _named([span]), "nothing", min(inside)))
+                    found.append(Mistake(example.text, _named([span]), "nothing", min(inside, default=0.0)))
         return sorted(found, key=lambda mistake: -(mistake.score or 0))[:worst]
 
 

@@ -113,7 +113,7 @@ def recognise(tags: Iterable[str]) -> Scheme:
         if any(found):
             bare = sorted(tag for tag in inner if not _PREFIXED.fullmatch(tag))
             prefixed = sorted(inner - set(bare))
-            if len(prefixed) >= len(bare):
+            if len(prefixed) >= len(bare) or all(tag.isdigit() for tag in bare):
                 raise HandloomError(
                     f"The tags mix two ways of writing: {_few(prefixed)} with a prefix, {_few(bare)} without. "
                     "Every tag must be O or carry a prefix such as B- or I-; is this the right column?"

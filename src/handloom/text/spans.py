@@ -31,15 +31,19 @@ class Span:
         return {"start": self.start, "end": self.end, "label": self.label, "text": self.text, "score": self.score}
 
 
-def runs(tags: Sequence[str | None], scheme: Scheme | None = None) -> list[tuple[int, int, str]]:
-    """(first, end, label) of each span in a sequence of tags, in words; `end` is one past the last.
+Run = tuple[int, int, str]
+"""A span in words: its first, one past its last, and its label."""
+
+
+def runs(tags: Sequence[str | None], scheme: Scheme | None = None) -> list[Run]:
+    """Each span in a sequence of tags.
 
     Inconsistent sequences are read as conlleval reads them: an inside tag after O, after another label or after a
     closed span begins a span. None stands for a word without a tag (no token is left of it): it neither begins nor
     ends a span.
     """
     scheme = scheme or recognise(tag for tag in tags if tag)
-    found: list[tuple[int, int, str]] = []
+    found: list[Run] = []
     first, last, label = -1, -1, ""
 
     def close() -> None:
@@ -66,7 +70,7 @@ def runs(tags: Sequence[str | None], scheme: Scheme | None = None) -> list[tuple
     return found
 
 
-def tags_of_runs(found: Iterable[tuple[int, int, str]], length: int, scheme: Scheme) -> list[str]:
+def tags_of_runs(found: Iterable[Run], length: int, scheme: Scheme) -> list[str]:
     """One tag per word for spans given in words; the inverse of `runs` for spans that the scheme can express."""
     tags = [OUTSIDE] * length
     for first, end, label in found:
@@ -90,31 +94,38 @@ def spans_of_tags(
     return spans
 
 
-def tags_of_spans(words: Sequence[Word], spans: Iterable[Span], scheme: Scheme) -> tuple[list[str], int]:
-    """One tag per word from spans, and how many spans do not begin and end where words do.
+def tags_of_spans(words: Sequence[Word], spans: Iterable[Span], scheme: Scheme) -> tuple[list[str], list[Span]]:
+    """One tag per word from spans, and the spans that do not begin and end where words do.
 
     Such a span is widened to the words that it touches; where two spans touch one word, the first keeps it.
     `words` are in order and do not overlap.
     """
-    found: list[tuple[int, int, str]] = []
+    found, inexact = runs_of_spans(words, spans)
+    return tags_of_runs(found, len(words), scheme), inexact
+
+
+def runs_of_spans(words: Sequence[Word], spans: Iterable[Span]) -> tuple[list[Run], list[Span]]:
+    """As `tags_of_spans`, in words."""
+    found: list[Run] = []
     starts, ends = [start for start, _ in words], [end for _, end in words]
-    inexact, free = 0, 0
+    inexact: list[Span] = []
+    free = 0
     for span in sorted(spans):
         first, end = bisect_right(ends, span.start), bisect_left(starts, span.end)
         exact = first < end and first >= free and words[first][0] == span.start and words[end - 1][1] == span.end
-        inexact += not exact
+        inexact += [] if exact else [span]
         first = max(first, free)
         if first < end:
             found.append((first, end, span.label))
             free = end
-    return tags_of_runs(found, len(words), scheme), inexact
+    return found, inexact
 
 
 def check_spans(text: str, spans: Iterable[Span], where: str) -> tuple[Span, ...]:
-    """The spans sorted, exact repetitions dropped, `text` filled in.
+    """The spans sorted, exact repetitions and blanks at their edges dropped, `text` filled in.
 
-    Raises HandloomError, beginning with `where`, for offsets outside of the text, an empty span, a span whose own text
-    is not what stands there, and for overlaps.
+    Raises HandloomError, beginning with `where`, for offsets outside of the text, an empty span or one of blanks, a
+    span whose own text is not what stands there, and for overlaps.
     """
     kept: list[Span] = []
     for span in sorted({(span.start, span.end, span.label, span.text) for span in spans}):
@@ -129,6 +140,10 @@ def check_spans(text: str, spans: Iterable[Span], where: str) -> tuple[Span, ...
                 f"{where}: the span {start}–{end} ({label}) should read {given!r}, but there stands "
                 f"{text[start:end]!r}. Offsets count characters, not bytes or UTF-16 units; the end is exclusive."
             )
+        own = text[start:end]
+        if not own.strip():
+            raise HandloomError(f"{where}: the span {start}–{end} ({label}) holds nothing but blanks")
+        start, end = end - len(own.lstrip()), start + len(own.rstrip())
         if kept and start < kept[-1].end:
             before = kept[-1]
             raise HandloomError(

@@ -86,7 +86,7 @@ class SentenceMatcher(Estimator):
             together=settings.batch_size or 16,
         )  # fmt: skip
         if sets.valid is not None:
-            found = METRICS[kind_of(sets.valid.examples)]
+            found = METRICS[kind_of(sets.valid.examples, kind)]
             task.metric, task.metrics = found[0], (*dict.fromkeys((*found, *task.metrics)),)
         return task
 
@@ -121,7 +121,7 @@ class SentenceMatcher(Estimator):
         vectors = _vectors(engine, features)
         said = task.decode(examples, encoded, vectors)
         scores = task.score(examples, said, seed)
-        if kind_of(examples) == task.kind:
+        if kind_of(examples, task.kind) == task.kind:
             scores.metrics["loss"] = task.mean_loss(features, vectors)
         return scores, said
 

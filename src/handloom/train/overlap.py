@@ -24,7 +24,7 @@ def by_words(task: Matching, train: Sequence[MatchExample], test: Sequence[Match
     if kind_of(test) in (PAIRS, TRIPLETS):
         return task.score(test, _found_by_words(test), seed)
     limit = None
-    if kind_of(train) == kind_of(test) == LABELLED:
+    if task.kind == LABELLED == kind_of(test):
         some = train[:TUNED_ON]
         limit = ranking.best_threshold(_shared_words(some), np.array([e.score == 1 for e in some]))
     judge = Matching(task.kind, span=task.span, threshold=limit)

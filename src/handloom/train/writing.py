@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from handloom.errors import UsageError
 from handloom.generate import defaults
 from handloom.generate.generator import Writer, decoder_of
 from handloom.models.config import read_json
@@ -63,6 +64,8 @@ class WritingEstimator(Estimator):
 
     def written(self, model: Module, prompts: Sequence[Ints], most: int, beams: int = 1) -> list[str]:
         """What the model makes of prompts (an encoder–decoder: of sources), those of like length together."""
+        if isinstance(beams, bool) or not isinstance(beams, int) or beams < 1:
+            raise UsageError(f"beams is a whole number from 1 on, not {beams!r}")
         writer = self.writer(model)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         found = [""] * len(prompts)
