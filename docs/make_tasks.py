@@ -90,6 +90,18 @@ task reads and says stands in [the guide](guide.md). All of them pass one
 }
 COMMANDS = {"tasks.md": "One command for each:", "tasks.zh.md": "每个任务一条命令："}
 
+MORE = {
+    "tasks.md": """\
+More examples out of few, for each of them: `handloom augment FILE --how typo --out more.jsonl`,
+`train --augment`, and in Python `handloom.augment`; see [augmentation.py](../examples/augmentation.py) and
+[the guide](guide.md#more-examples-out-of-few).
+""",
+    "tasks.zh.md": """\
+每个任务都可以由少变多：`handloom augment FILE --how typo --out more.jsonl`、`train --augment`，
+Python 里是 `handloom.augment`；见 [augmentation.py](../examples/augmentation.py) 和[使用指南](guide.zh.md#由少变多)。
+""",
+}
+
 
 def rows() -> str:
     found = []
@@ -108,7 +120,7 @@ def page(name: str) -> str:
         f"handloom train {task} {beginnings.get(task, '')}--train FILE --test FILE --out runs/{task}"
         for task in ESTIMATORS
     )
-    return f"{TEXTS[name]}{rows()}\n\n{COMMANDS[name]}\n\n```sh\n{commands}\n```\n"
+    return f"{TEXTS[name]}{rows()}\n\n{COMMANDS[name]}\n\n```sh\n{commands}\n```\n\n{MORE[name]}"
 
 
 if __name__ == "__main__":

@@ -79,6 +79,12 @@ def test_other_columns_travel_along_and_notes_say_what_was_guessed(tmp_path: Pat
     assert pairs(named) == [("5", "fine"), ("1", "bad")]
 
 
+def test_labels_that_look_like_several_are_told() -> None:
+    assert "labels such as 'a|b' are taken as they are" in read([("x", "a|b"), ("y", "a"), ("z", "b")]).notes[-1]
+    assert not any("taken as they are" in note for note in read([("x", "a|c"), ("y", "a"), ("z", "b")]).notes)
+    assert read([("x", "a|b"), ("y", "a"), ("z", "b")], problem="several")[0].label == ("a", "b")
+
+
 def test_pairs() -> None:
     rows = [{"premise": "a", "hypothesis": "b", "label": 1.0}, {"premise": "c", "hypothesis": "d", "label": 0}]
     assert [(e.text, e.pair, e.label) for e in read(rows)] == [("a", "b", "1"), ("c", "d", "0")]

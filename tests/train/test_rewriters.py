@@ -84,6 +84,15 @@ def test_parallel_files_of_unequal_length(tmp_path: Path) -> None:
     target = [f"das ist der Satz Nummer {i} einer langen Datei" for i in range(8)]
     english.write_text("\n".join(source), "utf-8")
     german.write_text("\n".join(target[:7]), "utf-8")
+    rng = np.random.default_rng(5)
+    sizes = rng.integers(1, 14, 60).tolist()
+    words = [("word " * size, "Wort " * size) for size in sizes]
+    english.write_text("\n".join(a for a, _ in words), "utf-8")
+    german.write_text("\n".join(b for i, (_, b) in enumerate(words) if i != 11), "utf-8")
+    with pytest.raises(HandloomError, match=r"has 60 lines and .*x.de 59: .*looks shifted: .*x.en:12 "):
+        read((english, german), TRANSLATION)
+    english.write_text("\n".join(source), "utf-8")
+    german.write_text("\n".join(target[:7]), "utf-8")
     with pytest.raises(HandloomError, match=r"has 8 lines and .*x.de 7: .*The first line without one: .*x.en:8"):
         read((english, german), TRANSLATION)
     german.write_text("\n".join([*target[:3], "Ja.", *target[3:], "Nein."]), "utf-8")

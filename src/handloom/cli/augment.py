@@ -87,6 +87,8 @@ def augment(
         forth=forth, back=back, threads=threads, **reading,
     )  # fmt: skip
     publish_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(found)))
+    if task is None:
+        note(f"read as data for {known} (--task says otherwise)")
     for line in found.notes:
         note(line)
     note(f"{len(found):,} examples written to {out}")

@@ -111,7 +111,7 @@ class Report:
                 if values is not None:
                     lines.append(f"  {unit:<14}" + "".join(f"{value:>8}" for value in values))
             if one.numbers is not None:
-                lines.append(f"  {'numbers':<14}" + "".join(f"{value:>8.4g}" for value in one.numbers))
+                lines.append(f"  {'numbers':<14}" + "".join(f" {value:>7.3g}" for value in one.numbers))
             lines += _balance(one.labels)
         lines += [f"{finding.severity}: {finding.message}" for finding in self.findings] or ["Nothing stands out."]
         return "\n".join(lines)

@@ -30,7 +30,7 @@ def read_conll(file: TextFile, options: Options) -> Dataset[TokenExample]:
     """
     lines = file.text.split("\n")
     delimiter = options.delimiter or _delimiter(lines)
-    groups = _groups(lines, delimiter)
+    groups, skipped = _groups(lines, delimiter)
     counts = Counter(len(line.fields) for group in groups for line in group)
     if not counts:
         raise HandloomError(f"{file.path} holds no words: every line is blank, a comment or -DOCSTART-.")
@@ -61,6 +61,8 @@ def read_conll(file: TextFile, options: Options) -> Dataset[TokenExample]:
     notes = [f"words: column {word % width + 1} of {width}, separated by {separated}"]
     if options.labelled:
         notes.append(f"labels: column {tag % width + 1}")
+    if skipped:
+        notes.append(f"lines that are comments or -DOCSTART- are left out: {skipped:,}")
     source = Source(str(file.path), file.sha256, "CoNLL-U" if conllu else "CoNLL")
     return tagged_dataset(rows, source, options, notes, used)
 
@@ -84,17 +86,20 @@ def _split(line: str, delimiter: str | None) -> list[str]:
     return [field.strip(_BLANKS) for field in line.rstrip("\r").split(delimiter)]
 
 
-def _groups(lines: list[str], delimiter: str | None) -> list[list[_Line]]:
+def _groups(lines: list[str], delimiter: str | None) -> tuple[list[list[_Line]], int]:
     groups: list[list[_Line]] = [[]]
+    skipped = 0
     for number, line in enumerate(lines, 1):
         if not line.strip(_BLANKS) or line.startswith("-DOCSTART-"):
             groups.append([])
+            skipped += line.startswith("-DOCSTART-")
             continue
         fields = _split(line, delimiter)
         if not groups[-1] and _is_comment(line, fields, delimiter):
+            skipped += 1
             continue
         groups[-1].append(_Line(number, fields))
-    return [group for group in groups if group]
+    return [group for group in groups if group], skipped
 
 
 def _is_comment(line: str, fields: list[str], delimiter: str | None) -> bool:

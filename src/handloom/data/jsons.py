@@ -16,7 +16,9 @@ _LISTS = ("data", "examples", "rows", "items", "annotations")
 
 def read_json(file: TextFile) -> list[Record]:
     """Rows of a JSON-lines file, or of a JSON file that is one list (or keeps one under `data`)."""
-    if file.text.lstrip()[:1] == "[" or _is_one_object(file.text):
+    lines = file.text.strip().split("\n", 1)
+    lists = len(lines) > 1 and lines[0].rstrip().endswith("]") and lines[1].lstrip()[:1] == "["  # a list a line
+    if (file.text.lstrip()[:1] == "[" and not lists) or _is_one_object(file.text):
         return _whole(file)
     records = []
     for number, line in enumerate(file.text.split("\n"), 1):

@@ -8,7 +8,7 @@ from typing import Any
 
 from handloom.data import columns
 from handloom.data.examples import TextExample
-from handloom.data.labels import ONE, SAID, SEVERAL, LabelForm, blank
+from handloom.data.labels import ONE, SAID, SEPARATOR, SEVERAL, LabelForm, blank
 from handloom.data.options import Options, Record, refuse
 from handloom.errors import HandloomError
 
@@ -31,6 +31,11 @@ def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
     form = options.labels.decided(record.values.get(label) for record in records if label is not None)
     if form.problem != ONE and label is not None:
         notes.append(f"labels: {SAID[form.problem or ONE]}" + ("" if options.labels.problem else " (guessed)"))
+    elif label is not None and options.labels.problem is None:
+        written = {mark for record in records if isinstance(mark := record.values.get(label), str)}
+        joined = sorted(mark for mark in written if {one.strip() for one in mark.split(SEPARATOR)} <= written - {mark})
+        if joined:
+            notes.append(f"labels such as {joined[0]!r} are taken as they are; --problem several reads several a text")
     examples, no_text, no_label = [], [], []
     for record in records:
         values = record.values

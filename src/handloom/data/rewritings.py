@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ TARGET_NAMES = (
     "target", "tgt", "summary", "translation", "highlights", "abstract", "target_text", "reference", "references",
     "output", "label", "译文", "目标", "摘要",
 )  # fmt: skip
+
+LOOKED_AT, MOST_LEFT_OUT = 100_000, 8
+"""Lines in which a shift of parallel files is looked for, and the most lines that may be left out before it."""
 
 
 def read_rewritings(records: Sequence[Record], source: Source, options: Options) -> Dataset[RewritingExample]:
@@ -103,15 +107,28 @@ def read_parallel(sources: Path, targets: Path, options: Options) -> Dataset[Rew
 
 
 def _suspicious(lines: Sequence[Sequence[str]], sources: Path, targets: Path) -> str:
-    """The first pair of lines that differ in length as pairs before them do not, from where on they may be shifted."""
-    pairs = [(len(a) + 1, len(b) + 1) for a, b in zip(*lines, strict=False)]
-    usual = sum(b for _, b in pairs) / max(sum(a for a, _ in pairs), 1)
-    for number, (a, b) in enumerate(pairs, 1):
-        share = b / a / usual
-        if (share > 3 or share < 1 / 3) and max(a, b) > 20:
-            return (f"The first pair that looks shifted: {sources}:{number} {lines[0][number - 1]!r:.60}, "
-                    f"{targets}:{number} {lines[1][number - 1]!r:.60}")  # fmt: skip
-    short = min(map(len, lines))
-    longer = sources if len(lines[0]) > short else targets
-    rest = lines[0] if len(lines[0]) > short else lines[1]
-    return f"The first line without one: {longer}:{short + 1} {rest[short]!r:.60}"
+    """From which pair on the files may be shifted: where lengths agree best if lines of the longer one are left out."""
+    path = sources if len(lines[0]) > len(lines[1]) else targets
+    ranked = sorted(lines, key=len, reverse=True)
+    longer, shorter = ([len(text) + 5 for text in side[:LOOKED_AT]] for side in ranked)
+    extra = min(len(ranked[0]) - len(ranked[1]), MOST_LEFT_OUT)
+    usual = sum(shorter) / max(sum(longer), 1)
+    # by how many lines are left out so far: how much lengths differ, and the first pair behind such a line
+    ways = [(0.0, len(shorter)), *[(math.inf, len(shorter))] * extra]
+    for number, own in enumerate(shorter):
+        best, following = (math.inf, 0), []
+        for left, (cost, first) in enumerate(ways):
+            if cost < best[0]:
+                best = cost, first if left else len(shorter)
+            elif best[0] < cost:
+                cost, first = best[0], min(best[1], number)
+            at = number + left
+            cost += abs(math.log(own / longer[at] / usual)) if at < len(longer) else math.inf
+            following.append((cost, first))
+        ways = following
+    cost, first = min(ways)
+    if first == len(shorter) or ways[0][0] - cost < 1:  # nothing speaks for a place before the end
+        rest = ranked[0][len(ranked[1])]
+        return f"The first line without one: {path}:{len(ranked[1]) + 1} {rest!r:.60}"
+    return (f"The first pair that looks shifted: {sources}:{first + 1} {lines[0][first]!r:.60}, "
+            f"{targets}:{first + 1} {lines[1][first]!r:.60}")  # fmt: skip

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from handloom.errors import UsageError
 from handloom.tasks.task import Task
 from handloom.testing import encoding, judging, keeping, learning
 from handloom.testing.subject import CheckFailed, DoesNotApply, Subject
@@ -54,6 +55,10 @@ def check_task(
     failed and says in what. It takes some seconds; in pytest, parametrise over CHECKS and share a Subject to see them
     one by one.
     """
+    if isinstance(task, type):
+        raise UsageError(f"the checks take an instance: {task.__name__}(…), not the class")
+    if len(examples) < 2:
+        raise UsageError(f"there are {len(examples)} examples: the checks compare some, two of every label")
     subject = Subject(task, examples, model, **about)
     found, failed = {}, []
     for name, check in CHECKS.items():

@@ -211,6 +211,8 @@ class Estimator:
         text_column, label_column, pair_column, delimiter, encoding; of texts problem, label_separator, label_order,
         none_label. A model that has learnt nothing begins with lr 1e-3 unless it is given. Returns self.
         """
+        if isinstance(task, type):
+            raise UsageError(f"task is an instance: {task.__name__}(…), not the class")
         reading = {key: options.pop(key) for key in READING if options.get(key) is not None}
         options = {key: value for key, value in options.items() if key not in READING}
         options.setdefault("threads", self.threads)
