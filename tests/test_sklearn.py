@@ -45,15 +45,24 @@ def test_labels_keep_their_type(folder: Path) -> None:
 def test_a_trained_model_is_copied_and_kept_with_its_pipeline(folder: Path, tmp_path: Path) -> None:
     joblib, pipeline = pytest.importorskip("joblib"), pytest.importorskip("sklearn.pipeline")
     texts, labels = numbered(60)
-    whole = pipeline.make_pipeline(TextClassifier(folder, epochs=1, lr=3e-3)).fit(texts, labels)
+    model = TextClassifier(folder, epochs=1, lr=3e-3, threads=1, precision="f32")
+    whole = pipeline.make_pipeline(model).fit(texts, labels)
     said = whole.predict_proba(texts)
     joblib.dump(whole, tmp_path / "kept")
     kept = joblib.load(tmp_path / "kept")
     np.testing.assert_array_equal(kept.predict_proba(texts), said)
     assert kept.predict(texts).tolist() == whole.predict(texts).tolist()
     assert kept[0].get_params() == whole[0].get_params()
+    asked, there = (one[0].estimator_ for one in (whole, kept))
+    assert (there.threads, there.precision) == (asked.threads, asked.precision)
     assert not hasattr(copy.deepcopy(TextClassifier(folder)), "estimator_")
     np.testing.assert_array_equal(copy.deepcopy(whole[0]).predict_proba(texts[:3]), said[:3])
+
+
+def test_one_text_is_no_list_of_texts(folder: Path) -> None:
+    for given in ("abc", b"abc"):
+        with pytest.raises(UsageError, match="X is a list of texts"):
+            texts_of(given)
 
 
 def test_several_labels_and_numbers(folder: Path) -> None:

@@ -61,17 +61,19 @@ class _Texts:
         if "estimator_" in state:
             with tempfile.TemporaryDirectory() as place:
                 self.estimator_.save(place)
-                state["estimator_"] = {file.name: file.read_bytes() for file in Path(place).iterdir()}
+                files = {file.name: file.read_bytes() for file in Path(place).iterdir()}
+            state["estimator_"] = files, self.estimator_.threads, self.estimator_.precision
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        files = state.pop("estimator_", None)
+        kept = state.pop("estimator_", None)
         vars(self).update(state)
-        if files is not None:
+        if kept is not None:
+            files, threads, precision = kept
             with tempfile.TemporaryDirectory() as place:
                 for name, content in files.items():
                     (Path(place) / Path(name).name).write_bytes(content)
-                self.estimator_ = text_classifier.TextClassifier.load(place)
+                self.estimator_ = text_classifier.TextClassifier.load(place, threads=threads, precision=precision)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn import utils

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,30 @@ def test_blanks_and_one_class() -> None:
     assert kinds(report) == {"empty": ("error", 1), "unlabelled": ("error", 1), "one-class": ("error", 1)}
     tagged = check(read([(["a", "b"], ["B-X", "O"])], TOKEN))
     assert tagged.ok
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "said"),
+    [
+        ("sentence-similarity", [{"text": "a", "pair": "b", "score": 2.0}, {"text": "c", "pair": "d", "score": None}],
+         "1 text without a score (row 1)"),
+        ("sentence-similarity", [{"anchor": "a", "positive": "b", "negative": "c"},
+                                 {"anchor": "d", "positive": "e", "negative": ""}],
+         "1 text without a text that does not belong to it (row 1)"),
+        ("text-generation", [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": ""}],
+         "1 text without a label (row 1)"),
+    ],
+)  # fmt: skip
+def test_what_a_training_would_refuse_is_found(task: str, rows: list[Any], said: str) -> None:
+    found = check(read(rows, task, blanks="keep"))
+    assert not found.ok and any(said in finding.message for finding in found.findings)
+    assert check(read(rows[:1], task, blanks="keep")).ok
+
+
+def test_conversations_need_no_last_reply() -> None:
+    turns = [("user", "Hi."), ("assistant", "Hello."), ("user", "And now?")]
+    talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    assert check(read([talk], "text-generation", blanks="keep")).ok
 
 
 def test_imbalance_and_lengths() -> None:

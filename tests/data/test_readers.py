@@ -244,6 +244,11 @@ def test_files_that_a_folder_holds_besides_are_told(tmp_path: Path) -> None:
     (tmp_path / "f" / "empty").mkdir()
     found = read(tmp_path / "f")
     assert len(found) == 2 and any(note.endswith("3 (stray.txt, empty, pos/sub)") for note in found.notes)
+    (tmp_path / "f" / "pos" / "nothing.txt").touch()
+    kept = read(tmp_path / "f", blanks="keep")
+    assert any(note.endswith("4 (stray.txt, empty, pos/sub, pos/nothing.txt)") for note in kept.notes)
+    with pytest.raises(HandloomError, match=r"an empty file: .*nothing\.txt"):
+        read(tmp_path / "f")
 
 
 @pytest.mark.parametrize(
@@ -292,6 +297,7 @@ def test_a_hash_is_a_word_and_an_ideographic_space_too(tmp_path: Path) -> None:
     dataset = read(write(tmp_path, "x.conll", "# O\n\u3000 O\n#1 B-X\n\n#\tO\n"), TOKEN)
     assert dataset[0].tags == ("O", "O", "B-X")
     tabbed = read(write(tmp_path, "y.conll", "# a comment\n#\tO\nNew York\tB-LOC\n"), TOKEN)
+    assert "lines that are comments or -DOCSTART- are left out: 1" in tabbed.notes
     assert tabbed[0].text == "# New York" and tabbed[0].spans == (Span(2, 10, "LOC", "New York"),)
 
 

@@ -236,6 +236,7 @@ def test_one_grammar_and_no_stop_string(byte_level: Writer) -> None:
         ({"choices": []}, "list of one text"),
         ({"choices": "abc"}, "list of one text"),
         ({"forbidden": "abc"}, "list of texts"),
+        ({"required": ["Yes", "no"], "forbidden": [" yes "]}, "required and forbidden at once: yes"),
         ({"choices": ["cat"], "forbidden": ["cat"]}, "none of the choices"),
     ):
         with pytest.raises(UsageError if "none" not in message else HandloomError, match=message):

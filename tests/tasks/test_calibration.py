@@ -52,6 +52,20 @@ def test_a_model_that_is_always_right_stays_within_bounds() -> None:
     assert calibrate(np.zeros((0, 2)), lambda of: 0.0, lambda of: 0.0) == Calibration()
 
 
+def test_a_temperature_that_tells_nothing_is_left_alone() -> None:
+    rng = np.random.default_rng(1)
+    logits = 3 * rng.normal(size=(400, 3))
+    true = np.array([rng.choice(3, p=row) for row in softmax(logits / 3)])
+    loss = lambda of: likelihood_of_classes(log_softmax(of), true[: len(of)])  # noqa: E731
+    fitting = lambda of: float(np.abs(of).mean())  # noqa: E731  (less, the hotter)
+    assert calibrate(logits, loss, fitting).temperature > 2
+    for rows, error in ((logits[:19], fitting), (logits, lambda of: -fitting(of))):  # too few; made worse
+        found = calibrate(rows, loss, error)
+        assert found.temperature == 1 and found.before == found.after and "stay as they are" in str(found)
+    endless = calibrate(logits, lambda of: float(np.abs(of).mean()), fitting)
+    assert endless.temperature == 1 and endless.examples == 400
+
+
 def test_calibration_error_by_hand() -> None:
     assert calibration_error(np.array([0.95, 0.95, 0.55]), np.array([1, 0, 1])) == pytest.approx((0.9 + 0.45) / 3)
     assert calibration_error(np.array([1.0]), np.array([True])) == 0

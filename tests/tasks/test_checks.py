@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from subjects import encoder, text
 
+from handloom.errors import UsageError
 from handloom.nn import Linear, Module
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded
@@ -184,3 +185,11 @@ def test_all_that_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         check_task(KeepsArrays(["neg", "pos"]), text()["examples"], folder, odd=())
     found = check_task(TextClassification(["neg", "pos"]), text()["examples"], folder, odd=())
     assert found == {few[0]: "", few[1]: "", few[2]: "no odd examples were given"}
+
+
+def test_what_cannot_be_checked_is_said(folder: Path) -> None:
+    given = text()
+    with pytest.raises(UsageError, match="there are 1 examples"):
+        check_task(given["task"], given["examples"][:1], folder)
+    with pytest.raises(UsageError, match=r"an instance: TextClassification\(…\)"):
+        check_task(TextClassification, given["examples"], folder)  # type: ignore[arg-type]

@@ -181,6 +181,9 @@ def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
     again = load(run)
     assert isinstance(again, Summarizer) and again.predict(["cat sees dog"]) == after[:1]
     assert again.predict("cat sees dog", beams=3) == after[0]
+    for beams in (0, 2.5, True):
+        with pytest.raises(UsageError, match=f"beams is a whole number from 1 on, not {beams!r}"):
+            again.predict("cat sees dog", beams=beams)
     assert again.evaluate(sentences(30, 2))["rougeL"] == pytest.approx(model.scores["rougeL"])
     compared = compare(Summarizer.from_pretrained(folder), again, sentences(20, 2))
     assert (compared.metric, compared.verdict) == ("rouge1", "better")

@@ -63,11 +63,13 @@ def choose(
     from handloom.cli.download import model_folder
     from handloom.cli.output import note, print_json
     from handloom.cli.predict import chosen
-    from handloom.data.examples import CHOICE, GENERATION, SUMMARIZATION, TRANSLATION
+    from handloom.data.examples import CHOICE
     from handloom.models.registry import FAMILIES, load_config
     from handloom.pipelines.likelihood_chooser import LikelihoodChooser
     from handloom.train import modeling
     from handloom.train.choosers import MultipleChooser
+    from handloom.train.estimators import ESTIMATORS
+    from handloom.train.writing import WritingEstimator
 
     if (question is not None) == (data is not None):
         raise UsageError("give either a question with --choice, or --data FILE" + (", not both" if data else ""))
@@ -80,8 +82,11 @@ def choose(
     folder = model_folder(model, offline, yes)
     about = modeling.read_about(folder)
     learnt = None if about is None else str(about.get("task"))
-    writes = {"text-generation", "text2text-generation"} & set(FAMILIES[load_config(folder).model_type].classes)
-    if learnt != CHOICE and (learnt not in (None, GENERATION, TRANSLATION, SUMMARIZATION) or not writes):
+    if learnt is None:
+        writes = bool({"text-generation", "text2text-generation"} & {*FAMILIES[load_config(folder).model_type].classes})
+    else:
+        writes = issubclass(ESTIMATORS.get(learnt, object), WritingEstimator)
+    if learnt != CHOICE and not writes:
         raise UsageError(f"{model} neither chooses nor writes" + (f": it was trained for {learnt}" if learnt else "") +
                          ". A model that `handloom train multiple-choice` made chooses, and any language model does")
     given = options.given(by=by, prompt=prompt)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from handloom.data.files import existing, read_text
+from handloom.data.files import existing, read_text, some_of
 from handloom.errors import HandloomError
 
 ENDINGS = (".txt", ".md", ".rst", ".text")
@@ -70,13 +70,8 @@ def read_paragraphs(source: str | os.PathLike[str] | Iterable[str], encoding: st
               "not read, as they are no text": list(unread), "without text": blank_ones}  # fmt: skip
     read = len(files) - len(blank_ones) - len(unread)
     notes = [f"paragraphs: {len(found):,}, files with text: {read:,}, of {place}"]
-    notes += [f"{why}: {_named(some, place)}" for why, some in passed.items() if some]
+    notes += [f"{why}: {some_of(some, place)}" for why, some in passed.items() if some]
     return Documents(tuple(found), tuple(notes))
-
-
-def _named(files: Sequence[Path], below: Path) -> str:
-    first = ", ".join(file.relative_to(below).as_posix() for file in files[:5] if file != below)
-    return f"{len(files)}" + (f" ({first}{' …' if len(files) > 5 else ''})" if first else "")
 
 
 def cut_into_paragraphs(text: str, document: str = "") -> list[Paragraph]:

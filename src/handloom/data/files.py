@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,12 @@ class TextFile:
     text: str
     sha256: str
     encoding: str
+
+
+def some_of(files: Sequence[Path], below: Path) -> str:
+    """How many there are, and the first of them by name."""
+    first = ", ".join(file.relative_to(below).as_posix() for file in files[:5])
+    return f"{len(files)} ({first}{' …' if len(files) > 5 else ''})"
 
 
 def existing(path: Path) -> Path:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from handloom.data.examples import Dataset, Source, TextExample
-from handloom.data.files import read_text
+from handloom.data.files import read_text, some_of
 from handloom.data.labels import ONE
 from handloom.data.options import Options, refuse
 from handloom.errors import HandloomError
@@ -46,7 +46,6 @@ def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
         raise HandloomError(f"{path} holds no files with text.")
     notes = ("text: a file each", *(("label: the name of its folder",) if options.labelled else ()))
     if unread:
-        names = ", ".join(one.relative_to(path).as_posix() for one in unread[:5]) + (" …" if len(unread) > 5 else "")
-        notes = (*notes, f"not read, being no files in a label's folder, or empty: {len(unread)} ({names})")
+        notes = (*notes, f"not read, being no files in a label's folder, or empty: {some_of(unread, path)}")
     source = Source(str(path), digest.hexdigest(), "folder")
     return Dataset(tuple(examples), source, notes, problem=form.problem or ONE, order=form.order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -12,13 +13,13 @@ from handloom.errors import HandloomError
 
 _LISTS = ("data", "examples", "rows", "items", "annotations")
 """Under which name an object may keep its list of rows."""
+_LIST, _LISTED = re.compile(r"\s*\["), re.compile(r"\s*\[.*\]\s*\n\s*\[")
+"""How a text begins that is a list, and one that has a list on each line."""
 
 
 def read_json(file: TextFile) -> list[Record]:
     """Rows of a JSON-lines file, or of a JSON file that is one list (or keeps one under `data`)."""
-    lines = file.text.strip().split("\n", 1)
-    lists = len(lines) > 1 and lines[0].rstrip().endswith("]") and lines[1].lstrip()[:1] == "["  # a list a line
-    if (file.text.lstrip()[:1] == "[" and not lists) or _is_one_object(file.text):
+    if (_LIST.match(file.text) and not _LISTED.match(file.text)) or _is_one_object(file.text):
         return _whole(file)
     records = []
     for number, line in enumerate(file.text.split("\n"), 1):
@@ -26,7 +27,7 @@ def read_json(file: TextFile) -> list[Record]:
             continue
         where = f"{file.path}:{number}"
         try:
-            value = json.loads(line, object_pairs_hook=_named)
+            value = _DECODER.decode(line)
         except RecursionError as error:
             raise HandloomError(f"{where}: malformed JSON: lists and objects lie too deep in each other") from error
         except ValueError as error:
@@ -46,6 +47,9 @@ def _named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_named)
+
+
 def first_names(text: str) -> set[str]:
     """The names in the first object of a JSON text; none where it cannot be read."""
     begin = text.find("{")
@@ -63,7 +67,7 @@ def _is_one_object(text: str) -> bool:
 
 def _whole(file: TextFile) -> list[Record]:
     try:
-        value = json.loads(file.text, object_pairs_hook=_named)
+        value = _DECODER.decode(file.text)
     except json.JSONDecodeError as error:
         raise HandloomError(f"{file.path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from error
     except RecursionError as error:

@@ -22,7 +22,7 @@ from handloom.generate.sampling import Floats, Sampling, check_numbers, log_prob
 from handloom.generate.search import Beams, Finish, beam_search, generate
 from handloom.generate.text import TextStream
 from handloom.generate.wanted import NAMES, constraint, split
-from handloom.models.config import Config, DecoderConfig, EncoderDecoderConfig
+from handloom.models.config import Config, DecoderConfig
 from handloom.models.encoder_decoder import ConditionalLanguageModel
 from handloom.models.language_model import LanguageModel
 from handloom.models.registry import load_config, load_model
@@ -75,8 +75,8 @@ class Writer(Scorer):
         "f32", "bf16" or "int8": a new word takes as long as reading them (docs/performance.md has what it costs)."""
         folder = model_folder(os.fspath(name), **where)
         config = load_config(folder)
-        pairs = isinstance(config, EncoderDecoderConfig) or config.head == "text2text-generation"
-        model, config, _ = load_model(folder, "text2text-generation" if pairs else "text-generation", dropout=0.0)
+        head = "text2text-generation" if config.is_encoder_decoder else "text-generation"
+        model, config, _ = load_model(folder, head, dropout=0.0)
         assert isinstance(model, LanguageModel)
         tokenizer = Tokenizer.load(folder)
         defaults = load_defaults(folder, config, tokenizer)

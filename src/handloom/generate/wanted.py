@@ -36,10 +36,9 @@ def constraint(
         raise UsageError(f"{' and '.join(given)} were given: one of {', '.join(GRAMMARS)} says what a text looks like")
     if schema is not None and required:
         raise UsageError("words cannot be required beside a schema: say in it what must come (pattern, const, enum)")
-    both = {word.strip().casefold() for word in required} & {word.strip().casefold() for word in forbidden}
-    if both:
-        raise UsageError(f"required and forbidden at once: {', '.join(sorted(both))}")
     must, never = Phrases(required), Phrases(forbidden, forbidden=True)
+    if both := {phrase.casefold() for phrase in must.phrases} & {phrase.casefold() for phrase in never.phrases}:
+        raise UsageError(f"required and forbidden at once: {', '.join(sorted(both))}")
     if pattern is not None:
         also = [*must.expressions(), *(f"~{expression}" for expression in never.expressions())]
         return grammar.of_pattern(vocabulary, pattern, also)

@@ -158,6 +158,11 @@ class Config:
         """The longest sequence, special tokens included."""
         return self.positions
 
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Of a family with models of both kinds, its head tells."""
+        return self.head == "text2text-generation"
+
     def with_dropout(self, rate: float) -> Self:
         """The same with this rate wherever something is dropped."""
         return replace(self, hidden_dropout=rate, attention_dropout=rate,
@@ -240,6 +245,10 @@ class EncoderDecoderConfig(Config):
     decoder_width: int  # of the decoder's keys, all heads together
     tied: bool  # the output layer's weight is the table of words
     start: int  # the token that a target begins with
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        return True
 
     def __post_init__(self) -> None:  # heads need not share the hidden size among them
         if self.start >= self.vocab_size:

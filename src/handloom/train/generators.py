@@ -13,7 +13,6 @@ from handloom.errors import HandloomError, UsageError
 from handloom.generate.constraints import Constraint
 from handloom.generate.decoder import Ids
 from handloom.generate.generator import Generation, Prompt, Said, Writer
-from handloom.models.config import EncoderDecoderConfig
 from handloom.models.registry import load_model
 from handloom.nn import Module
 from handloom.scoring import Likely, Scorer, TokenScore
@@ -55,7 +54,7 @@ class TextGenerator(WritingEstimator, Scorer):
     def _load_trained(self, task: Task | None) -> None:
         super()._load_trained(task)
         if self.model is None:  # an encoder–decoder, or one that was trained for another task: it can write
-            pairs = isinstance(self.config, EncoderDecoderConfig) or self.config.head == "text2text-generation"
+            pairs = self.config.is_encoder_decoder
             head = "text2text-generation" if pairs else GENERATION
             self.model, self.config, _ = load_model(self.folder, head, dropout=0.0)
             self.task = None if pairs else self._task_from((), {})

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from handloom import gguf_file
 from handloom.errors import HandloomError, UsageError
-from handloom.models.config import Config, EncoderDecoderConfig
+from handloom.models.config import Config
 from handloom.models.encoder import Classifier, Encoder, Headed, freezable
 from handloom.models.registry import load_config, load_model
 from handloom.nn import Module
@@ -66,7 +66,7 @@ def build(
             setattr(model, name, part)
         kept = (note for name in beside for note in _own_part(folder, model, name))
         return model, config, (*report.notes, *kept)
-    if isinstance(config, EncoderDecoderConfig) or config.head == "text2text-generation":
+    if config.is_encoder_decoder:
         raise HandloomError(f"{folder}: {task.name} needs an encoder, and this {config.model_type} writes texts: it is "
                             "for translation and summarization")  # fmt: skip
     encoder, config, report = load_model(folder, None, rng=rng, dropout=dropout)

@@ -31,6 +31,7 @@ from handloom.tasks.task import Feature, Task
 from handloom.tasks.text_classification import TextClassification
 from handloom.tasks.text_generation import TextGeneration
 from handloom.tasks.token_classification import TokenClassification
+from handloom.text.encoding import Ints
 from handloom.train import modeling
 from handloom.train.batches import capacity
 from handloom.train.engine import Engine
@@ -131,27 +132,27 @@ UNTRAINED: dict[str, Callable[[], Task]] = {
 def made_up(sequences: int, length: int, words: int, task: Task, seed: int = 0) -> list[Feature]:
     """Features of random tokens with the label 0; two sequences each, where a task takes several together."""
     rng = np.random.default_rng(seed)
-    found: list[Feature] = []
-    for index in range(-(-sequences // 2) if isinstance(task, Grouped) else sequences):
-        ids, more = rng.integers(words // 30, words, (2, length + 1)).astype(np.int32)
-        coded, other, places = bare(ids[:-1]), bare(more[:-1]), np.arange(length, dtype=np.int32)
-        if isinstance(task, Rewriting):
-            found.append(PairFeature(coded, index, coded.ids, places, length, None, None, coded.ids))
-            continue
-        if isinstance(task, Continuing):
-            found.append(Feature(coded, index, ids[1:], places, length, places, places))
-            continue
-        if isinstance(task, Matching):
-            keys = (2 * index, 2 * index + 1)
-            found.append(Compared(coded, index, None, places, length, None, None, (other,), keys, np.array(keys[1:])))
-            continue
-        if isinstance(task, Grouped):
-            found.append(Group(coded, index, np.array(0, np.int32), places, length, None, None, (other,)))
-            continue
-        rows = places[:2] if isinstance(task, RelationExtraction) else places if task.rows == "rows" else None
-        shape = (*(() if task.label_rows == "sequences" else (length,)), *task.label_shape)
-        found.append(Feature(coded, index, np.zeros(shape, np.int32), places, length, rows, places))
-    return found
+    count = -(-sequences // 2) if isinstance(task, Grouped) else sequences
+    drawn = [rng.integers(words // 30, words, (2, length + 1)).astype(np.int32) for _ in range(count)]
+    return [_feature(task, index, own, other) for index, (own, other) in enumerate(drawn)]
+
+
+def _feature(task: Task, index: int, ids: Ints, others: Ints) -> Feature:
+    """ids, others i32[length + 1], of which a decoder is to foretell the last."""
+    coded, other, length = bare(ids[:-1]), (bare(others[:-1]),), len(ids) - 1
+    places = np.arange(length, dtype=np.int32)
+    if isinstance(task, Rewriting):
+        return PairFeature(coded, index, coded.ids, places, length, None, None, coded.ids)
+    if isinstance(task, Continuing):
+        return Feature(coded, index, ids[1:], places, length, places, places)
+    if isinstance(task, Matching):
+        keys = (2 * index, 2 * index + 1)
+        return Compared(coded, index, None, places, length, None, None, other, keys, np.array(keys[1:]))
+    if isinstance(task, Grouped):
+        return Group(coded, index, np.array(0, np.int32), places, length, None, None, other)
+    rows = places[:2] if isinstance(task, RelationExtraction) else places if task.rows == "rows" else None
+    shape = (*(() if task.label_rows == "sequences" else (length,)), *task.label_shape)
+    return Feature(coded, index, np.zeros(shape, np.int32), places, length, rows, places)
 
 
 def profile_model(
