@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from workplace import loaded
 
 from handloom.train.estimators import ESTIMATORS
+from handloom.train.text_classifier import TextClassifier
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "examples"
@@ -23,6 +27,29 @@ def test_example(example: Path) -> None:
     found = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=False, timeout=300)
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip()
+
+
+@pytest.mark.parametrize("notebook", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook(notebook: Path) -> None:
+    """Its cells run one after the other, and learn what they say; they are kept without what they showed."""
+    found = json.loads(notebook.read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in found["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in found["cells"])
+    shown: list[Any] = []
+    names: dict[str, Any] = {"shown": shown}
+    for cell in cells:
+        lines = ast.parse(cell)
+        if isinstance(last := lines.body[-1], ast.Expr):  # what a cell ends with is what it shows
+            wrapped = ast.Call(ast.Attribute(ast.Name("shown", ast.Load()), "append", ast.Load()), [last.value], [])
+            lines.body[-1] = ast.Expr(wrapped)
+        exec(compile(ast.fix_missing_locations(lines), str(notebook), "exec"), names)
+    shown = [one for one in shown if one is not None]
+    pages = [one._repr_html_() for one in shown if isinstance(one, TextClassifier)]
+    assert len(pages) == 1 and pages[0] and "polyline" in pages[0]  # the curves
+    fitted, learnt = names["classifier"], list(names["WANTED"])
+    labels = fitted.task.labels
+    assert fitted.scores["accuracy"] > 0.95 and set(learnt) < set(labels)
+    assert shown[2][0] == learnt[0] and shown[-2] == labels[-1] and shown[-1] == learnt[1]
 
 
 def five_steps(source: str) -> list[str]:

@@ -24,6 +24,7 @@ from handloom.train.estimators import TextClassifier, TokenClassifier
 from handloom.train.loop import Diverged
 from handloom.train.optimisers import sgd
 from handloom.train.progress import Progress, line, silent
+from handloom.train.report import render
 
 FAST = {"epochs": 5, "batch_size": 16, "lr": 1e-2, "dropout": 0.0, "listener": silent}
 
@@ -73,6 +74,7 @@ def test_the_run_folder(trained: tuple[TextClassifier, Path]) -> None:
     assert about["versions"]["numpy"] == np.__version__
     assert json.loads((out / "config.json").read_text())["id2label"] == {"0": "neg", "1": "pos"}
     page = (out / "report.html").read_text()
+    assert trained[0].report is not None and render(trained[0].report) == page
     assert "linear bag of words" in page and ("Worst mistakes" in page or trained[0].scores["accuracy"] == 1.0)
 
 

@@ -17,18 +17,37 @@ def test_lines_say_what_happens() -> None:
     assert [duration(s) for s in (0, 59.6, 3725)] == ["0:00", "1:00", "1:02:05"]
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_plain_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
-    stream = io.StringIO()
-    stream.isatty = lambda: terminal  # type: ignore[method-assign]
+class NotebookStream(io.StringIO):
+    """What sys.stderr is in a notebook's kernel, to all that asks for its type."""
+
+
+NotebookStream.__module__ = "ipykernel.iostream"
+
+
+@pytest.mark.parametrize(("stream", "rewrites"), [
+    (type("Terminal", (io.StringIO,), {"isatty": lambda self: True})(), True), (NotebookStream(), True),
+    (io.StringIO(), False),
+])  # fmt: skip
+def test_a_line_is_rewritten_where_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, rewrites: bool
+) -> None:
     monkeypatch.setattr(progress.sys, "stderr", stream)
+    monkeypatch.setattr(progress.time, "monotonic", iter(range(100)).__next__)
     console = Console(every=1e9)
-    console(Progress("step", 1, 2))
-    console(Progress("checkpoint", 1, 2))
-    console(Progress("validation", 1, 2, metrics={"f1": 1.0}))
-    text = stream.getvalue()
-    assert ("\x1b" in text) is terminal and ("\r" in text) is terminal
-    assert text.endswith("validation: f1 1.0000\n") and "checkpoint" not in text
+    console(Progress("step", 1, 2, tokens_per_second=1e6))
+    console(Progress("step", 2, 2))
+    console(Progress("checkpoint", 2, 2))
+    console(Progress("note", text="short"))
+    console(Progress("validation", 2, 2, metrics={"f1": 1.0}))
+    lines = stream.getvalue().split("\n")
+    first, *over = lines[0].split("\r")
+    assert first.startswith("step 1/2") and lines[-1] == ""
+    if rewrites:
+        assert [part.rstrip() for part in over] == [line(Progress("step", 2, 2)), "short"]
+        assert len(over[0]) == len(first) and len(over[1]) == len(over[0].rstrip())  # nothing is left of what was there
+    else:
+        assert over == [] and lines[1] == "short"
+    assert lines[-2].endswith("validation: f1 1.0000")
 
 
 def test_better() -> None:

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from handloom.tasks.scores import Mistake, Scores
-from handloom.train.report import Report, render
+from handloom.train.report import Report, framed, render
 
 _VOID = {"meta", "br", "line", "rect", "circle", "polyline"}
 
@@ -83,3 +83,15 @@ def test_an_empty_report_still_renders() -> None:
     parser = Balanced()
     parser.feed(render(Report("t", "s", "accuracy")))
     assert parser.open == []
+
+
+def test_a_notebook_shows_the_same_page() -> None:
+    class Frame(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            assert tag == "iframe"
+            self.given = dict(attrs)
+
+    frame = Frame()
+    frame.feed(framed(full_report()))
+    assert frame.given["srcdoc"] == render(full_report())
+    assert "sandbox" in frame.given and frame.given["title"] == full_report().title

@@ -62,13 +62,13 @@ def test_the_same_bits(tiny: Path, data: Path, whole: Path, tmp_path: Path, poin
     assert not (out / "handloom.json").exists()
     if code > 0:
         assert f"handloom resume {out}" in done.stderr
-    estimators.resume(out, listener=silent)
+    resumed = estimators.resume(out, listener=silent)
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     old, new = (json.loads((run / "handloom.json").read_text()) for run in (whole, out))
     for key in ("weights", "scores", "kept_step", "steps"):
         assert old[key] == new[key]
     steps = [[e["step"] for e in read_log(run / "log.jsonl") if e["event"] == "step"] for run in (whole, out)]
-    assert steps[0] == steps[1] == [STEPS]
+    assert steps[0] == steps[1] == [STEPS] == [step for step, _ in resumed.report.losses]
     validations = [[e for e in read_log(run / "log.jsonl") if e["event"] == "validation"] for run in (whole, out)]
     assert validations[0] == validations[1]
     assert not (out / "checkpoints").exists()

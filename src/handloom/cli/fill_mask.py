@@ -40,6 +40,7 @@ def fill_mask(
     from handloom.cli.download import model_folder
     from handloom.cli.output import print_json
     from handloom.pipelines.fill_mask import FillMask
+    from handloom.text.width import filled
 
     filler = FillMask(model_folder(model, offline, yes), threads, precision or "auto")
     for text, masks in zip(texts, filler.predict(texts, top), strict=True):
@@ -49,4 +50,4 @@ def fill_mask(
         for number, mask in enumerate(masks, start=1):
             print(text if len(masks) == 1 else f"{text}  (mask {number})")
             for one in mask:
-                print(f"  {one.score:.3f}  {one.word:<16} {one.text}")
+                print(f"  {one.score:.3f}  {filled(one.word, 16)} {one.text}")

@@ -153,6 +153,8 @@ def shown(row: dict[str, Any], top: int | None = None) -> Iterator[Any]:
     """A prediction as lines for a person."""
     from rich.text import Text
 
+    from handloom.text.width import filled
+
     if "written" in row:
         yield Text(row["written"])
         return
@@ -180,7 +182,7 @@ def shown(row: dict[str, Any], top: int | None = None) -> Iterator[Any]:
         text.stylize("bold green", span["start"], span["end"])
     yield text
     for span in row["spans"]:
-        yield Text(f"  {span['label']:<12} {span['score']:.3f}  {span['start']}–{span['end']}  {span['text']}")
+        yield Text(f"  {filled(span['label'], 12)} {span['score']:.3f}  {span['start']}–{span['end']}  {span['text']}")
 
 
 def _labelled(row: dict[str, Any], top: int | None) -> Iterator[Any]:

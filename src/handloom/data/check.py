@@ -25,6 +25,7 @@ from handloom.data.texts import AnyExample, text_key
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.unknown import LIMIT
+from handloom.text.width import filled, widest
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 IMBALANCE = 20
@@ -121,8 +122,10 @@ def _balance(labels: Mapping[str, int]) -> list[str]:
     total = sum(labels.values())
     ranked = sorted(labels.items(), key=lambda item: (-item[1], item[0]))
     shown = ranked if len(ranked) <= 12 else [*ranked[:6], ("…", 0), *ranked[-5:]]
-    width = max((len(name) for name, _ in shown), default=0)
-    return [f"  {name:<{width}}{count:>8}  {count / total:6.1%}" if count else f"  {name}" for name, count in shown]
+    width = widest([name for name, _ in shown])
+    return [
+        f"  {filled(name, width)}{count:>8}  {count / total:6.1%}" if count else f"  {name}" for name, count in shown
+    ]
 
 
 AnySplit = (

@@ -22,6 +22,7 @@ from handloom.train.datasets import Sets
 from handloom.train.engine import Engine
 from handloom.train.fitting import Fit
 from handloom.train.progress import Listener
+from handloom.train.report import Report, framed
 from handloom.train.run import FORMAT, versions
 from handloom.train.settings import Settings
 
@@ -29,7 +30,8 @@ from handloom.train.settings import Settings
 class Estimator:
     """A model folder with a tokenizer, and once it is trained (or was), a task and a model.
 
-    `scores`: what `fit` found at its end; `task`, `model`: None until the labels are known.
+    `scores`: what `fit` found at its end; `report`: the same with the curves, which is how a notebook shows what `fit`
+    returns; `task`, `model`: None until the labels are known.
     """
 
     task_name: ClassVar[str] = ""
@@ -47,6 +49,7 @@ class Estimator:
         self.model: Module | None = None
         self.scores: Scores | None = None
         self.baselines: dict[str, Scores] = {}
+        self.report: Report | None = None
         self.max_length, self.long = self.longest(self.config, None), "windows"
         self.about: dict[str, Any] = {}
         self.notes: tuple[str, ...] = ()  #: what there is to say about the last data that was read
@@ -224,6 +227,10 @@ class Estimator:
             {"train": train, "valid": valid, "test": test}, out, overwrite, resume
         )
         return self
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the last training, if there was one."""
+        return None if self.report is None else framed(self.report)
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
         """The task that the data asks for, with the labels that the model knows already first."""

@@ -26,7 +26,7 @@ from handloom.train.baselines import baselines_for
 from handloom.train.batches import Batches, Examples
 from handloom.train.datasets import Sets, read_sets
 from handloom.train.engine import Engine
-from handloom.train.loop import Loop, losses
+from handloom.train.loop import Loop
 from handloom.train.optimisers import optimiser
 from handloom.train.progress import Console, Listener, Progress
 from handloom.train.report import Report, render
@@ -252,14 +252,14 @@ class Fit:
             **({"scores": scores.to_dict()} if scores else {}),
             "baselines": {key: value.to_dict() for key, value in estimator.baselines.items()},
         }
+        estimator.report = self.report(sets, loop, scores, name, estimator.task_name if run is None else run.path.name)
         if run is None:
             return
-        report = self.report(sets, loop, scores, name, run)
-        publish_text(run.path / "report.html", render(report))
+        publish_text(run.path / "report.html", render(estimator.report))
         estimator.save(run.path)
         run.remove_checkpoints()
 
-    def report(self, sets: Sets, loop: Loop, scores: Scores | None, name: str, run: RunFolder) -> Report:
+    def report(self, sets: Sets, loop: Loop, scores: Scores | None, name: str, title: str) -> Report:
         state, settings = loop.state, self.settings
         speed = state.tokens / state.seconds if state.seconds else 0.0
         summary = (
@@ -267,13 +267,13 @@ class Fit:
             f"{state.seconds:,.0f} s · {speed:,.0f} tokens a second · {time.strftime('%Y-%m-%d %H:%M')}"
         )
         return Report(
-            title=run.path.name,
+            title=title,
             summary=summary,
             metric=loop.metric,
             measured_on={"test": "test", "valid": "validation"}[name],
             after=scores,
             baselines=self.estimator.baselines,
-            losses=losses(run.path / "log.jsonl"),
+            losses=loop.losses,
             history=state.history,
             details={
                 **({"Chosen on the validation data": {"": self.chosen}} if self.chosen else {}),

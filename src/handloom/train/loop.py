@@ -54,6 +54,7 @@ class Loop:
         self.rate = schedule(settings.schedule, settings.lr, batches.steps, settings.warmup, settings.final_lr)
         self.state = State()
         self.kept_step = 0  #: the step whose weights are in place at the end
+        self.losses: list[tuple[int, float]] = []  #: (step, mean loss since the last of these)
         self._best: dict[str, Array] | None = None
         self._log: Log | None = None
         self._recent: list[tuple[float, float, int]] = []  # (seconds, loss per weight, tokens) of the last steps
@@ -81,7 +82,7 @@ class Loop:
             finally:
                 if self._log:
                     self._log.close()
-        self._tell("end", text="stopped early" if self._stop else "")
+        self._tell("end", text="stopped early" if self._stop and self.state.step < self.batches.steps else "")
 
     def _step(self, signals: Signals) -> None:
         state = self.state
@@ -121,12 +122,14 @@ class Loop:
             self._cold = True
         self._recent = [*self._recent[-49:], (seconds, loss, tokens)]
         self._tell("step")
-        if self._log and (state.step % LOG_EVERY == 0 or state.step == self.batches.steps):
+        if state.step % LOG_EVERY == 0 or state.step == self.batches.steps:
             mean = float(np.mean([entry[1] for entry in self._recent[-LOG_EVERY:]]))
-            self._log.write({
-                "event": "step", "step": state.step, "loss": mean, "rate": self.rate(state.step - 1),
-                "norm": result.norm, "seconds": round(state.seconds, 3), "tokens": state.tokens,
-            })  # fmt: skip
+            self.losses.append((state.step, mean))
+            if self._log:
+                self._log.write({
+                    "event": "step", "step": state.step, "loss": mean, "rate": self.rate(state.step - 1),
+                    "norm": result.norm, "seconds": round(state.seconds, 3), "tokens": state.tokens,
+                })  # fmt: skip
 
     def _diverged(self, result: StepResult, parts: Sequence[Any]) -> None:
         number = self.state.step
@@ -247,6 +250,7 @@ class Loop:
             self._saved_step = self.state.step
             self._stop = self._waited_enough()
         self._log = Log(self.run.path / "log.jsonl", self.state.log_bytes)
+        self.losses = [(entry["step"], entry["loss"]) for entry in read_log(self._log.path) if entry["event"] == "step"]
 
     def _interrupted(self, number: int) -> None:
         self._save()
@@ -259,8 +263,3 @@ class Loop:
 def _check_same(found: dict[str, Array], wanted: dict[str, Array], place: Path) -> None:
     if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
         raise HandloomError(f"{place} holds other parameters than this model has; it belongs to another training")
-
-
-def losses(log: Path) -> list[tuple[int, float]]:
-    """(step, loss) from a log."""
-    return [(int(entry["step"]), float(entry["loss"])) for entry in read_log(log) if entry.get("event") == "step"]

@@ -37,7 +37,7 @@ from handloom.train import modeling
 from handloom.train.corpora import Texts
 from handloom.train.engine import Engine
 from handloom.train.fitting import check_same, fitting_engine, kernels, training_engine
-from handloom.train.loop import Loop, losses
+from handloom.train.loop import Loop
 from handloom.train.progress import Console, Listener, Progress, silent
 from handloom.train.recipe import Asked
 from handloom.train.report import Report, render
@@ -412,7 +412,7 @@ class _Run:
             metric="loss",
             measured_on="validation",
             after=scores,
-            losses=losses(run.path / "log.jsonl"),
+            losses=loop.losses,
             history=state.history,
             details={
                 "Settings": {key: value for key, value in self.asked.to_dict().items() if value is not None},

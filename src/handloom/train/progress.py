@@ -58,13 +58,14 @@ def line(event: Progress) -> str:
 
 
 class Console:
-    """Prints to standard error: one line that is rewritten where that is a terminal, else a line every few seconds."""
+    """Prints to standard error: one line that is rewritten in a terminal and in a notebook, else a line every few
+    seconds."""
 
     def __init__(self, every: float = 10.0) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._every = 0.1 if self._terminal else every
+        self._rewrites = sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel.")
+        self._every = 0.1 if self._rewrites else every
         self._last = -1e9
-        self._open = False
+        self._open = 0  # characters of the line that is to be rewritten
 
     def __call__(self, event: Progress) -> None:
         now = time.monotonic()
@@ -73,10 +74,10 @@ class Console:
         if event.kind == "step":
             self._last = now
         text = line(event)
-        if self._terminal:
+        if self._rewrites:
             moving = event.kind == "step"
-            sys.stderr.write(("\r\x1b[K" if self._open else "") + text + ("" if moving else "\n"))
-            self._open = moving
+            sys.stderr.write(("\r" if self._open else "") + text.ljust(self._open) + ("" if moving else "\n"))
+            self._open = len(text) if moving else 0
         else:
             sys.stderr.write(text + "\n")
         sys.stderr.flush()

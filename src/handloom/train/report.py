@@ -210,3 +210,11 @@ def render(report: Report) -> str:
         f'<body><main><h1>{escape(report.title)}</h1><p class="lead">{escape(report.summary)}</p>'
         f"{body}</main></body></html>\n"
     )
+
+
+def framed(report: Report, height: int = 560) -> str:
+    """The page inside of another one, a notebook's, neither of which can change how the other looks."""
+    return (
+        f'<iframe title="{escape(report.title)}" srcdoc="{escape(render(report))}" sandbox '
+        f'style="width:100%;height:{height}px;border:0;resize:vertical;overflow:auto"></iframe>'
+    )
