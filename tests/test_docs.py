@@ -58,6 +58,12 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
         exec(compile("\n" * line + block, str(page), "exec", dont_inherit=True), names)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.with_suffix(".zh.md").exists()], ids=lambda p: p.name)
+def test_the_chinese_page_has_as_many_examples(page: Path) -> None:
+    for language in ("sh", "python"):
+        assert len(blocks(page, language)) == len(blocks(page.with_suffix(".zh.md"), language)), language
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
