@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
@@ -191,6 +192,7 @@ def test_a_resumed_run_has_the_same_bits(
     moved = {"train": text} if number else None
     found = resuming.resume(out, threads=1, listener=silent, moved=moved)
     assert isinstance(found, Pretrained)
+    assert f"<h1>{out.name}</h1>" in html.unescape(found._repr_html_() or "")
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert (out / "tokenizer.json").read_bytes() == (whole / "tokenizer.json").read_bytes()
     old, new = (json.loads((run / "handloom.json").read_text())["scores"] for run in (whole, out))

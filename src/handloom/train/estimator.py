@@ -22,7 +22,7 @@ from handloom.train.datasets import Sets
 from handloom.train.engine import Engine
 from handloom.train.fitting import Fit
 from handloom.train.progress import Listener
-from handloom.train.report import Report, framed
+from handloom.train.report import Report, framed, render
 from handloom.train.run import FORMAT, versions
 from handloom.train.settings import Settings
 
@@ -230,7 +230,7 @@ class Estimator:
 
     def _repr_html_(self) -> str | None:
         """What a notebook shows: the last training, if there was one."""
-        return None if self.report is None else framed(self.report)
+        return None if self.report is None else framed(render(self.report), self.report.title)
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
         """The task that the data asks for, with the labels that the model knows already first."""

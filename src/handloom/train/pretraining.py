@@ -40,7 +40,7 @@ from handloom.train.fitting import check_same, fitting_engine, kernels, training
 from handloom.train.loop import Loop
 from handloom.train.progress import Console, Listener, Progress, silent
 from handloom.train.recipe import Asked
-from handloom.train.report import Report, render
+from handloom.train.report import Report, framed, render
 from handloom.train.run import FORMAT, RunFolder, versions
 from handloom.train.settings import Settings
 from handloom.train.stopping import Diverged
@@ -61,6 +61,11 @@ class Pretrained:
     task: str
     scores: Scores | None
     baselines: dict[str, Scores] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the report in the folder."""
+        page = self.folder / "report.html"
+        return framed(page.read_text("utf-8"), self.folder.name) if page.is_file() else None
 
 
 @dataclass(frozen=True)

@@ -212,9 +212,9 @@ def render(report: Report) -> str:
     )
 
 
-def framed(report: Report, height: int = 560) -> str:
-    """The page inside of another one, a notebook's, neither of which can change how the other looks."""
+def framed(page: str, title: str, height: int = 560) -> str:
+    """A page inside of another one, a notebook's, neither of which can change how the other looks."""
     return (
-        f'<iframe title="{escape(report.title)}" srcdoc="{escape(render(report))}" sandbox '
+        f'<iframe title="{escape(title)}" srcdoc="{escape(page)}" sandbox '
         f'style="width:100%;height:{height}px;border:0;resize:vertical;overflow:auto"></iframe>'
     )
