@@ -69,3 +69,9 @@ def test_imports_point_downwards() -> None:
 def test_every_room_is_known() -> None:
     rooms = {path.name.removesuffix(".py") for path in HOUSE.iterdir() if path.suffix in ("", ".py")} - {"__pycache__"}
     assert rooms - FREE <= BELOW.keys()
+
+
+def test_every_room_says_what_it_is() -> None:
+    for room in sorted(HOUSE.glob("*/__init__.py")):
+        said = ast.get_docstring(ast.parse(room.read_text(encoding="utf-8")))
+        assert said and said.split()[0] not in ("To", "TODO"), room
