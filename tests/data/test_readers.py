@@ -402,6 +402,10 @@ def test_bad_rows_in_memory_are_refused() -> None:
         read([(["a"], "O")], TOKEN)
     with pytest.raises(UsageError, match="not int"):
         read(3)
+    with pytest.raises(UsageError, match="a text is a str, not bytes"):
+        read(b"a film", labelled=False)
+    with pytest.raises(HandloomError, match=r"row 0: 1 should be a str or \(text, pair\)"):
+        read([1], labelled=False)
     with pytest.raises(UsageError, match="no reader for the task 'ner'"):
         read([("a", "x")], "ner")
 

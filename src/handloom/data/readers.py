@@ -151,9 +151,9 @@ def _read(data: Any, options: Options) -> AnyDataset:
         return rewritings.read_parallel(sources, targets, options)
     if hasattr(data, "columns") and hasattr(data, "to_dict"):
         return _from_records(tables.read_frame(data), Source(None, "", "data frame"), options, [])
-    if isinstance(data, Iterable):
+    if isinstance(data, Iterable) and not isinstance(data, (bytes, bytearray)):
         return _from_list(list(data), options)
-    raise UsageError(f"Data is a path, a list or a data frame, not {type(data).__name__}.")
+    raise UsageError(f"Data is a path, a list or a data frame, and a text is a str, not {type(data).__name__}.")
 
 
 def _all_of(example: Any) -> tuple[str, ...]:
@@ -321,7 +321,7 @@ def _record(number: int, row: Any, options: Options) -> Record:
         return Record(where, {"text": row})
     names = KINDS[options.task].tuples[0 if options.labelled else 1]
     if not isinstance(row, (list, tuple)) or len(row) not in names:
-        wanted = " or ".join(f"({', '.join(fields)})" for fields in names.values())
+        wanted = " or ".join(f"({', '.join(fields)})" if len(fields) > 1 else "a str" for fields in names.values())
         raise HandloomError(f"{where}: {row!r:.80} should be {wanted}, or a dict with such keys.")
     return Record(where, dict(zip(names[len(row)], row, strict=True)))
 
