@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from handloom.data import readers
 from handloom.data.examples import TEXT, TOKEN, Dataset, TextExample, TokenExample
-from handloom.data.readers import read
+from handloom.data.readers import KINDS, read
 from handloom.errors import HandloomError, UsageError
 from handloom.text.spans import Span
 
@@ -475,3 +475,13 @@ def test_banking77(data_folder: Path) -> None:
     assert (len(train), len(test), len(train.labels)) == (10003, 3080, 77)
     assert train.labels == test.labels
     assert dict(train.columns) == {"text": "text", "label": "category"}
+
+
+@pytest.mark.parametrize(("task", "row"), [
+    (TEXT, ("a", "x")), ("translation", ("a", "b")), ("question-answering", ("a", "b c", "b")),
+    ("sentence-similarity", ("a", "b", 0.5)), ("multiple-choice", ("a", ["b", "c"], "b")),
+])  # fmt: skip
+def test_tuples_have_no_columns_to_tell_of(task: str, row: tuple[object, ...]) -> None:
+    names = KINDS[task].tuples[0][len(row)]
+    assert not [note for note in read([row], task).notes if ": column " in note]
+    assert [note for note in read([dict(zip(names, row, strict=True))], task).notes if ": column " in note]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -56,13 +58,19 @@ def test_a_temperature_that_tells_nothing_is_left_alone() -> None:
     rng = np.random.default_rng(1)
     logits = 3 * rng.normal(size=(400, 3))
     true = np.array([rng.choice(3, p=row) for row in softmax(logits / 3)])
-    loss = lambda of: likelihood_of_classes(log_softmax(of), true[: len(of)])  # noqa: E731
-    fitting = lambda of: float(np.abs(of).mean())  # noqa: E731  (less, the hotter)
+
+    def loss(of: Any) -> float:
+        return likelihood_of_classes(log_softmax(of), true[: len(of)])
+
+    def fitting(of: Any) -> float:
+        """Less, the hotter."""
+        return float(np.abs(of).mean())
+
     assert calibrate(logits, loss, fitting).temperature > 2
     for rows, error in ((logits[:19], fitting), (logits, lambda of: -fitting(of))):  # too few; made worse
         found = calibrate(rows, loss, error)
         assert found.temperature == 1 and found.before == found.after and "stay as they are" in str(found)
-    endless = calibrate(logits, lambda of: float(np.abs(of).mean()), fitting)
+    endless = calibrate(logits, fitting, fitting)
     assert endless.temperature == 1 and endless.examples == 400
 
 

@@ -19,13 +19,18 @@ import handloom.tensor as ht
 from handloom.cli.predict import asked as asked_of
 from handloom.cli.predict import shown
 from handloom.data.examples import QuestionExample
+from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks import answers
 from handloom.tasks.question_answering import Answer, QuestionAnswering, best_threshold
 from handloom.tasks.task import Encoded
 from handloom.text.tokenizer import Tokenizer
+from handloom.train import modeling
+from handloom.train.batches import capacity
 from handloom.train.comparing import compare
+from handloom.train.engine import Engine
 from handloom.train.estimators import QuestionAnswerer, load
+from handloom.train.optimisers import optimiser
 
 
 @pytest.fixture(scope="module")
@@ -378,3 +383,42 @@ def test_what_is_saved_opens_in_transformers(folder: Path, tmp_path: Path) -> No
     (tmp_path / "handloom.json").unlink()  # a folder as others make them
     again = load(tmp_path)
     assert isinstance(again, QuestionAnswerer) and again.predict((question, context)) == answer
+
+
+@pytest.mark.parity
+def test_steps_are_those_of_torch(folder: Path) -> None:
+    """Without dropout, from the same head; transformers' padding is kept out of its softmax."""
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    task = QuestionAnswering()
+    model, _, _ = modeling.build(folder, task, 0, 0.0)
+    theirs = transformers.AutoModelForQuestionAnswering.from_pretrained(
+        folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    ).train()
+    with torch.no_grad():
+        for name, value in model.parameters().items():
+            theirs.get_parameter(name).copy_(torch.from_numpy(value.numpy().copy()))
+    examples = read(asked(48, 0, silent=False), "question-answering").examples
+    features = task.encode(examples, Tokenizer.load(folder), 64, "windows").features
+    assert len({len(one) for one in features}) > 1
+    groups = [features[at : at + 8] for at in range(0, 48, 8)]
+    room = capacity(max(sum(map(len, group)) for group in groups), 8)
+    engine = Engine(model, task, optimiser("adamw", 0.01), clip=1.0, capacity=room, precision="f32", owns=True)
+    decayed = torch.optim.AdamW(theirs.parameters(), lr=1e-3, weight_decay=0.01)
+    for number, group in enumerate(groups):
+        ours = engine.step([group], number, 1e-3)
+        longest = max(map(len, group))
+        padded = {name: torch.tensor(np.stack([np.pad(row, (0, longest - len(row))) for row in rows])).long()
+                  for name, rows in (("input_ids", [one.encoding.ids for one in group]),
+                                     ("token_type_ids", [one.encoding.types for one in group]),
+                                     ("attention_mask", [np.ones(len(one)) for one in group]))}  # fmt: skip
+        out, beyond = theirs(**padded), padded["attention_mask"] == 0
+        places = torch.tensor(np.stack([np.asarray(one.label) for one in group])).long()
+        halves = [torch.nn.functional.cross_entropy(side.masked_fill(beyond, -1e30), places[:, at])
+                  for at, side in enumerate((out.start_logits, out.end_logits))]  # fmt: skip
+        loss = sum(halves) / 2
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+        decayed.step()
+        decayed.zero_grad()
+        assert ours.loss / ours.weight == pytest.approx(float(loss.detach()), rel=2e-5)
+        assert ours.norm == pytest.approx(float(norm), rel=2e-4)

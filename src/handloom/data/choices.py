@@ -48,7 +48,7 @@ def read_choices(records: Sequence[Record], source: Source, options: Options) ->
         if options.labelled:
             refuse([e.where for e in examples if e.answer is None], f"no answer (column {used.get('answer')!r})",
                    "Fill or remove them.")  # fmt: skip
-    notes = [f"{role}: column {name!r}" for role, name in used.items()]
+    notes = options.told(used)
     notes += [f"choices: columns {', '.join(map(repr, numbered))}"] * bool(numbered)
     counts = sorted({len(example.choices) for example in examples})
     many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])

@@ -60,7 +60,7 @@ def read_matches(records: Sequence[Record], source: Source, options: Options) ->
             f"{where}: all texts belong to the same one, {examples[0].other!r:.60}: there is nothing to tell apart. "
             "Pairs need a score or a label (--label-column), or answers that differ."
         )
-    notes = [f"{role}: column {name!r}" + ("" if role in given else " (guessed)") for role, name in used.items()]
+    notes = options.told(used, given)
     anchors, others = len({e.text for e in examples}), len({e.other for e in examples})
     notes.append(f"{len(examples):,} pairs of {anchors:,} and {others:,} different texts")
     same = sum(e.text == e.other for e in examples)

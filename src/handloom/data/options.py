@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from handloom.errors import HandloomError
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """See `readers.read`."""
+    """See `readers.read`. tuples: the rows are tuples, so that nobody has named their columns."""
 
     task: str = TEXT
     text_column: str | int | None = None
@@ -25,6 +25,13 @@ class Options:
     blanks: str = "error"
     pairs: bool = True
     labels: LabelForm = PLAIN
+    tuples: bool = False
+
+    def told(self, used: Mapping[str, str], given: Container[str] | None = None) -> list[str]:
+        """Notes on which column holds what. given: the roles that the user named, where the others are guesses."""
+        guesses = {role: given is not None and role not in given for role in used}
+        notes = [f"{role}: column {name!r}{' (guessed)' if guesses[role] else ''}" for role, name in used.items()]
+        return [] if self.tuples else notes
 
 
 @dataclass(frozen=True, slots=True)

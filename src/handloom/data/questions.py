@@ -53,7 +53,7 @@ def read_questions(records: Sequence[Record], source: Source, options: Options) 
         for role in ("question", "context"):
             empty = [e.where for e in examples if not getattr(e, role).strip()]
             refuse(empty, f"an empty {role} (column {used[role]!r})", "Fill or remove them.")
-    notes = [f"{role}: column {name!r}" for role, name in used.items()]
+    notes = options.told(used)
     notes.append(f"{len(examples):,} questions about {len({e.context for e in examples}):,} texts")
     without = sum(example.answers == () for example in examples)
     notes += [f"{without:,} of {len(examples):,} questions have no answer in their text"] * bool(without)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,8 +54,6 @@ from handloom.data.tagging import read_tagged, tagged_dataset
 from handloom.errors import HandloomError, UsageError
 
 AnyDataset = Dataset[Any]
-_COLUMN = re.compile(r"\w+: column '.*'( \(guessed\))?")
-"""A note on which column holds what."""
 
 # How a file is read, by the end of its name.
 FORMS = {
@@ -290,10 +287,9 @@ def _from_list(rows: list[Any], options: Options) -> AnyDataset:
         source = Source(None, fingerprint([[t.words, t.tags] for t in tagged]), "list")
         return tagged_dataset(tagged, source, options)
     records = [_record(number, row, options) for number, row in enumerate(rows)]
-    if not isinstance(rows[0], (list, tuple)):
-        return _from_records(records, source, options, [])
-    made = _from_records(records, source, replace(options, pairs=True), [])  # (text, pair) is no guess
-    return replace(made, notes=tuple(note for note in made.notes if not _COLUMN.fullmatch(note)))  # the names are ours
+    if isinstance(rows[0], (list, tuple)):  # (text, pair) is no guess
+        options = replace(options, pairs=True, tuples=True)
+    return _from_records(records, source, options, [])
 
 
 def _as_told(made: Dataset[TextExample], options: Options) -> Dataset[TextExample]:

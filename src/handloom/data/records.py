@@ -99,5 +99,5 @@ def _columns(
             f"{where}: which column is the {missing[0]}? There are {columns.listed(names)}; "
             f"name it with --{missing[0]}-column."
         )
-    notes = [f"{role}: column {name!r}" + ("" if role in given else " (guessed)") for role, name in used.items()]
+    notes = options.told(used, given)
     return used, notes

@@ -110,7 +110,7 @@ def read_relations(records: Sequence[Record], source: Source, options: Options) 
     if options.labelled and options.blanks == "error":
         refuse([e.where for e in examples if e.label is None], f"an empty relation (column {used['label']!r})",
                "Fill or remove them.")  # fmt: skip
-    notes = tuple(f"{role}: column {name!r}" for role, name in used.items())
+    notes = tuple(options.told(used))
     return Dataset(tuple(examples), source, notes, columns=used)
 
 

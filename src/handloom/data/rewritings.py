@@ -39,9 +39,8 @@ def read_rewritings(records: Sequence[Record], source: Source, options: Options)
         if options.labelled:
             refuse([e.where for e in examples if not e.targets], f"nothing to write (column {used['label']!r})",
                    "Fill or remove them.")  # fmt: skip
-    notes = tuple(f"{role}: column {name!r}" for role, name in (("source", used["text"]), *(
-        (("target", used["label"]),) if "label" in used else ())))  # fmt: skip
-    return Dataset(tuple(examples), source, notes, columns=used)
+    notes = options.told({{"text": "source", "label": "target"}.get(role, role): name for role, name in used.items()})
+    return Dataset(tuple(examples), source, tuple(notes), columns=used)
 
 
 def _columns(names: Sequence[str], options: Options, where: str) -> dict[str, str]:

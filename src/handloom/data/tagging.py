@@ -103,7 +103,7 @@ def read_tagged(records: Sequence[Record], source: Source, options: Options) -> 
                 "name it with --label-column."
             )
     used = {"text": text, **({"label": label} if label else {})}
-    notes = [f"{role}: column {name!r}" for role, name in used.items()]
+    notes = options.told(used)
     if split:
         return tagged_dataset([_words(r, text, label) for r in records], source, options, notes, used)
     if label is not None:
