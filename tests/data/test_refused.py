@@ -72,7 +72,7 @@ wrong = [
     bad("x.jsonl", '{"text": "a b", "head": {"start": 0, "end": 1, "text": "b"}, "tail": [2, 3], "relation": "x"}',
         r"x\.jsonl:1: column 'head': the place 0 to 1 should read 'b', but there stands 'a'", RELATION),
     bad("x.jsonl", '["a", "x"]\n["b", "y"]\n', r"x\.jsonl:1: a row should be an object"),
-    bad("x.json", "[" + "1" * 5000 + "]", r"x\.json: malformed JSON: Exceeds the limit"),
+    bad("x.json", "[" + "1" * 5000 + "]", r"x\.json: malformed JSON: a number of 5,000 digits"),
     bad("x.jsonl", '{"text": "a\\ud83d", "label": "x"}', r"1 row with half of a character .*x\.jsonl:1\."),
     bad("x.jsonl", '{"text": "abc", "spans": null}', r"1 row with no 'spans': .*x\.jsonl:1\. \[\] says", TOKEN),
     bad("x.jsonl", '{"text": "abc", "spans": [3]}', "3 is no span", TOKEN),

@@ -15,6 +15,8 @@ _LISTS = ("data", "examples", "rows", "items", "annotations")
 """Under which name an object may keep its list of rows."""
 _LIST, _LISTED = re.compile(r"\s*\["), re.compile(r"\s*\[.*\]\s*\n\s*\[")
 """How a text begins that is a list, and one that has a list on each line."""
+DIGITS = 400
+"""Of the longest number: no float has more."""
 
 
 def read_json(file: TextFile) -> list[Record]:
@@ -47,7 +49,13 @@ def _named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_named)
+def _whole_number(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_named, parse_int=_whole_number)
 
 
 def first_names(text: str) -> set[str]:

@@ -37,15 +37,16 @@ def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
         if joined:
             notes.append(f"labels such as {joined[0]!r} are taken as they are; --problem several reads several a text")
     examples, no_text, no_label = [], [], []
+    numbers: dict[str, list[str]] = {}
     for record in records:
         values = record.values
-        words = _string(values.get(text), text, record.where)
+        words = _string(values.get(text), text, record.where, numbers)
         mark = None if label is None else form.read(values.get(label), label, record.where)
         if not words.strip():
             no_text.append(record.where)
         if options.labelled and mark is None:
             no_label.append(record.where)
-        other = None if pair is None else _string(values.get(pair), pair, record.where)
+        other = None if pair is None else _string(values.get(pair), pair, record.where, numbers)
         extra = {name: value for name, value in values.items() if name not in (text, label, pair)}
         examples.append(TextExample(words, other, mark, extra, record.where))
     if options.blanks == "error":
@@ -53,6 +54,9 @@ def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
         if form.none is None:
             more = " [] says that a text has none of the labels." if form.problem == SEVERAL else ""
             refuse(no_label, f"an empty label (column {label!r})", f"Fill or remove them.{more}")
+    for name, found in numbers.items():
+        notes.append(f"{len(found):,} of {len(records):,} values of column {name!r} are numbers or the like, and are "
+                     f"read as texts, such as {found[0]}")  # fmt: skip
     return Read(tuple(examples), tuple(notes), used, form)
 
 
@@ -61,14 +65,18 @@ def names_of(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(name for record in records for name in record.values))
 
 
-def _string(value: Any, column: str, where: str) -> str:
+def _string(value: Any, column: str, where: str, numbers: dict[str, list[str]]) -> str:
+    """A text; "" for a blank. Numbers, and what else a table's cells hold, are read as texts and noted by column."""
     if isinstance(value, str):
         return value
     if isinstance(value, (list, tuple, set, dict, bytes)):
         raise HandloomError(
             f"{where}: column {column!r} should hold text, but holds a {type(value).__name__}: {value!r:.80}"
         )
-    return "" if blank(value) else str(value)
+    if blank(value):
+        return ""
+    numbers.setdefault(column, []).append(f"{str(value)!r:.40} ({where})")
+    return str(value)
 
 
 def _columns(
