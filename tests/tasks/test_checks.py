@@ -18,7 +18,7 @@ from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded
 from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.tensor import Tensor
-from handloom.testing import CHECKS, CheckFailed, Subject, check_task
+from handloom.testing import CHECKS, CheckFailed, Subject, check_task, learning
 
 Features = list[Any]
 
@@ -254,6 +254,12 @@ def test_methods_are_called_as_training_calls_them(folder: Path) -> None:
     subject = Subject(AsTheGuideSays(["neg", "pos"]), text()["examples"], folder)
     CHECKS["perfect_predictions_have_the_best_scores"](subject)
     CHECKS["counts_agree_with_scores"](subject)
+
+
+def test_a_loss_that_falls_at_one_of_the_rates_falls(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Subject(TextClassification(["neg", "pos"]), text()["examples"], folder)
+    monkeypatch.setattr(learning, "RATES", (0.0, 5e-3))  # as a rate for tiny models does nothing good to a checkpoint
+    CHECKS["training_lowers_the_loss"](subject)
 
 
 def test_a_model_has_a_folder_or_a_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
