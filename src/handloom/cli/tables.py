@@ -63,16 +63,17 @@ def metrics_table(scores: Scores) -> Table:
 
 
 def comparison_table(scores: Scores, baselines: Mapping[str, Scores]) -> Table:
-    """The model before and after beside simple ones, by every metric that all of them have."""
+    """The model before and after beside simple ones, by every metric that one of those has, too. What was before a
+    training may not have all of them: nothing is written by a model that is not trained yet."""
     columns = {**baselines, **({"before": scores.before} if scores.before else {}), "after": scores}
     table = plain("Beside simple models")
     table.add_column("metric")
     for name in columns:
         table.add_column(name.replace("_", " "), justify="right", style="bold" if name == "after" else "")
     for metric in scores.metrics:
-        values = [found.metrics.get(metric) for found in columns.values()]
-        if all(value is not None for value in values):
-            table.add_row(metric.replace("_", " "), *(f"{value:.3f}" for value in values))
+        if any(metric in simple.metrics for simple in baselines.values()):
+            values = [found.metrics.get(metric) for found in columns.values()]
+            table.add_row(metric.replace("_", " "), *("–" if value is None else f"{value:.3f}" for value in values))
     return table
 
 
