@@ -5,7 +5,7 @@ rich drops the colours by itself where the output is not a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from handloom.tasks.scores import Mistake, Scores
+    from handloom.tasks.scores import Scores
 
 MOST_LABELS = 30  #: rows of the table per label
 WIDEST_CONFUSION = 12  #: labels of a confusion matrix; beyond that the pairs most often confused are listed
@@ -137,22 +137,21 @@ def confused_pairs(scores: Scores, most: int = 10) -> Table:
     return table
 
 
-def mistakes_table(mistakes: Iterable[Mistake], most: int = 5) -> Table:
-    mistakes = list(mistakes)
-    unsure = any(mistake.score is None for mistake in mistakes)
-    table = plain("Worst mistakes: the farthest" if unsure else "Worst mistakes: wrong, and sure of it")
-    table.add_column("sure", justify="right")
-    table.add_column("true", overflow="fold")
-    table.add_column("predicted", overflow="fold")
+def mistakes_table(scores: Scores, most: int = 5) -> Table:
+    """The worst of them; a column of scores where there are any."""
+    listed, mistakes = scores.listed, scores.mistakes[:most]
+    scored = any(mistake.score is not None for mistake in mistakes)
+    table = plain(listed.title)
+    if scored:
+        table.add_column(listed.score, justify="right")
+    table.add_column(listed.gold, overflow="fold")
+    table.add_column(listed.guess, overflow="fold")
     table.add_column("text", overflow="fold", ratio=1)
-    for mistake in mistakes[:most]:
+    for mistake in mistakes:
+        sure = ["" if mistake.score is None else f"{mistake.score:.2f}"] if scored else []
         text = " ".join(mistake.text.split())
-        table.add_row(
-            "" if mistake.score is None else f"{mistake.score:.2f}",
-            Text(mistake.gold, "green"),
-            Text(mistake.guess, "red"),
-            Text(text if len(text) <= 160 else text[:159] + "…"),
-        )
+        table.add_row(*sure, Text(mistake.gold, "green"), Text(mistake.guess, "red"),
+                      Text(text if len(text) <= 160 else text[:159] + "…"))  # fmt: skip
     return table
 
 
@@ -164,6 +163,6 @@ def show_scores(console: Console, scores: Scores) -> None:
     if confusion := confusion_table(scores):
         tables.append(confusion)
     if scores.mistakes:
-        tables.append(mistakes_table(scores.mistakes))
+        tables.append(mistakes_table(scores))
     for table in tables:
         console.print(Padding(table, (1, 0, 0, 0)))

@@ -178,18 +178,13 @@ def _confusions(report: Report) -> str:
 def _mistakes(report: Report) -> str:
     if report.after is None:
         return ""
-    rows = [[m.text, m.gold, m.guess, "" if m.score is None else percent(m.score)] for m in report.after.mistakes]
-    unsure = any(m.score is None for m in report.after.mistakes)
-    lead = "The farthest from the truth." if unsure else "Wrong, and most sure of it."
-    return (
-        _section(
-            "Worst mistakes",
-            f"<p class='lead'>{lead} Some may be wrong labels.</p>",
-            table(["text", "true", "predicted", "sure"], rows, (3,), (0,)),
-        )
-        if rows
-        else ""
-    )
+    listed, mistakes = report.after.listed, report.after.mistakes
+    scored = any(m.score is not None for m in mistakes)
+    rows = [[m.text, m.gold, m.guess, *(["" if m.score is None else f"{m.score:.2f}"] if scored else [])]
+            for m in mistakes]  # fmt: skip
+    head = ["text", listed.gold, listed.guess, *([listed.score] if scored else [])]
+    lead = f"<p class='lead'>{escape(listed.hint)}</p>"
+    return _section(listed.title, lead, table(head, rows, (3,), (0,))) if rows else ""
 
 
 def _details(report: Report) -> str:
