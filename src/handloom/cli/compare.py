@@ -72,6 +72,7 @@ def show(found: Comparison) -> None:
 
     from handloom.cli.output import note
     from handloom.cli.tables import change, plain
+    from handloom.text.width import shown
 
     console = Console()
     for line in found.notes:
@@ -86,7 +87,7 @@ def show(found: Comparison) -> None:
         for name, one in rows.items():
             told = "" if one.verdict == "no difference" else one.verdict
             apart = f"{one.low:+.3f} … {one.high:+.3f}"
-            made.add_row(Text(name), change(one.old, one.new, -1 if one.error else 1), apart, told)
+            made.add_row(Text(shown(name)), change(one.old, one.new, -1 if one.error else 1), apart, told)
         console.print(made)
 
     def more(count: int) -> None:
@@ -103,7 +104,7 @@ def show(found: Comparison) -> None:
     for name, examples in sides if found.broken or found.fixed else ():
         console.print(f"{len(examples):,} examples that {name} gets right")
         for example in examples[:SHOWN]:
-            console.print(f"  {example.text}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+            console.print(f"  {shown(example.text, console.width - 2)}", markup=False, highlight=False, soft_wrap=True)
         more(len(examples))
     one = found.metrics[found.metric]
     verdict = {"better": "The new model is better", "worse": "The new model is worse"}.get(

@@ -14,6 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from handloom.text.width import shown
+
 if TYPE_CHECKING:
     from handloom.tasks.scores import Scores
 
@@ -89,7 +91,7 @@ def labels_table(scores: Scores) -> Table:
     for label, row in rows:
         old = before[label]["f1"] if label in before else None
         table.add_row(
-            Text(label),
+            Text(shown(label)),
             f"{row['support']:.0f}",
             f"{row['precision']:.3f}",
             f"{row['recall']:.3f}",
@@ -108,14 +110,14 @@ def confusion_table(scores: Scores) -> Table | None:
     table = plain("Confusion (a row is a true label)")
     table.add_column("")
     for name in names:
-        table.add_column(Text(name, overflow="fold"), justify="right")
+        table.add_column(Text(shown(name), overflow="fold"), justify="right")
     for row, name in enumerate(names):
         total = max(int(matrix[row].sum()), 1)
         cells = [
             Text(str(int(count)), SHADES[min(int(count / total * 4), 3) if count else 0][column != row])
             for column, count in enumerate(matrix[row])
         ]
-        table.add_row(Text(name), *cells)
+        table.add_row(Text(shown(name)), *cells)
     return table
 
 
@@ -133,7 +135,7 @@ def confused_pairs(scores: Scores, most: int = 10) -> Table:
     table.add_column("true", overflow="fold")
     table.add_column("predicted", overflow="fold")
     for count, true, guess in sorted(pairs, key=lambda pair: -pair[0])[:most]:
-        table.add_row(str(count), Text(true), Text(guess))
+        table.add_row(str(count), Text(shown(true)), Text(shown(guess)))
     return table
 
 
@@ -149,9 +151,8 @@ def mistakes_table(scores: Scores, most: int = 5) -> Table:
     table.add_column("text", overflow="fold", ratio=1)
     for mistake in mistakes:
         sure = ["" if mistake.score is None else f"{mistake.score:.2f}"] if scored else []
-        text = " ".join(mistake.text.split())
-        table.add_row(*sure, Text(mistake.gold, "green"), Text(mistake.guess, "red"),
-                      Text(text if len(text) <= 160 else text[:159] + "…"))  # fmt: skip
+        gold, guess, text = (shown(" ".join(part.split()), 160) for part in (mistake.gold, mistake.guess, mistake.text))
+        table.add_row(*sure, Text(gold, "green"), Text(guess, "red"), Text(text))
     return table
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from handloom.tasks.metrics import Counts
-from handloom.text.width import filled, widest
+from handloom.text.width import filled, shown, widest
 
 #: Metrics of which less is better.
 ERRORS = ("loss", "perplexity", "bits_per_byte", "mean_absolute_error", "mean_squared_error", "calibration_error")
@@ -105,13 +105,14 @@ class Scores:
                 line += f"   before: {self.before.metrics[name]:.4f}"
             lines.append(line)
         if self.labels:
-            width = widest(["label", *self.labels])
+            names = {label: shown(label) for label in self.labels}
+            width = widest(["label", *names.values()])
             before = self.before.labels if self.before else {}
             head = f"{'label':<{width}}  precision  recall      f1  examples" + ("  f1 before" if before else "")
             lines += ["", head]
             for label, row in self.labels.items():
-                line = f"{filled(label, width)}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  "
-                line += f"{row['support']:8.0f}"
+                line = f"{filled(names[label], width)}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}"
+                line += f"  {row['support']:8.0f}"
                 if label in before:
                     line += f"  {before[label]['f1']:9.4f}"
                 lines.append(line)

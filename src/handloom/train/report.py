@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from handloom.tasks.scores import NUMBERS, Scores
+from handloom.text.width import shown
 from handloom.train import svg
 
 
@@ -140,7 +141,7 @@ def _labels(report: Report) -> str:
         earlier = percent(before[label]["f1"]) if label in before else "–"
         rows.append(
             [
-                label,
+                shown(label),
                 percent(row["precision"]),
                 percent(row["recall"]),
                 percent(row["f1"]),
@@ -162,7 +163,7 @@ def _confusions(report: Report) -> str:
     order = np.argsort(-wrong, axis=None, kind="stable")[:12]
     pairs = [(i // len(labels), i % len(labels)) for i in order.tolist() if wrong.reshape(-1)[i]]
     rows = [
-        [labels[i], labels[j], int(matrix[i, j]), percent(matrix[i, j] / max(int(matrix[i].sum()), 1))]
+        [shown(labels[i]), shown(labels[j]), int(matrix[i, j]), percent(matrix[i, j] / max(int(matrix[i].sum()), 1))]
         for i, j in pairs
     ]
     listing = table(["true", "predicted", "times", "of the true"], rows, (2, 3)) if rows else ""
