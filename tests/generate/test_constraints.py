@@ -206,7 +206,7 @@ def test_a_schema_as_deep_as_a_well(byte_level: Writer) -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [("a{1000000}", "refused"), ("(?=a)b", "refused"), (r"(a)\1", "backreferences"), ("a" * 70_000, "characters"),
-     ("(", "refused"), ("", "one character or more")],
+     ("(", "refused"), ("", "one character or more"), ("a{5000}", "no text that ends was found, of up to 4,096 bytes")],
 )  # fmt: skip
 def test_patterns_that_are_refused(byte_level: Writer, pattern: str, message: str) -> None:
     with pytest.raises(HandloomError, match=message) as error:

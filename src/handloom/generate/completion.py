@@ -115,13 +115,13 @@ def _search(matcher: Any, atoms: Atoms, inside: int | None, commits: bool) -> li
     tried, ties = 0, map(_mixed, count())
     while heap:
         cost, _, length, path, inside, now = heapq.heappop(heap)
+        if length > LONGEST or now.is_error():
+            continue
         if now.is_accepting():
             return _tokens(path)
         if commits and path is not None and path[2]:
             heap.clear()
             seen.clear()
-        if length > LONGEST or now.is_error():
-            continue
         forced = now.compute_ff_tokens()
         if forced:
             spelt = b"".join(atoms.spelt[index] or b"" for index in forced)
