@@ -28,8 +28,8 @@ SECONDS, MEGABYTES = 10, 1024
 LONGEST = 1 << 16
 """Characters of a regular expression."""
 MOST_CHOICES = 10_000
-LIMITS = {"max_lexer_states": 50_000, "verbose_errors": False}
-"""llguidance's bounds where they are not its own: 50,000 states are at most 100 MB."""
+LIMITS = {"max_lexer_states": 50_000, "step_lexer_fuel": 200_000, "verbose_errors": False}
+"""llguidance's bounds: 50,000 states are at most 100 MB; so much fuel for a mask, which is its own bound, 15 ms."""
 SPACE = r"\x20|\n\x20{0,16}"
 """What may stand between the parts of JSON: nothing, one space, or a new line and what indents it."""
 PROGRAM = Path(completion.__file__)
@@ -164,7 +164,8 @@ class GrammarFollower:
 
     def _check(self) -> None:
         if self.matcher.is_error():
-            text = self.grammar.text(self.tokens)[-40:]
+            text = self.grammar.text(self.tokens)
+            text = (text.removeprefix(" ") if self.grammar.trims else text)[-40:]
             raise HandloomError(f"{self.grammar.what} became too large at {text!r}: {_first(self.matcher.get_error())}")
 
 
@@ -230,6 +231,10 @@ def _try(grammar: str, what: str, hints: bytes, is_json: bool, example: str) -> 
     if answer.get("error") == "endless":
         raise HandloomError(f"{what} is refused: no text that ends was found, of up to {completion.LONGEST:,} bytes "
                             f"and among {completion.MOST:,} beginnings")  # fmt: skip
+    if "large" in answer:
+        raise HandloomError(f"{what} is refused: it grows too large while a text of it is written ("
+                            f"{_first(answer['large'])}); repetitions within repetitions do, where their counts are "
+                            "large: smaller ones, or + and *, are no trouble")  # fmt: skip
     if "error" in answer:
         raise HandloomError(f"{what} is refused: {_first(answer['error'])}")
     if answer["warnings"]:
