@@ -246,6 +246,17 @@ def test_strings_and_arrays_with_large_bounds_are_not_refused(byte_level: Writer
     of_schema(byte_level.vocabulary, {"type": "object", "properties": {"words": words, "text": {"maxLength": 5000}}})
 
 
+@pytest.mark.parametrize(
+    ("pattern", "words", "named"),
+    [("[a-z ]{1,20}", {"required": ["CAT"]}, "'CAT' required is refused: there is no such text"),
+     ("cat|dog", {"forbidden": ["cat", "dog"]}, "'cat', 'dog' forbidden is refused: no text that ends was found"),
+     ("[a-z]{2}", {"required": ["cat"], "forbidden": ["x"]}, "'cat' required and 'x' forbidden is refused: there is no")],
+)  # fmt: skip
+def test_a_pattern_that_words_leave_nothing_of(byte_level: Writer, pattern: str, words: Any, named: str) -> None:
+    with pytest.raises(HandloomError, match=f"^the pattern with {named}"):
+        byte_level.constraint(pattern=pattern, **words)
+
+
 def test_what_takes_too_much_time_is_ended(byte_level: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handloom.generate.grammar.SECONDS", 1)
     also = ["/(.*b.{20}.*)/", "~/(.*c.{20}.*)/"]  # their intersection has millions of states

@@ -32,6 +32,7 @@ LIMITS = {"max_lexer_states": 50_000, "step_lexer_fuel": 200_000, "verbose_error
 """llguidance's bounds: 50,000 states are at most 100 MB; so much fuel for a mask, which is its own bound, 15 ms."""
 SPACE = r"\x20|\n\x20{0,16}"
 """What may stand between the parts of JSON: nothing, one space, or a new line and what indents it."""
+NOTHING = "there is no such text"
 PROGRAM = Path(completion.__file__)
 MISSING = (
     "schemas, patterns and choices need llguidance, which is not installed: python -m pip install "
@@ -179,9 +180,10 @@ def of_schema(vocabulary: Vocabulary, schema: Any) -> Grammar:
                    json_schema.strings(checked), is_json=True)  # fmt: skip
 
 
-def of_pattern(vocabulary: Vocabulary, pattern: str, also: Sequence[str] = ()) -> Grammar:
+def of_pattern(vocabulary: Vocabulary, pattern: str, also: Sequence[str] = (), words: str = "") -> Grammar:
     """Texts of which a regular expression matches the whole, written as for Rust's crate `regex`: without references to
-    groups, looking around and word boundaries. also: what the text must match besides, in llguidance's Lark."""
+    groups, looking around and word boundaries. also: what the text must match besides, in llguidance's Lark; words:
+    what that says, in words."""
     if not isinstance(pattern, str) or not pattern:
         raise UsageError("a pattern must be a regular expression of one character or more")
     if len(pattern) > LONGEST:
@@ -189,7 +191,8 @@ def of_pattern(vocabulary: Vocabulary, pattern: str, also: Sequence[str] = ()) -
     written = _library().regex_to_lark(pattern, "d")
     spaced = "" if _begins_with_space(pattern) else '" "? '
     both = " & ".join([f"/{written}/", *also])
-    return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {both}", "the pattern", pattern,
+    what = f"the pattern with {words}" if words else "the pattern"
+    return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {both}", what, pattern,
                    trims=bool(spaced), example=least(pattern, completion.LONGEST) or "")  # fmt: skip
 
 
@@ -246,5 +249,5 @@ def _first(message: str) -> str:
     """What an error of llguidance says, without where in its own grammar that is and what the state was."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     said = [*lines[:1], *(line for line in lines[1:] if line.startswith("error:"))]
-    text = " ".join(said) if lines else "it allows no text"
-    return ("it allows no text" if text.startswith("NoExtension") else text)[:300]
+    text = " ".join(said) if lines else NOTHING
+    return (NOTHING if text.startswith("NoExtension") else text)[:300]
