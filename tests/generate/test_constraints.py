@@ -250,11 +250,17 @@ def test_strings_and_arrays_with_large_bounds_are_not_refused(byte_level: Writer
     ("pattern", "words", "named"),
     [("[a-z ]{1,20}", {"required": ["CAT"]}, "'CAT' required is refused: there is no such text"),
      ("cat|dog", {"forbidden": ["cat", "dog"]}, "'cat', 'dog' forbidden is refused: no text that ends was found"),
-     ("[a-z]{2}", {"required": ["cat"], "forbidden": ["x"]}, "'cat' required and 'x' forbidden is refused: there is no")],
+     ("[a-z]{2}", {"required": ["cat"], "forbidden": ["x"]}, "'cat' required and 'x' forbidden is refused: there")],
 )  # fmt: skip
 def test_a_pattern_that_words_leave_nothing_of(byte_level: Writer, pattern: str, words: Any, named: str) -> None:
     with pytest.raises(HandloomError, match=f"^the pattern with {named}"):
         byte_level.constraint(pattern=pattern, **words)
+
+
+@pytest.mark.parametrize("pattern", ["the .*", ".*dog", ".*(cat|dog)"])
+def test_a_required_word_is_tried_at_either_end_of_a_pattern(byte_level: Writer, pattern: str) -> None:
+    found = byte_level.generate(np.array([1], np.int32), pattern=pattern, required=["cat"], max_new_tokens=3)
+    assert re.fullmatch(pattern, found.text, re.DOTALL) and re.search(r"(?<!\w)cat(?!\w)", found.text)
 
 
 def test_what_takes_too_much_time_is_ended(byte_level: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,17 +83,18 @@ class Atoms:
 
 
 def shortest(
-    matcher: Any, atoms: Atoms, text: bytes = b"", is_json: bool = False, example: str = ""
+    matcher: Any, atoms: Atoms, text: bytes = b"", is_json: bool = False, examples: Sequence[str] = ()
 ) -> list[int] | None:
     """The tokens of a short text that completes `text`, which the matcher has read; None if the search finds none.
 
-    example: a short whole text; what is left of it, shorter parts first, is tried before anything is searched.
+    examples: short whole texts; what is left of them, shorter parts first, is tried before anything is searched.
 
     Of JSON every string and bracket that closes is taken for good, which finds a short text fast; if that does not
     lead to an end, and for all other grammars, all beginnings are followed, the shortest first.
     """
-    if (found := _end_of(example, matcher, atoms)) is not None:
-        return found
+    for example in examples:
+        if (found := _end_of(example, matcher, atoms)) is not None:
+            return found
     if is_json:
         found = _search(matcher, atoms, _inside(text), True)
         if found is not None:
@@ -253,7 +254,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     if matcher.is_error():
         return {"error": matcher.get_error()}
     atoms = Atoms((*Bytes.tokens[:256], None), bytes(task["hints"]))
-    found = shortest(matcher.deep_copy(), atoms, is_json=task["json"], example=task["example"])
+    found = shortest(matcher.deep_copy(), atoms, is_json=task["json"], examples=task["examples"])
     if found is None:
         matcher.compute_bitmask()
         return {"error": matcher.get_error() or "endless"}

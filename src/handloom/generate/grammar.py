@@ -97,15 +97,15 @@ class Grammar:
 
     def __init__(
         self, vocabulary: Vocabulary, source: str, what: str, hints: str = "", is_json: bool = False,
-        trims: bool = True, example: str = "",
+        trims: bool = True, examples: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """source: llguidance's Lark; trims: it lets a space come before the text; example: a text that it may allow.
+        """source: llguidance's Lark; trims: it lets a space come before the text; examples: texts that it may allow.
         Raises HandloomError for a grammar that is wrong, too large or has no end."""
         llguidance = _library()
         self.vocabulary, self.is_json, self.what, self.trims = vocabulary, is_json, what, trims
-        self.example = example
+        self.examples = examples
         grammar = llguidance.LLMatcher.grammar_from_lark(source)
-        shortest = _try(grammar, what, hints.encode(), is_json, example)
+        shortest = _try(grammar, what, hints.encode(), is_json, examples)
         limits = llguidance.LLParserLimits(**LIMITS)
         self.matcher = llguidance.LLMatcher(vocabulary.library, grammar, log_level=0, limits=limits)
         self.atoms = completion.Atoms(vocabulary.spelt, hints.encode(), vocabulary.singles)
@@ -160,8 +160,8 @@ class GrammarFollower:
         return GrammarFollower(self.grammar, self.matcher.deep_copy(), list(self.tokens))
 
     def completion(self) -> list[int] | None:
-        so_far = self.grammar.vocabulary.bytes_of(self.tokens)
-        return completion.shortest(self.matcher, self.grammar.atoms, so_far, self.grammar.is_json, self.grammar.example)
+        own, so_far = self.grammar, self.grammar.vocabulary.bytes_of(self.tokens)
+        return completion.shortest(self.matcher, own.atoms, so_far, own.is_json, own.examples)
 
     def _check(self) -> None:
         if self.matcher.is_error():
@@ -180,10 +180,12 @@ def of_schema(vocabulary: Vocabulary, schema: Any) -> Grammar:
                    json_schema.strings(checked), is_json=True)  # fmt: skip
 
 
-def of_pattern(vocabulary: Vocabulary, pattern: str, also: Sequence[str] = (), words: str = "") -> Grammar:
+def of_pattern(
+    vocabulary: Vocabulary, pattern: str, also: Sequence[str] = (), words: str = "", required: Sequence[str] = ()
+) -> Grammar:
     """Texts of which a regular expression matches the whole, written as for Rust's crate `regex`: without references to
     groups, looking around and word boundaries. also: what the text must match besides, in llguidance's Lark; words:
-    what that says, in words."""
+    what that says, in words; required: the phrases that it wants."""
     if not isinstance(pattern, str) or not pattern:
         raise UsageError("a pattern must be a regular expression of one character or more")
     if len(pattern) > LONGEST:
@@ -192,8 +194,10 @@ def of_pattern(vocabulary: Vocabulary, pattern: str, also: Sequence[str] = (), w
     spaced = "" if _begins_with_space(pattern) else '" "? '
     both = " & ".join([f"/{written}/", *also])
     what = f"the pattern with {words}" if words else "the pattern"
+    short, wanted = least(pattern, completion.LONGEST) or "", " ".join(required)
+    examples = [f"{short} {wanted}", short + wanted, f"{wanted} {short}"] if required else [short]
     return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {both}", what, pattern,
-                   trims=bool(spaced), example=least(pattern, completion.LONGEST) or "")  # fmt: skip
+                   trims=bool(spaced), examples=examples)  # fmt: skip
 
 
 def of_choices(vocabulary: Vocabulary, choices: Sequence[str]) -> Grammar:
@@ -222,10 +226,10 @@ def _library() -> Any:
     return llguidance
 
 
-def _try(grammar: str, what: str, hints: bytes, is_json: bool, example: str) -> str:
+def _try(grammar: str, what: str, hints: bytes, is_json: bool, examples: Sequence[str]) -> str:
     """A short text of the grammar."""
     task = {"grammar": grammar, "json": is_json, "hints": list(hints), "limits": LIMITS, "seconds": SECONDS,
-            "megabytes": MEGABYTES, "example": example}  # fmt: skip
+            "megabytes": MEGABYTES, "examples": list(examples)}  # fmt: skip
     try:
         answer = run(PROGRAM, task, 6 * SECONDS)
     except Ended as error:
