@@ -62,6 +62,8 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_chinese_page_has_as_many_examples(page: Path) -> None:
     for language in ("sh", "python"):
         assert len(blocks(page, language)) == len(blocks(page.with_suffix(".zh.md"), language)), language
+    commands, chinese = ([words[0] for words in command_lines(one)] for one in (page, page.with_suffix(".zh.md")))
+    assert commands == chinese
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

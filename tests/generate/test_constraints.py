@@ -206,7 +206,7 @@ def test_a_schema_as_deep_as_a_well(byte_level: Writer) -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [("a{1000000}", "refused"), ("(?=a)b", "refused"), (r"(a)\1", "backreferences"), ("a" * 70_000, "characters"),
-     ("(", "refused"), ("", "one character or more")],
+     ("(", "refused"), ("", "one character or more"), ("a{5000}", "no text that ends was found, of up to 4,096 bytes")],
 )  # fmt: skip
 def test_patterns_that_are_refused(byte_level: Writer, pattern: str, message: str) -> None:
     with pytest.raises(HandloomError, match=message) as error:
@@ -214,10 +214,53 @@ def test_patterns_that_are_refused(byte_level: Writer, pattern: str, message: st
     assert len(str(error.value)) < 500
 
 
-@pytest.mark.parametrize("pattern", ["(a{1,1000}){1,1000}", "((a+)+)+b", "(a|b)*a(a|b){100}"])
+@pytest.mark.parametrize("pattern", ["((a{1,10}){1,10}){1,10}", "((a+)+)+b", "(a|b)*a(a|b){100}", "a{1,1000}"])
 def test_patterns_that_would_explode_elsewhere(byte_level: Writer, pattern: str) -> None:
     found = byte_level.generate(np.array([1], np.int32), pattern=pattern, max_new_tokens=4)
     assert re.fullmatch("[ab]+", found.text)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["((a{1,1000}){1,1000}){1,1000}", "(a{1,100}){1,100}", ".*(a{1,1000}){1,1000}", "(.{0,500} ){0,10}"]
+)
+def test_what_would_grow_too_large_while_it_is_written_is_refused_before(byte_level: Writer, pattern: str) -> None:
+    with pytest.raises(HandloomError, match="the pattern is refused: it grows too large while a text of it is written"):
+        of_pattern(byte_level.vocabulary, pattern)
+
+
+def test_so_is_a_schema_with_such_a_pattern(byte_level: Writer) -> None:
+    with pytest.raises(HandloomError, match="the schema is refused: it grows too large while a text of it is written"):
+        of_schema(byte_level.vocabulary, {"type": "string", "pattern": "^((a{1,1000}){1,1000}){1,1000}$"})
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"\d{4}-\d{2}-\d{2}", r"[\w.+-]+@[\w-]+\.[\w.-]+", r"(\w+ ){0,50}\w+", r"(- .{1,200}\n){1,20}", ".{1,4000}"],
+)
+def test_ordinary_patterns_are_not(byte_level: Writer, pattern: str) -> None:
+    of_pattern(byte_level.vocabulary, pattern)
+
+
+def test_strings_and_arrays_with_large_bounds_are_not_refused(byte_level: Writer) -> None:
+    words = {"type": "array", "items": {"type": "string", "maxLength": 3000}, "maxItems": 1000}
+    of_schema(byte_level.vocabulary, {"type": "object", "properties": {"words": words, "text": {"maxLength": 5000}}})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words", "named"),
+    [("[a-z ]{1,20}", {"required": ["CAT"]}, "'CAT' required is refused: there is no such text"),
+     ("cat|dog", {"forbidden": ["cat", "dog"]}, "'cat', 'dog' forbidden is refused: no text that ends was found"),
+     ("[a-z]{2}", {"required": ["cat"], "forbidden": ["x"]}, "'cat' required and 'x' forbidden is refused: there")],
+)  # fmt: skip
+def test_a_pattern_that_words_leave_nothing_of(byte_level: Writer, pattern: str, words: Any, named: str) -> None:
+    with pytest.raises(HandloomError, match=f"^the pattern with {named}"):
+        byte_level.constraint(pattern=pattern, **words)
+
+
+@pytest.mark.parametrize("pattern", ["the .*", ".*dog", ".*(cat|dog)"])
+def test_a_required_word_is_tried_at_either_end_of_a_pattern(byte_level: Writer, pattern: str) -> None:
+    found = byte_level.generate(np.array([1], np.int32), pattern=pattern, required=["cat"], max_new_tokens=3)
+    assert re.fullmatch(pattern, found.text, re.DOTALL) and re.search(r"(?<!\w)cat(?!\w)", found.text)
 
 
 def test_what_takes_too_much_time_is_ended(byte_level: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

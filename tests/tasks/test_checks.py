@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from subjects import encoder, text
 
-from handloom.errors import UsageError
+from handloom.errors import HandloomError, UsageError
+from handloom.models import catalogue
 from handloom.nn import Linear, Module
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded
 from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.tensor import Tensor
-from handloom.testing import CHECKS, CheckFailed, Subject, check_task
+from handloom.testing import CHECKS, CheckFailed, Subject, check_task, learning
 
 Features = list[Any]
 
@@ -141,7 +142,61 @@ class Miscounts(TextClassification):
         return found
 
 
+class LosesByHalf(TextClassification):
+    def loss(self, logits: Tensor, batch: Batch) -> Any:
+        return super().loss(logits, batch)[0]
+
+
+class ScoresInADict(TextClassification):
+    def score(self, *given: Any, **more: Any) -> Any:
+        return super().score(*given, **more).metrics
+
+
+class ScoresInWords(TextClassification):
+    def score(self, *given: Any, **more: Any) -> Scores:
+        words: Any = {"accuracy": "good"}
+        return Scores(words)
+
+
+class EncodesAList(TextClassification):
+    def encode(self, *given: Any) -> Any:
+        return super().encode(*given).features
+
+
+class HasAWeightForAHead(TextClassification):
+    def head(self, width: int, rng: np.random.Generator) -> Any:
+        return rng.random((width, 2))
+
+
+class Leaves(TextClassification):
+    def decode(self, *given: Any) -> list[Prediction]:
+        return super().decode(*given)[1:]
+
+
+class SaysWords(TextClassification):
+    def decode(self, *given: Any) -> list[Any]:
+        return [said.label for said in super().decode(*given)]
+
+
+class Divides(TextClassification):
+    def loss(self, logits: Tensor, batch: Batch) -> Any:
+        raise ZeroDivisionError("of what?")
+
+
+class AsTheGuideSays(TextClassification):
+    def score(self, examples: Sequence[Any], predictions: Sequence[Any], seed: int) -> Scores:  # type: ignore[override]
+        return super().score(examples, predictions, seed)
+
+
+RETURNS = "methods_return_what_is_asked"
 FAILS: list[tuple[type[TextClassification], str, str]] = [
+    (EncodesAList, RETURNS, "`encode` returns Encoded(features, examples), whose features are"),
+    (HasAWeightForAHead, RETURNS, "`head` returns a module, or None for the family's own head; this is a ndarray"),
+    (LosesByHalf, RETURNS, "`loss` returns (sum, weight), two tensors of one number each; this is a Tensor"),
+    (Leaves, RETURNS, "one for each example, which have `to_dict`; this is 10 for 11 examples"),
+    (SaysWords, RETURNS, "which have `to_dict`; this is a list: ['"),
+    (ScoresInADict, RETURNS, "`score` returns Scores, whose metrics are numbers; this is a dict"),
+    (ScoresInWords, RETURNS, "`score` returns Scores, whose metrics are numbers; this is a Scores"),
     (LosesOne, "features_cover_the_examples", "have no feature"),
     (TurnsRound, "features_cover_the_examples", "not in the order"),
     (CountsFromNought, "long_texts_are_cut_as_asked", "do not lead to these tokens"),
@@ -185,6 +240,34 @@ def test_all_that_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         check_task(KeepsArrays(["neg", "pos"]), text()["examples"], folder, odd=())
     found = check_task(TextClassification(["neg", "pos"]), text()["examples"], folder, odd=())
     assert found == {few[0]: "", few[1]: "", few[2]: "no odd examples were given"}
+
+
+def test_where_the_first_fails_the_others_are_not_run(folder: Path) -> None:
+    with pytest.raises(CheckFailed) as caught:
+        check_task(Divides(["neg", "pos"]), text()["examples"], folder)
+    first, problem = str(caught.value).splitlines()
+    assert first == f"Divides fails {RETURNS}, and the other {len(CHECKS) - 1} checks were not run:"
+    assert problem.startswith(f"{RETURNS}: ZeroDivisionError: of what? ({__file__}:")
+
+
+def test_methods_are_called_as_training_calls_them(folder: Path) -> None:
+    subject = Subject(AsTheGuideSays(["neg", "pos"]), text()["examples"], folder)
+    CHECKS["perfect_predictions_have_the_best_scores"](subject)
+    CHECKS["counts_agree_with_scores"](subject)
+
+
+def test_a_loss_that_falls_at_one_of_the_rates_falls(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Subject(TextClassification(["neg", "pos"]), text()["examples"], folder)
+    monkeypatch.setattr(learning, "RATES", (0.0, 5e-3))  # as a rate for tiny models does nothing good to a checkpoint
+    CHECKS["training_lowers_the_loss"](subject)
+
+
+def test_a_model_has_a_folder_or_a_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "obtain", lambda *_, **__: folder)
+    given = text()
+    assert Subject(given["task"], given["examples"], "minilm-l6").folder == folder
+    with pytest.raises(HandloomError, match="no model 'minilm-l9': there is no such folder"):
+        check_task(given["task"], given["examples"], "minilm-l9")
 
 
 def test_what_cannot_be_checked_is_said(folder: Path) -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import tiny_bert
 
+from handloom.cli.compare import show
 from handloom.cli.main import main
+from handloom.data.examples import TextExample
 from handloom.data.readers import read
 from handloom.errors import UsageError
 from handloom.tasks.text_classification import TextClassification
 from handloom.train import comparing
-from handloom.train.comparing import compare
+from handloom.train.comparing import Comparison, Difference, compare
 from handloom.train.estimator import Estimator
 from handloom.train.estimators import TextClassifier, TokenClassifier
 
@@ -102,6 +104,16 @@ def test_spans_are_compared(models: dict[str, Path]) -> None:
     tagger = TokenClassifier.load(models["tagger"])
     found = compare(tagger, tagger, [(words, tags) for words, tags in tiny_bert.tagged(20, seed=5)])
     assert found.metric == "span_f1" and found.verdict == "no difference" and set(found.labels) == {"LOC", "PER"}
+
+
+def test_labels_are_shown_as_they_are_and_what_is_left_out_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    change = Difference(0.5, 0.6, 0.01, 0.2, 0.01)
+    labels = {f"exchange_rate [b]{number}": change for number in range(12)}
+    broken = [TextExample(f"text {number}", label="x") for number in range(32)]
+    show(Comparison("macro_f1", {"macro_f1": change}, labels, 40, broken=broken))
+    said = capsys.readouterr().out
+    assert "exchange_rate [b]1 " in said and "macro f1 " in said
+    assert "  … and 2 more (--json lists all)" in said and "  text 9\n  … and 22 more (--json lists all)\n0 ex" in said
 
 
 def test_the_command(models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -236,7 +236,8 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
             "--targets" if name == "train" else "--valid-targets", str(tmp_path / f"{name}.1"))]  # fmt: skip
     run = str(tmp_path / "run")
     assert main(["train", "summarization", *data, "--model", str(folder), "--out", run, "--epochs", "1"]) == 0
-    capsys.readouterr()
+    beside = capsys.readouterr().out.split("Beside simple models")[1].split("Scores")[0]
+    assert [line.split()[0] for line in beside.splitlines() if " – " in line] == ["rouge1", "rouge2", "rougeL"]
     assert main(["evaluate", run, "--data", data[1], "--targets", data[3], "--json"]) == 0
     assert {"rouge1", "rouge2", "rougeL", "loss", "perplexity"} <= json.loads(capsys.readouterr().out)["metrics"].keys()
     assert main(["compare", run, run, "--test", data[1], "--targets", data[3], "--json"]) == 0

@@ -68,9 +68,11 @@ def compare(
 
 def show(found: Comparison) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from handloom.cli.output import note
     from handloom.cli.tables import change, plain
+    from handloom.text.width import shown
 
     console = Console()
     for line in found.notes:
@@ -85,18 +87,25 @@ def show(found: Comparison) -> None:
         for name, one in rows.items():
             told = "" if one.verdict == "no difference" else one.verdict
             apart = f"{one.low:+.3f} … {one.high:+.3f}"
-            made.add_row(name.replace("_", " "), change(one.old, one.new, -1 if one.error else 1), apart, told)
+            made.add_row(Text(shown(name)), change(one.old, one.new, -1 if one.error else 1), apart, told)
         console.print(made)
 
-    table(f"Metric, on {found.examples:,} examples", found.metrics)
-    changed = sorted(found.labels.items(), key=lambda item: (-abs(item[1].new - item[1].old), item[0]))[:SHOWN]
-    if changed:
-        table("Label, those that changed most first", dict(changed))
+    def more(count: int) -> None:
+        if count > SHOWN:
+            console.print(f"  … and {count - SHOWN:,} more (--json lists all)", highlight=False)
+
+    metrics = {name.replace("_", " "): one for name, one in found.metrics.items()}
+    table(f"Metric, on {found.examples:,} examples", metrics)
+    labels = sorted(found.labels.items(), key=lambda item: (-abs(item[1].new - item[1].old), item[0]))
+    if labels:
+        table("Label, those that changed most first", dict(labels[:SHOWN]))
+        more(len(labels))
     sides = (("only the old model", found.broken), ("only the new model", found.fixed))
     for name, examples in sides if found.broken or found.fixed else ():
         console.print(f"{len(examples):,} examples that {name} gets right")
         for example in examples[:SHOWN]:
-            console.print(f"  {example.text}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+            console.print(f"  {shown(example.text, console.width - 2)}", markup=False, highlight=False, soft_wrap=True)
+        more(len(examples))
     one = found.metrics[found.metric]
     verdict = {"better": "The new model is better", "worse": "The new model is worse"}.get(
         found.verdict, "The two are not told apart"

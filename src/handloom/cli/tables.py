@@ -5,7 +5,7 @@ rich drops the colours by itself where the output is not a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -14,8 +14,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from handloom.text.width import shown
+
 if TYPE_CHECKING:
-    from handloom.tasks.scores import Mistake, Scores
+    from handloom.tasks.scores import Scores
 
 MOST_LABELS = 30  #: rows of the table per label
 WIDEST_CONFUSION = 12  #: labels of a confusion matrix; beyond that the pairs most often confused are listed
@@ -63,16 +65,17 @@ def metrics_table(scores: Scores) -> Table:
 
 
 def comparison_table(scores: Scores, baselines: Mapping[str, Scores]) -> Table:
-    """The model before and after beside simple ones, by every metric that all of them have."""
+    """The model before and after beside simple ones, by every metric that one of those has, too. What was before a
+    training may not have all of them: nothing is written by a model that is not trained yet."""
     columns = {**baselines, **({"before": scores.before} if scores.before else {}), "after": scores}
     table = plain("Beside simple models")
     table.add_column("metric")
     for name in columns:
         table.add_column(name.replace("_", " "), justify="right", style="bold" if name == "after" else "")
     for metric in scores.metrics:
-        values = [found.metrics.get(metric) for found in columns.values()]
-        if all(value is not None for value in values):
-            table.add_row(metric.replace("_", " "), *(f"{value:.3f}" for value in values))
+        if any(metric in simple.metrics for simple in baselines.values()):
+            values = [found.metrics.get(metric) for found in columns.values()]
+            table.add_row(metric.replace("_", " "), *("–" if value is None else f"{value:.3f}" for value in values))
     return table
 
 
@@ -88,7 +91,7 @@ def labels_table(scores: Scores) -> Table:
     for label, row in rows:
         old = before[label]["f1"] if label in before else None
         table.add_row(
-            Text(label),
+            Text(shown(label)),
             f"{row['support']:.0f}",
             f"{row['precision']:.3f}",
             f"{row['recall']:.3f}",
@@ -107,14 +110,14 @@ def confusion_table(scores: Scores) -> Table | None:
     table = plain("Confusion (a row is a true label)")
     table.add_column("")
     for name in names:
-        table.add_column(Text(name, overflow="fold"), justify="right")
+        table.add_column(Text(shown(name), overflow="fold"), justify="right")
     for row, name in enumerate(names):
         total = max(int(matrix[row].sum()), 1)
         cells = [
             Text(str(int(count)), SHADES[min(int(count / total * 4), 3) if count else 0][column != row])
             for column, count in enumerate(matrix[row])
         ]
-        table.add_row(Text(name), *cells)
+        table.add_row(Text(shown(name)), *cells)
     return table
 
 
@@ -132,26 +135,24 @@ def confused_pairs(scores: Scores, most: int = 10) -> Table:
     table.add_column("true", overflow="fold")
     table.add_column("predicted", overflow="fold")
     for count, true, guess in sorted(pairs, key=lambda pair: -pair[0])[:most]:
-        table.add_row(str(count), Text(true), Text(guess))
+        table.add_row(str(count), Text(shown(true)), Text(shown(guess)))
     return table
 
 
-def mistakes_table(mistakes: Iterable[Mistake], most: int = 5) -> Table:
-    mistakes = list(mistakes)
-    unsure = any(mistake.score is None for mistake in mistakes)
-    table = plain("Worst mistakes: the farthest" if unsure else "Worst mistakes: wrong, and sure of it")
-    table.add_column("sure", justify="right")
-    table.add_column("true", overflow="fold")
-    table.add_column("predicted", overflow="fold")
+def mistakes_table(scores: Scores, most: int = 5) -> Table:
+    """The worst of them; a column of scores where there are any."""
+    listed, mistakes = scores.listed, scores.mistakes[:most]
+    scored = any(mistake.score is not None for mistake in mistakes)
+    table = plain(listed.title)
+    if scored:
+        table.add_column(listed.score, justify="right")
+    table.add_column(listed.gold, overflow="fold")
+    table.add_column(listed.guess, overflow="fold")
     table.add_column("text", overflow="fold", ratio=1)
-    for mistake in mistakes[:most]:
-        text = " ".join(mistake.text.split())
-        table.add_row(
-            "" if mistake.score is None else f"{mistake.score:.2f}",
-            Text(mistake.gold, "green"),
-            Text(mistake.guess, "red"),
-            Text(text if len(text) <= 160 else text[:159] + "…"),
-        )
+    for mistake in mistakes:
+        sure = ["" if mistake.score is None else f"{mistake.score:.2f}"] if scored else []
+        gold, guess, text = (shown(" ".join(part.split()), 160) for part in (mistake.gold, mistake.guess, mistake.text))
+        table.add_row(*sure, Text(gold, "green"), Text(guess, "red"), Text(text))
     return table
 
 
@@ -163,6 +164,6 @@ def show_scores(console: Console, scores: Scores) -> None:
     if confusion := confusion_table(scores):
         tables.append(confusion)
     if scores.mistakes:
-        tables.append(mistakes_table(scores.mistakes))
+        tables.append(mistakes_table(scores))
     for table in tables:
         console.print(Padding(table, (1, 0, 0, 0)))

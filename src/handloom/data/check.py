@@ -25,7 +25,7 @@ from handloom.data.texts import AnyExample, text_key
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.unknown import LIMIT
-from handloom.text.width import filled, widest
+from handloom.text.width import filled, shown, widest
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 IMBALANCE = 20
@@ -121,10 +121,11 @@ class Report:
 def _balance(labels: Mapping[str, int]) -> list[str]:
     total = sum(labels.values())
     ranked = sorted(labels.items(), key=lambda item: (-item[1], item[0]))
-    shown = ranked if len(ranked) <= 12 else [*ranked[:6], ("…", 0), *ranked[-5:]]
-    width = widest([name for name, _ in shown])
+    some = ranked if len(ranked) <= 12 else [*ranked[:6], ("…", 0), *ranked[-5:]]
+    rows = [(shown(name), count) for name, count in some]
+    width = widest([name for name, _ in rows])
     return [
-        f"  {filled(name, width)}{count:>8}  {count / total:6.1%}" if count else f"  {name}" for name, count in shown
+        f"  {filled(name, width)}{count:>8}  {count / total:6.1%}" if count else f"  {name}" for name, count in rows
     ]
 
 
@@ -315,7 +316,7 @@ def _labels(summaries: Sequence[SplitSummary], several: bool) -> list[Finding]:
     train = summaries[0]
     if len(train.labels) == 1 and not several:
         (only,) = train.labels
-        message = f"train: the only label is {only!r}; there is nothing to tell apart"
+        message = f"train: the only label is '{shown(only)}'; there is nothing to tell apart"
         findings.append(Finding("error", "one-class", message, examples=(only,)))
     elif not train.labels:
         findings.append(Finding("error", "no-labels", "train: there are no labels"))
@@ -325,7 +326,7 @@ def _labels(summaries: Sequence[SplitSummary], several: bool) -> list[Finding]:
             name = min(train.labels, key=lambda label: (train.labels[label], label))
             message = (
                 f"train: the commonest label is {common / rare:.0f} times as common as the rarest "
-                f"({name!r}, {rare}); --class-weights balanced gives each the same weight"
+                f"('{shown(name)}', {rare}); --class-weights balanced gives each the same weight"
             )
             findings.append(Finding("warning", "imbalance", message, examples=(name,)))
     for other in summaries[1:]:
@@ -333,9 +334,10 @@ def _labels(summaries: Sequence[SplitSummary], several: bool) -> list[Finding]:
         if unseen:
             rows = sum(other.labels[label] for label in unseen)
             them = "it" if len(unseen) == 1 else "they"
+            named = ", ".join(map(shown, unseen[:SHOWN]))
             often = "once" if rows == 1 else f"{rows} times"
             message = (
-                f"{other.name}: {_times(len(unseen), 'label')} that train never shows ({', '.join(unseen[:SHOWN])}"
+                f"{other.name}: {_times(len(unseen), 'label')} that train never shows ({named}"
                 f"{' …' if len(unseen) > SHOWN else ''}), {often}; {them} cannot be predicted"
             )
             findings.append(Finding("error", "unseen-labels", message, len(unseen), tuple(unseen[:SHOWN])))

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
+from random import Random
 from typing import Any
 
 MOST = 10_000
@@ -22,6 +23,13 @@ ALIKE = 3
 """Texts of one length, with the same tokens allowed next, that are all followed."""
 TRIED = 1 << 18
 """Tokens of ends of a known text that are tried, all together."""
+WALKS, WALKED, KEPT = 9, 512, 128
+"""Texts that are begun at random to see whether a grammar grows too large on the way, bytes of each, and bytes for
+which some keep to few that are the same."""
+AHEAD = 10
+"""How many times the work of a mask over single bytes one over a vocabulary takes, whose tokens look bytes ahead: with
+so much less, nested repetitions break off at the same places (`(a{1,100}){1,100}` behind 81 bytes, and behind 83 with
+SmolLM2's vocabulary)."""
 OPENING = 8
 """What a bracket costs more than a letter, because that which it opens must come to its end, too; and a comma where a
 bracket could close instead."""
@@ -75,17 +83,18 @@ class Atoms:
 
 
 def shortest(
-    matcher: Any, atoms: Atoms, text: bytes = b"", is_json: bool = False, example: str = ""
+    matcher: Any, atoms: Atoms, text: bytes = b"", is_json: bool = False, examples: Sequence[str] = ()
 ) -> list[int] | None:
     """The tokens of a short text that completes `text`, which the matcher has read; None if the search finds none.
 
-    example: a short whole text; what is left of it, shorter parts first, is tried before anything is searched.
+    examples: short whole texts; what is left of them, shorter parts first, is tried before anything is searched.
 
     Of JSON every string and bracket that closes is taken for good, which finds a short text fast; if that does not
     lead to an end, and for all other grammars, all beginnings are followed, the shortest first.
     """
-    if (found := _end_of(example, matcher, atoms)) is not None:
-        return found
+    for example in examples:
+        if (found := _end_of(example, matcher, atoms)) is not None:
+            return found
     if is_json:
         found = _search(matcher, atoms, _inside(text), True)
         if found is not None:
@@ -115,13 +124,13 @@ def _search(matcher: Any, atoms: Atoms, inside: int | None, commits: bool) -> li
     tried, ties = 0, map(_mixed, count())
     while heap:
         cost, _, length, path, inside, now = heapq.heappop(heap)
+        if length > LONGEST or now.is_error():
+            continue
         if now.is_accepting():
             return _tokens(path)
         if commits and path is not None and path[2]:
             heap.clear()
             seen.clear()
-        if length > LONGEST or now.is_error():
-            continue
         forced = now.compute_ff_tokens()
         if forced:
             spelt = b"".join(atoms.spelt[index] or b"" for index in forced)
@@ -153,6 +162,28 @@ def _search(matcher: Any, atoms: Atoms, inside: int | None, commits: bool) -> li
         if tried > MOST + 16 * length:
             return None
     return None
+
+
+def too_large(start: Any, atoms: Atoms, hints: bytes) -> str:
+    """What a grammar breaks off with while texts of it are begun at random; "" where it does not. Of three texts one
+    takes any byte each time; the others keep for a while to three bytes, or one, of the grammar itself, which leaves
+    most ways to repeat open."""
+    for walk in range(WALKS):
+        draw, now = Random(walk), start.deep_copy()
+        few = (0, 3, 1)[walk % 3]
+        kept: list[int] = []
+        for _ in range(WALKED):
+            mask = now.compute_bitmask()
+            allowed = list(atoms.allowed(mask, None))
+            if now.is_error() or not allowed:
+                break
+            if few and (not set(kept) & set(allowed) or draw.random() < 1 / KEPT):
+                known = [byte for byte in allowed if byte in hints] or allowed
+                kept = draw.sample(known, min(few, len(known)))
+            now.consume_token(draw.choice([byte for byte in kept if byte in allowed] or allowed))
+        if now.is_error():
+            return str(now.get_error())
+    return ""
 
 
 def _mixed(number: int) -> int:
@@ -223,10 +254,14 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     if matcher.is_error():
         return {"error": matcher.get_error()}
     atoms = Atoms((*Bytes.tokens[:256], None), bytes(task["hints"]))
-    found = shortest(matcher, atoms, is_json=task["json"], example=task["example"])
+    found = shortest(matcher.deep_copy(), atoms, is_json=task["json"], examples=task["examples"])
     if found is None:
         matcher.compute_bitmask()
         return {"error": matcher.get_error() or "endless"}
+    less = {**task["limits"], "step_lexer_fuel": task["limits"]["step_lexer_fuel"] // AHEAD}
+    walked = LLMatcher(every, task["grammar"], log_level=0, limits=LLParserLimits(**less))
+    if error := walked.get_error() or too_large(walked, atoms, bytes(task["hints"])):
+        return {"large": error}
     return {"text": found, "warnings": matcher.get_grammar_warnings()}
 
 

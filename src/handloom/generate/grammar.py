@@ -28,10 +28,11 @@ SECONDS, MEGABYTES = 10, 1024
 LONGEST = 1 << 16
 """Characters of a regular expression."""
 MOST_CHOICES = 10_000
-LIMITS = {"max_lexer_states": 50_000, "verbose_errors": False}
-"""llguidance's bounds where they are not its own: 50,000 states are at most 100 MB."""
+LIMITS = {"max_lexer_states": 50_000, "step_lexer_fuel": 200_000, "verbose_errors": False}
+"""llguidance's bounds: 50,000 states are at most 100 MB; so much fuel for a mask, which is its own bound, 15 ms."""
 SPACE = r"\x20|\n\x20{0,16}"
 """What may stand between the parts of JSON: nothing, one space, or a new line and what indents it."""
+NOTHING = "there is no such text"
 PROGRAM = Path(completion.__file__)
 MISSING = (
     "schemas, patterns and choices need llguidance, which is not installed: python -m pip install "
@@ -96,15 +97,15 @@ class Grammar:
 
     def __init__(
         self, vocabulary: Vocabulary, source: str, what: str, hints: str = "", is_json: bool = False,
-        trims: bool = True, example: str = "",
+        trims: bool = True, examples: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """source: llguidance's Lark; trims: it lets a space come before the text; example: a text that it may allow.
+        """source: llguidance's Lark; trims: it lets a space come before the text; examples: texts that it may allow.
         Raises HandloomError for a grammar that is wrong, too large or has no end."""
         llguidance = _library()
         self.vocabulary, self.is_json, self.what, self.trims = vocabulary, is_json, what, trims
-        self.example = example
+        self.examples = examples
         grammar = llguidance.LLMatcher.grammar_from_lark(source)
-        shortest = _try(grammar, what, hints.encode(), is_json, example)
+        shortest = _try(grammar, what, hints.encode(), is_json, examples)
         limits = llguidance.LLParserLimits(**LIMITS)
         self.matcher = llguidance.LLMatcher(vocabulary.library, grammar, log_level=0, limits=limits)
         self.atoms = completion.Atoms(vocabulary.spelt, hints.encode(), vocabulary.singles)
@@ -159,12 +160,13 @@ class GrammarFollower:
         return GrammarFollower(self.grammar, self.matcher.deep_copy(), list(self.tokens))
 
     def completion(self) -> list[int] | None:
-        so_far = self.grammar.vocabulary.bytes_of(self.tokens)
-        return completion.shortest(self.matcher, self.grammar.atoms, so_far, self.grammar.is_json, self.grammar.example)
+        own, so_far = self.grammar, self.grammar.vocabulary.bytes_of(self.tokens)
+        return completion.shortest(self.matcher, own.atoms, so_far, own.is_json, own.examples)
 
     def _check(self) -> None:
         if self.matcher.is_error():
-            text = self.grammar.text(self.tokens)[-40:]
+            text = self.grammar.text(self.tokens)
+            text = (text.removeprefix(" ") if self.grammar.trims else text)[-40:]
             raise HandloomError(f"{self.grammar.what} became too large at {text!r}: {_first(self.matcher.get_error())}")
 
 
@@ -178,9 +180,12 @@ def of_schema(vocabulary: Vocabulary, schema: Any) -> Grammar:
                    json_schema.strings(checked), is_json=True)  # fmt: skip
 
 
-def of_pattern(vocabulary: Vocabulary, pattern: str, also: Sequence[str] = ()) -> Grammar:
+def of_pattern(
+    vocabulary: Vocabulary, pattern: str, also: Sequence[str] = (), words: str = "", required: Sequence[str] = ()
+) -> Grammar:
     """Texts of which a regular expression matches the whole, written as for Rust's crate `regex`: without references to
-    groups, looking around and word boundaries. also: what the text must match besides, in llguidance's Lark."""
+    groups, looking around and word boundaries. also: what the text must match besides, in llguidance's Lark; words:
+    what that says, in words; required: the phrases that it wants."""
     if not isinstance(pattern, str) or not pattern:
         raise UsageError("a pattern must be a regular expression of one character or more")
     if len(pattern) > LONGEST:
@@ -188,8 +193,11 @@ def of_pattern(vocabulary: Vocabulary, pattern: str, also: Sequence[str] = ()) -
     written = _library().regex_to_lark(pattern, "d")
     spaced = "" if _begins_with_space(pattern) else '" "? '
     both = " & ".join([f"/{written}/", *also])
-    return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {both}", "the pattern", pattern,
-                   trims=bool(spaced), example=least(pattern, completion.LONGEST) or "")  # fmt: skip
+    what = f"the pattern with {words}" if words else "the pattern"
+    short, wanted = least(pattern, completion.LONGEST) or "", " ".join(required)
+    examples = [f"{short} {wanted}", short + wanted, f"{wanted} {short}"] if required else [short]
+    return Grammar(vocabulary, f"start: {spaced}TEXT\nTEXT: {both}", what, pattern,
+                   trims=bool(spaced), examples=examples)  # fmt: skip
 
 
 def of_choices(vocabulary: Vocabulary, choices: Sequence[str]) -> Grammar:
@@ -218,10 +226,10 @@ def _library() -> Any:
     return llguidance
 
 
-def _try(grammar: str, what: str, hints: bytes, is_json: bool, example: str) -> str:
+def _try(grammar: str, what: str, hints: bytes, is_json: bool, examples: Sequence[str]) -> str:
     """A short text of the grammar."""
     task = {"grammar": grammar, "json": is_json, "hints": list(hints), "limits": LIMITS, "seconds": SECONDS,
-            "megabytes": MEGABYTES, "example": example}  # fmt: skip
+            "megabytes": MEGABYTES, "examples": list(examples)}  # fmt: skip
     try:
         answer = run(PROGRAM, task, 6 * SECONDS)
     except Ended as error:
@@ -230,6 +238,10 @@ def _try(grammar: str, what: str, hints: bytes, is_json: bool, example: str) -> 
     if answer.get("error") == "endless":
         raise HandloomError(f"{what} is refused: no text that ends was found, of up to {completion.LONGEST:,} bytes "
                             f"and among {completion.MOST:,} beginnings")  # fmt: skip
+    if "large" in answer:
+        raise HandloomError(f"{what} is refused: it grows too large while a text of it is written ("
+                            f"{_first(answer['large'])}); repetitions within repetitions do, where their counts are "
+                            "large: smaller ones, or + and *, are no trouble")  # fmt: skip
     if "error" in answer:
         raise HandloomError(f"{what} is refused: {_first(answer['error'])}")
     if answer["warnings"]:
@@ -241,5 +253,5 @@ def _first(message: str) -> str:
     """What an error of llguidance says, without where in its own grammar that is and what the state was."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     said = [*lines[:1], *(line for line in lines[1:] if line.startswith("error:"))]
-    text = " ".join(said) if lines else "it allows no text"
-    return ("it allows no text" if text.startswith("NoExtension") else text)[:300]
+    text = " ".join(said) if lines else NOTHING
+    return (NOTHING if text.startswith("NoExtension") else text)[:300]

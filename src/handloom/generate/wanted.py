@@ -41,7 +41,9 @@ def constraint(
         raise UsageError(f"required and forbidden at once: {', '.join(sorted(both))}")
     if pattern is not None:
         also = [*must.expressions(), *(f"~{expression}" for expression in never.expressions())]
-        return grammar.of_pattern(vocabulary, pattern, also)
+        named = {"required": must.phrases, "forbidden": never.phrases}
+        words = " and ".join(f"{', '.join(map(repr, phrases))} {how}" for how, phrases in named.items() if phrases)
+        return grammar.of_pattern(vocabulary, pattern, also, words, must.phrases)
     if choices is not None:
         return grammar.of_choices(vocabulary, _left(choices, must, never))
     parts: list[Constraint] = [grammar.of_schema(vocabulary, schema)] if schema is not None else []

@@ -22,7 +22,7 @@ from handloom.nn import Module
 from handloom.tasks import metrics, moments, ranking
 from handloom.tasks.embedding import Pooling, unit
 from handloom.tasks.grouped import Group, Grouped
-from handloom.tasks.scores import Mistake, Scores
+from handloom.tasks.scores import COSINES, SEARCHED, TOLD_APART, Mistake, Scores
 from handloom.tasks.task import Array, Batch, Encoded
 from handloom.tensor import Tensor
 from handloom.text.tokenizer import Tokenizer
@@ -294,7 +294,10 @@ class Matching(Grouped):
         if kind == SCORED:
             values, intervals = metrics.evaluated(moments.ranked_moments(gold, said), moments.CORRELATIONS, seed)
             wanted = np.array([self.cosine_of(score) for score in gold.tolist()])
-            return Scores(values, intervals, mistakes=_furthest(examples, said, wanted))
+            away = np.abs(said - wanted)
+            wrong = [Mistake(_both(examples[i]), f"{gold[i]:g}", f"{said[i]:.2f}", float(away[i]))
+                     for i in np.argsort(-away, kind="stable")[:20].tolist()]  # fmt: skip
+            return Scores(values, intervals, mistakes=wrong, listed=COSINES)
         return _label_scores(examples, said, gold == 1, self.threshold, seed)
 
 
@@ -355,10 +358,11 @@ def _search_scores(examples: Sequence[MatchExample], said: Sequence[Match], seed
         found, sure = metrics.evaluated(rows, {name: metrics.mean_of(1)}, seed)
         values, intervals = {**values, **found}, {**intervals, **sure}
     wrong = {
-        e.text: Mistake(e.text, e.other, one.best, max(0.0, one.score))
+        e.text: Mistake(e.text, e.other, one.best, one.score)
         for e, one in zip(examples, said, strict=True) if one.ranks[:1] != (1,)
     }  # fmt: skip
-    return Scores(values, intervals, mistakes=sorted(wrong.values(), key=lambda one: one.score or 0)[:20])
+    worst = sorted(wrong.values(), key=lambda one: one.score or 0)[:20]
+    return Scores(values, intervals, mistakes=worst, listed=SEARCHED)
 
 
 def _label_scores(
@@ -366,22 +370,17 @@ def _label_scores(
 ) -> Scores:
     limit = ranking.best_threshold(said, gold) if threshold is None else threshold
     hits = ((said > limit) == gold).astype(np.float64)
+    names = ("different", "same")
+    wrong = [Mistake(_both(examples[i]), names[int(gold[i])], names[int(said[i] > limit)], float(said[i]))
+             for i in np.argsort(-np.abs(said - gold), kind="stable").tolist() if not hits[i]]  # fmt: skip
     values, intervals = metrics.evaluated(metrics.weighted(hits), {"accuracy": metrics.mean_of(1)}, seed)
     return Scores(
         {"average_precision": float(ranking.average_precision(said, gold)), **values},
         {"average_precision": ranking.precision_interval(said, gold, seed), **intervals},
-        mistakes=_furthest(examples, said, gold.astype(np.float64), hits == 0),
+        mistakes=wrong[:20],
+        listed=TOLD_APART,
     )
 
 
-def _furthest(
-    examples: Sequence[MatchExample], said: Array, gold: Array, among: Array | None = None
-) -> list[Mistake]:
-    """The pairs whose cosine is furthest from what it should be."""
-    away = np.abs(said - gold)
-    order = [i for i in np.argsort(-away, kind="stable").tolist() if among is None or among[i]]
-    return [
-        Mistake(f"{examples[i].text} ⏐ {examples[i].other}", f"{examples[i].score:g}", f"{said[i]:.2f}",
-                min(1.0, float(away[i])))
-        for i in order[:20]
-    ]  # fmt: skip
+def _both(example: MatchExample) -> str:
+    return f"{example.text} ⏐ {example.other}"

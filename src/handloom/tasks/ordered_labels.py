@@ -17,7 +17,7 @@ import handloom.tensor as ht
 from handloom.data.examples import TextExample
 from handloom.data.labels import ORDERED
 from handloom.tasks import metrics, moments
-from handloom.tasks.scores import Mistake, Scores
+from handloom.tasks.scores import FARTHEST, Mistake, Scores
 from handloom.tasks.task import Array, Batch, Counted, Task
 from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.tasks.text_task import shown
@@ -96,6 +96,7 @@ class OrderedLabels(TextClassification):
             Mistake(shown(examples[i]), self.classes[gold[i]], self.classes[guess[i]], sure)
             for apart, sure, i in far[:20] if apart
         ]  # fmt: skip
+        scores.listed = FARTHEST
         return scores
 
     def counted(self, examples: Sequence[TextExample], predictions: Sequence[Prediction]) -> Counted:

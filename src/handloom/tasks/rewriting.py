@@ -17,7 +17,7 @@ from handloom.errors import HandloomError
 from handloom.models.encoder_decoder import teach
 from handloom.tasks.metrics import Summands
 from handloom.tasks.scorers import SCORERS
-from handloom.tasks.scores import Mistake, Scores
+from handloom.tasks.scores import LOWEST, Mistake, Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task
 from handloom.tensor import Tensor, random
 from handloom.text.encoding import Encoding, Ints
@@ -56,6 +56,7 @@ class WrittenTexts:
         return Scores(
             found.metrics, found.intervals,
             mistakes=[Mistake(e.text, e.targets[0], p.text, value) for value, e, p in wrong[:20]],
+            listed=LOWEST,
         )  # fmt: skip
 
     def counted(self, examples: Sequence[RewritingExample], predictions: Sequence[Written]) -> Counted:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from handloom.tasks.metrics import Counts
-from handloom.text.width import filled, widest
+from handloom.text.width import filled, shown, widest
 
 #: Metrics of which less is better.
 ERRORS = ("loss", "perplexity", "bits_per_byte", "mean_absolute_error", "mean_squared_error", "calibration_error")
@@ -18,7 +18,7 @@ NUMBERS = (*ERRORS, "pearson", "spearman", "quadratic_kappa")
 
 @dataclass
 class Mistake:
-    """A wrong answer. score: how sure the model was of it, 0 to 1; None where it cannot say."""
+    """A wrong answer. score: how sure the model was of it, 0 to 1, or what `Listed` says; None where it cannot say."""
 
     text: str
     gold: str
@@ -26,13 +26,33 @@ class Mistake:
     score: float | None
 
 
+@dataclass(frozen=True)
+class Listed:
+    """How mistakes are shown: in which order they come, what may be behind them, and what the columns of `gold`,
+    `guess` and `score` are called."""
+
+    title: str
+    hint: str = "Some may be wrong labels."
+    gold: str = "true"
+    guess: str = "predicted"
+    score: str = "sure"
+
+
+SURE = Listed("Worst mistakes: wrong, and sure of it")
+FARTHEST = Listed("Worst mistakes: the farthest off")
+LOWEST = Listed("The lowest scores", "Some may be right in other words.", score="score")
+COSINES = Listed("Worst mistakes: the farthest off", "Some may be wrong scores.", guess="cosine", score="off by")
+TOLD_APART = Listed("Worst mistakes: the farthest off", score="cosine")
+SEARCHED = Listed("Worst mistakes: another text is nearer", "It may be right, too.", "right", "nearest", "cosine")
+
+
 @dataclass
 class Scores:
     """One evaluation.
 
     metrics: values by name. intervals: their 95 % bootstrap intervals. labels: precision, recall, f1 and support of
-    each label. confusion: counts [labels, labels], row = true, column = predicted. before: the same of the model before
-    it was trained, if that was measured.
+    each label. confusion: counts [labels, labels], row = true, column = predicted. mistakes: the worst, which `listed`
+    says how to show. before: the same of the model before it was trained, if that was measured.
     """
 
     metrics: dict[str, float]
@@ -41,6 +61,7 @@ class Scores:
     confusion: Counts | None = None
     confusion_labels: tuple[str, ...] = ()
     mistakes: list[Mistake] = field(default_factory=list)
+    listed: Listed = SURE
     before: Scores | None = None
 
     def __getitem__(self, metric: str) -> float:
@@ -84,13 +105,14 @@ class Scores:
                 line += f"   before: {self.before.metrics[name]:.4f}"
             lines.append(line)
         if self.labels:
-            width = widest(["label", *self.labels])
+            names = {label: shown(label) for label in self.labels}
+            width = widest(["label", *names.values()])
             before = self.before.labels if self.before else {}
             head = f"{'label':<{width}}  precision  recall      f1  examples" + ("  f1 before" if before else "")
             lines += ["", head]
             for label, row in self.labels.items():
-                line = f"{filled(label, width)}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  "
-                line += f"{row['support']:8.0f}"
+                line = f"{filled(names[label], width)}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}"
+                line += f"  {row['support']:8.0f}"
                 if label in before:
                     line += f"  {before[label]['f1']:9.4f}"
                 lines.append(line)

@@ -18,7 +18,7 @@ from handloom.tasks.dialogue import Dialogues
 from handloom.tasks.metrics import Summands, evaluated, mean_of
 from handloom.tasks.rewriting import Written
 from handloom.tasks.scorers import rouge_l, words
-from handloom.tasks.scores import Mistake, Scores
+from handloom.tasks.scores import LOWEST, Mistake, Scores
 from handloom.tasks.task import Array, Counted, Encoded, Feature
 from handloom.text.tokenizer import Tokenizer
 
@@ -126,7 +126,8 @@ class TextGeneration(Continuing):
         wrong = sorted(zip(sums[:, 2].tolist(), asked, strict=True), key=lambda row: row[0])
         return Scores(
             *evaluated(sums, WRITTEN, seed),
-            mistakes=[Mistake(e.text, str(e.answer), p.text, value) for value, (e, p) in wrong[:20]],
+            mistakes=[Mistake(_question(e), str(e.answer), p.text, value) for value, (e, p) in wrong[:20]],
+            listed=LOWEST,
         )  # fmt: skip
 
     def counted(self, examples: Sequence[GenerationExample], predictions: Sequence[Written]) -> Counted | None:
@@ -157,3 +158,8 @@ def fitted(before: int, after: int, room: int) -> tuple[int, int]:
         return before, after
     kept = min(after, max(room // 2, room - before))
     return min(before, room - kept), kept
+
+
+def _question(example: GenerationExample) -> str:
+    """What was asked, without the reply."""
+    return "\n".join(turn.content for turn in example.asked) or example.prompt

@@ -14,7 +14,7 @@ from handloom.data.examples import TextExample
 from handloom.data.labels import NUMBER
 from handloom.tasks import metrics, moments
 from handloom.tasks.metrics import LabelCounts
-from handloom.tasks.scores import Mistake, Scores
+from handloom.tasks.scores import FARTHEST, Mistake, Scores
 from handloom.tasks.task import Array, Batch, Counted
 from handloom.tasks.text_task import TextTask, shown
 from handloom.tensor import Tensor
@@ -88,6 +88,7 @@ class TextRegression(TextTask):
                 Mistake(shown(examples[i]), f"{gold[i]:g}", f"{guess[i]:.3g}", None)
                 for i in far[:20] if gold[i] != guess[i]
             ],
+            listed=FARTHEST,
         )  # fmt: skip
 
     def counted(self, examples: Sequence[TextExample], predictions: Sequence[Number]) -> Counted:

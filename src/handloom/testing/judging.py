@@ -64,12 +64,12 @@ def perfect_predictions_have_the_best_scores(subject: Subject) -> None:
     """What has the least loss decodes to what is true: shares are 1, and what is called an error is 0; an untrained
     model is worse."""
     task, said = subject.task, subject.perfect
-    best = task.score(subject.examples, said).metrics
+    best = task.score(subject.examples, said, 0).metrics
     for name, value in best.items():
         wanted = 0.0 if "error" in name else 1.0
         require(name in NUMBERS or abs(value - wanted) < 0.03,
                 f"{name} of perfect predictions is {value:.4f}, not {wanted:g}")  # fmt: skip
-    fresh = task.score(subject.examples, subject.predictions).metrics
+    fresh = task.score(subject.examples, subject.predictions, 0).metrics
     name = task.metric if task.metric in best else next(iter(best))
     worse = fresh[name] > best[name] if "error" in name else fresh[name] < best[name]
     require(worse, f"{name} is {best[name]:.4f} of perfect predictions and {fresh[name]:.4f} of an untrained model's")
@@ -87,7 +87,7 @@ def counts_agree_with_scores(subject: Subject) -> None:
         require(len(counts) == len(examples), f"{len(counts)} rows of counts for {len(examples)} examples")
         for draw in range(DRAWS):
             chosen = list(range(len(examples))) if not draw else rng.integers(0, len(examples), len(examples)).tolist()
-            scores = task.score([examples[i] for i in chosen], [said[i] for i in chosen])
+            scores = task.score([examples[i] for i in chosen], [said[i] for i in chosen], 0)
             sums = counts[chosen].sum(0)
             for name, metric in counted.metrics.items():
                 if name not in scores.metrics:  # of a kind of examples of which none was drawn

@@ -24,7 +24,7 @@ from handloom.tensor import Tensor
 from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling
 from handloom.train.engine import Engine, rows_of
-from handloom.train.estimator import Estimator, own_name
+from handloom.train.estimator import Estimator, find_folder, own_name
 from handloom.train.optimisers import adamw
 from handloom.train.progress import Progress
 from handloom.train.text_classifier import TextClassifier
@@ -54,10 +54,10 @@ class Subject:
     """What is checked, and what the checks share.
 
     task: an instance. examples: labelled, some six to twenty, of every label that the task has, two at least of each;
-    one of them long (twenty tokens or more). model: the folder of a tiny model whose tokenizer knows their words.
+    one of them long (twenty tokens or more). model: a tiny model whose tokenizer knows their words, a folder or a name.
     estimator: the class that trains it. odd: examples that trip tasks up (see ODD), labelled or not; made of the first
     example where that is plain text. unknown: an example with a label that the task has not, at the place MARK; made
-    where an example has a `label`.
+    where an example has a `label`. Raises HandloomError for a model that cannot be opened.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class Subject:
         odd: Sequence[Any] | None = None,
         unknown: Any = None,
     ) -> None:
-        self.task, self.examples, self.folder, self.kind = task, list(examples), Path(model), estimator
+        self.task, self.examples, self.folder, self.kind = task, list(examples), find_folder(model), estimator
+        self.tokenizer, self.config = Tokenizer.load(self.folder), load_config(self.folder)
         self.odd = list(self._odd() if odd is None else odd)
         self.unknown = self._unknown() if unknown is None else unknown
         self.long = "windows"
@@ -99,17 +100,13 @@ class Subject:
 
     # -- tokens
 
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer.load(self.folder)
-
     def encode(self, examples: Sequence[Any], max_length: int | None = None, long: str = "windows") -> Encoded:
         return self.task.encode(examples, self.tokenizer, max_length or self.longest, long)
 
     @cached_property
     def longest(self) -> int:
         """Tokens that a sequence may have: those of the longest example, for nothing longer has to be written."""
-        most = modeling.longest(self.tokenizer, load_config(self.folder), None)
+        most = modeling.longest(self.tokenizer, self.config, None)
         return min(most, max(len(feature.encoding) for feature in self.whole.features))
 
     @cached_property

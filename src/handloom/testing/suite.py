@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from handloom.errors import UsageError
 from handloom.tasks.task import Task
-from handloom.testing import encoding, judging, keeping, learning
+from handloom.testing import encoding, judging, keeping, learning, returning
 from handloom.testing.subject import CheckFailed, DoesNotApply, Subject
 
 Check = Callable[[Subject], None]
@@ -16,6 +18,7 @@ Check = Callable[[Subject], None]
 CHECKS: Mapping[str, Check] = {
     check.__name__: check
     for check in (
+        returning.methods_return_what_is_asked,
         encoding.features_cover_the_examples,
         encoding.long_texts_are_cut_as_asked,
         encoding.labels_are_not_needed_and_not_looked_at,
@@ -51,9 +54,9 @@ def check_task(
     """Run every check over a task, as `Subject` takes it; {name of a check: "", or why it does not apply}.
 
     task: an instance. examples: some six to twenty labelled ones, two or more of every label, one of twenty tokens or
-    more. model: the folder of a tiny model that knows their words. Raises CheckFailed, which names all checks that
-    failed and says in what. It takes some seconds; in pytest, parametrise over CHECKS and share a Subject to see them
-    one by one.
+    more. model: a tiny model that knows their words, a folder or a name. Raises CheckFailed, which names all checks
+    that failed and says in what; where the first fails, the others are not run, for they would trip over the same. It
+    takes some seconds; in pytest, parametrise over CHECKS and share a Subject to see them one by one.
     """
     if isinstance(task, type):
         raise UsageError(f"the checks take an instance: {task.__name__}(…), not the class")
@@ -70,7 +73,17 @@ def check_task(
         except CheckFailed as problem:
             failed.append(f"{name}: {problem}")
         except Exception as problem:
-            failed.append(f"{name}: {type(problem).__name__}: {problem}")
+            failed.append(f"{name}: {type(problem).__name__}: {problem}{_place(task, problem)}")
+        if failed and check is returning.methods_return_what_is_asked:
+            left = f"fails {name}, and the other {len(CHECKS) - 1} checks were not run"
+            raise CheckFailed(f"{type(task).__name__} {left}:\n{failed[0]}")
     if failed:
         raise CheckFailed(f"{type(task).__name__} fails {len(failed)} of {len(CHECKS)} checks:\n" + "\n".join(failed))
     return found
+
+
+def _place(task: Task, problem: Exception) -> str:
+    """Where in the file of the task's class an error came up."""
+    own = inspect.getsourcefile(type(task))
+    lines = [frame.lineno for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == own]
+    return f" ({own}:{lines[-1]})" if lines else ""

@@ -180,12 +180,13 @@ def _resampled(task: Task, examples: Sequence[Any], old: Sequence[Any], new: Seq
                ) -> dict[str, Difference]:  # fmt: skip
     """By scoring every draw anew."""
     rng = np.random.default_rng(seed)
-    whole = [task.score(examples, said).metrics for said in (old, new)]
+    whole = [task.score(examples, said, seed).metrics for said in (old, new)]
     names = [name for name in whole[0] if name != "loss"]
     drawn: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(SLOW_DRAWS):
         chosen = rng.integers(0, len(examples), len(examples)).tolist()
-        sides = [task.score([examples[i] for i in chosen], [said[i] for i in chosen]).metrics for said in (old, new)]
+        drawn_of = [examples[i] for i in chosen]
+        sides = [task.score(drawn_of, [said[i] for i in chosen], seed).metrics for said in (old, new)]
         for name in names:
             if name in sides[0]:  # a score of some kind of examples is not there where none of them was drawn
                 drawn[name].append(sides[1][name] - sides[0][name])

@@ -21,6 +21,7 @@ from handloom.errors import HandloomError, UsageError
 from handloom.tasks.text_classification import TextClassification
 from handloom.tasks.token_classification import TokenClassification
 from handloom.text.schemes import Scheme
+from handloom.text.width import shown
 from handloom.train.baselines import marked, tag_shares
 from handloom.train.estimators import ESTIMATORS
 from handloom.train.linear import linear
@@ -71,7 +72,8 @@ class LabelErrors:
         ]
         for one in self.suspects[:SHOWN]:
             said = f" {one.word!r} in" if one.word else ""
-            lines.append(f"  {one.where}: {one.given} → {one.suggested} ({one.margin:.2f}){said} {one.text:.80}")
+            change = f"{shown(one.given)} → {shown(one.suggested)} ({one.margin:.2f})"
+            lines.append(f"  {one.where}: {change}{said} {shown(one.text, 80)}")
         if len(self.suspects) > SHOWN:
             lines.append(f"  … {len(self.suspects) - SHOWN:,} more: --json lists all")
         return "\n".join(lines)

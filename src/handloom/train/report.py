@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from handloom.tasks.scores import NUMBERS, Scores
+from handloom.text.width import shown
 from handloom.train import svg
 
 
@@ -140,7 +141,7 @@ def _labels(report: Report) -> str:
         earlier = percent(before[label]["f1"]) if label in before else "–"
         rows.append(
             [
-                label,
+                shown(label),
                 percent(row["precision"]),
                 percent(row["recall"]),
                 percent(row["f1"]),
@@ -162,7 +163,7 @@ def _confusions(report: Report) -> str:
     order = np.argsort(-wrong, axis=None, kind="stable")[:12]
     pairs = [(i // len(labels), i % len(labels)) for i in order.tolist() if wrong.reshape(-1)[i]]
     rows = [
-        [labels[i], labels[j], int(matrix[i, j]), percent(matrix[i, j] / max(int(matrix[i].sum()), 1))]
+        [shown(labels[i]), shown(labels[j]), int(matrix[i, j]), percent(matrix[i, j] / max(int(matrix[i].sum()), 1))]
         for i, j in pairs
     ]
     listing = table(["true", "predicted", "times", "of the true"], rows, (2, 3)) if rows else ""
@@ -178,18 +179,13 @@ def _confusions(report: Report) -> str:
 def _mistakes(report: Report) -> str:
     if report.after is None:
         return ""
-    rows = [[m.text, m.gold, m.guess, "" if m.score is None else percent(m.score)] for m in report.after.mistakes]
-    unsure = any(m.score is None for m in report.after.mistakes)
-    lead = "The farthest from the truth." if unsure else "Wrong, and most sure of it."
-    return (
-        _section(
-            "Worst mistakes",
-            f"<p class='lead'>{lead} Some may be wrong labels.</p>",
-            table(["text", "true", "predicted", "sure"], rows, (3,), (0,)),
-        )
-        if rows
-        else ""
-    )
+    listed, mistakes = report.after.listed, report.after.mistakes
+    scored = any(m.score is not None for m in mistakes)
+    rows = [[m.text, m.gold, m.guess, *(["" if m.score is None else f"{m.score:.2f}"] if scored else [])]
+            for m in mistakes]  # fmt: skip
+    head = ["text", listed.gold, listed.guess, *([listed.score] if scored else [])]
+    lead = f"<p class='lead'>{escape(listed.hint)}</p>"
+    return _section(listed.title, lead, table(head, rows, (3,), (0,))) if rows else ""
 
 
 def _details(report: Report) -> str:

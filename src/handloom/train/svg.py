@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from handloom.tasks.metrics import Counts
+from handloom.text.width import shown, widest
 
 Line = tuple[str, Sequence[tuple[float, float]]]  #: a name and its points
 
@@ -72,7 +73,8 @@ def confusion(matrix: Counts, labels: Sequence[str]) -> str:
     """A confusion matrix as coloured cells: a row a true label, a column a predicted one; shade = share of the row."""
     count = len(labels)
     cell = 44 if count <= 12 else 26 if count <= 25 else 10
-    margin = 8 + min(max((len(label) for label in labels), default=1), 24) * 7
+    names = [shown(label, 24) for label in labels]
+    margin = 8 + widest(names) * 7
     size = cell * count
     named, numbered = count <= 25, count <= 12
     left = margin if named else 4
@@ -84,7 +86,7 @@ def confusion(matrix: Counts, labels: Sequence[str]) -> str:
     for i, label in enumerate(labels):
         total = int(matrix[i].sum())
         if named:
-            middle, short = i * cell + cell / 2, escape(label if len(label) <= 24 else label[:23] + "…")
+            middle, short = i * cell + cell / 2, escape(names[i])
             parts.append(
                 f'<text class="tick" x="{left - 6}" y="{top + middle + 4:.0f}" text-anchor="end">{short}</text>'
                 f'<text class="tick" transform="translate({left + middle + 4:.0f},{top - 6}) rotate(-90)">'
