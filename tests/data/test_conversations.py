@@ -10,7 +10,8 @@ import pytest
 
 from handloom.data.check import check
 from handloom.data.examples import GENERATION, GenerationExample
-from handloom.data.readers import read, task_of
+from handloom.data.readers import read
+from handloom.data.recognition import task_of
 from handloom.data.results import result_rows
 from handloom.data.trees import PART
 from handloom.errors import HandloomError

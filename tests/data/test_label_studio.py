@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from handloom.data.label_studio import doccano_row, prediction
-from handloom.data.readers import read, task_of
+from handloom.data.readers import read
+from handloom.data.recognition import task_of
 from handloom.errors import HandloomError
 
 TEXT = "Marie Curie worked in Paris."

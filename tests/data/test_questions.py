@@ -9,7 +9,8 @@ import pytest
 from handloom.data.check import check
 from handloom.data.documents import cut_into_paragraphs, read_paragraphs
 from handloom.data.examples import QUESTION, QuestionExample
-from handloom.data.readers import read, task_of
+from handloom.data.readers import read
+from handloom.data.recognition import task_of
 from handloom.data.split import split
 from handloom.errors import HandloomError
 

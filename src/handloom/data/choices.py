@@ -74,7 +74,7 @@ def _columns(names: Sequence[str], options: Options, where: str) -> tuple[dict[s
     for role, (option, wanted) in asked.items():
         if wanted is not None and (role != "answer" or options.labelled):
             used[role] = columns.choose(names, wanted, f"--{option}-column", where)
-    numbered = _numbered([name for name in names if name not in used.values()])
+    numbered = numbered_columns([name for name in names if name not in used.values()])
     for role, usual in USUAL.items():
         free = [name for name in names if name not in (*used.values(), *numbered)]
         skipped = (role == "answer" and not options.labelled) or (role == "choices" and bool(numbered))
@@ -91,7 +91,7 @@ def _columns(names: Sequence[str], options: Options, where: str) -> tuple[dict[s
     return used, numbered
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
+def numbered_columns(names: Sequence[str]) -> list[str]:
     """Columns that hold a choice each, in the order of their numbers: choice1, choice2; A, B, C."""
     found: dict[str, list[tuple[int, str]]] = {}
     for name in names:
