@@ -25,7 +25,7 @@ from handloom.data.texts import AnyExample, text_key
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.unknown import LIMIT
-from handloom.text.width import filled, widest
+from handloom.text.width import filled, shortened, widest
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 IMBALANCE = 20
@@ -217,7 +217,7 @@ def _by_text(data: AnySplit) -> dict[Hashable, list[AnyExample]]:
 
 
 def _place(example: AnyExample) -> str:
-    text = example.text if len(example.text) <= 60 else f"{example.text[:59]}…"
+    text = shortened(example.text)
     return f"{example.where}: {text}" if example.where else text
 
 

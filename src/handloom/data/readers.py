@@ -184,7 +184,12 @@ def _read_path(path: Path, options: Options) -> AnyDataset:
         return _from_records(records, Source(str(path), file.sha256, "lines"), options, ["one text a line"])
     if form == "json":
         return _from_records(jsons.read_json(file), Source(str(path), file.sha256, "JSON"), options, [])
-    records, notes = tables.read_csv(file, options)
+    try:
+        records, notes = tables.read_csv(file, options)
+    except HandloomError as error:
+        if not KINDS[options.task].parallel or path.suffix.lower() in FORMS:
+            raise
+        raise type(error)(f"{error} {rewritings.LINES} (--valid-targets, --test-targets)") from error
     return _from_records(records, Source(str(path), file.sha256, "table"), options, notes)
 
 

@@ -21,3 +21,8 @@ def widest(texts: list[str]) -> int:
 def filled(text: str, columns: int) -> str:
     """The text and as many blanks as it lacks."""
     return text + " " * (columns - width(text))
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """A text of at most so many characters; what is cut off is said by …"""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
