@@ -113,8 +113,9 @@ def _suspicious(lines: Sequence[Sequence[str]], sources: Path, targets: Path) ->
     with Gale and Church, the longer texts are, the more their lengths may differ."""
     path = sources if len(lines[0]) > len(lines[1]) else targets
     ranked = sorted(lines, key=len, reverse=True)
-    longer, shorter = ([len(text) + 5 for text in side[:LOOKED_AT]] for side in ranked)
     extra = min(len(ranked[0]) - len(ranked[1]), MOST_LEFT_OUT)
+    shorter = [len(text) + 5 for text in ranked[1][:LOOKED_AT]]
+    longer = [len(text) + 5 for text in ranked[0][: len(shorter) + extra]]
     usual = sum(shorter) / max(sum(longer), 1)
     # by how many lines are left out so far: how much lengths differ, and the first pair behind such a line
     ways = [(0.0, len(shorter)), *[(math.inf, len(shorter))] * extra]
@@ -125,13 +126,13 @@ def _suspicious(lines: Sequence[Sequence[str]], sources: Path, targets: Path) ->
                 best = cost, first if left else len(shorter)
             elif best[0] < cost:
                 cost, first = best[0], min(best[1], number)
-            other = usual * longer[number + left] if number + left < len(longer) else math.inf
-            cost += (own - other) ** 2 / (own + other) if other < math.inf else math.inf
-            following.append((cost, first))
+            other = usual * longer[number + left]
+            following.append((cost + (own - other) ** 2 / (own + other), first))
         ways = following
     _, first = min(ways, key=lambda way: (way[0], -way[1]))
     if first == len(shorter):  # nothing speaks for a place before the end
-        return f"The first line without one: {path}:{first + 1} {shortened(ranked[0][first])!r}"
+        rest = len(ranked[1])
+        return f"The first line without one: {path}:{rest + 1} {shortened(ranked[0][rest])!r}"
     sides = zip((sources, targets), lines, strict=True)
     pair = (f"{path}:{first + 1} {shortened(side[first])!r}" for path, side in sides)
     return f"Going by lengths, the first pair that looks shifted: {', '.join(pair)}"
