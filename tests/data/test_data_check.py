@@ -71,6 +71,13 @@ def test_conversations_need_no_last_reply() -> None:
     assert check(read([talk], "text-generation", blanks="keep")).ok
 
 
+def test_spans_inside_of_words_are_told() -> None:
+    report = check(read([("été Rome", [(0, 1, "A"), (4, 8, "B")])], TOKEN))
+    assert report.ok and [finding.kind for finding in report.findings] == ["spans"]
+    said = "train: spans that do not begin and end where words do: 1 of 2, such as 'é' (row 0); the words"
+    assert report.findings[0].message.startswith(said)
+
+
 def test_imbalance_and_lengths() -> None:
     rows = [("t" * (n + 1), "common") for n in range(100)] + [("rare one", "rare"), ("rare two", "rare")]
     report = check(read(rows))

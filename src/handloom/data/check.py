@@ -21,6 +21,7 @@ from handloom.data.examples import (
     TokenExample,
 )
 from handloom.data.labels import NUMBER, SEVERAL
+from handloom.data.tagging import inexact_spans
 from handloom.data.texts import AnyExample, text_key
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
@@ -254,6 +255,8 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
         if some and (what in ALWAYS or len(some) < len(rows)):
             message = f"{name}: {_times(len(some), 'text')} without {what} ({', '.join(some[:SHOWN])})"
             findings.append(Finding("error", "unlabelled", message, len(some), tuple(some[:SHOWN])))
+    tagged = [example for example in rows if isinstance(example, TokenExample)]
+    findings += [Finding("warning", "spans", f"{name}: {note}") for note in inexact_spans(tagged, data.unit)]
     repeated = [group for group in keyed.values() if len(group) > 1]
     extra = sum(len(group) - 1 for group in repeated)
     if extra:

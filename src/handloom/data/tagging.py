@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from handloom.data import columns, label_studio
@@ -13,8 +13,8 @@ from handloom.data.options import Options, Record, Tagged, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
 from handloom.text.schemes import Scheme, recognise
-from handloom.text.spans import Span, check_spans, spans_of_tags
-from handloom.text.words import join_words, unit_of
+from handloom.text.spans import Span, Word, check_spans, runs_of_spans, spans_of_tags
+from handloom.text.words import join_words, split_words, unit_of
 
 
 def tagged_dataset(
@@ -188,3 +188,20 @@ def _span(value: Any, where: str) -> Span:
     if not isinstance(label, (str, int)):
         raise HandloomError(f"{where}: the label of the span {value!r:.80} should be a name.")
     return Span(start, end, str(label).strip(), text)
+
+
+def words_of(example: TokenExample, unit: str) -> tuple[Word, ...]:
+    """The words that are tagged: those that the data has, else those of the text."""
+    return tuple(split_words(example.text, unit)) if example.words is None else example.words
+
+
+def inexact_spans(examples: Iterable[TokenExample], unit: str) -> tuple[str, ...]:
+    """A note of the spans that do not begin and end where words do."""
+    raw = [one for one in examples if one.spans and one.tags is None]
+    found = [(span, one) for one in raw for span in runs_of_spans(words_of(one, unit), one.spans or ())[1]]
+    if not found:
+        return ()
+    (span, first), total = found[0], sum(len(one.spans or ()) for one in raw)
+    such = f"such as {span.text!r:.40} ({first.where or 'the data'})"
+    return (f"spans that do not begin and end where words do: {len(found):,} of {total:,}, {such}; the words that "
+            "they touch are learnt, and none of them counts as found",)  # fmt: skip
