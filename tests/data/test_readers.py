@@ -325,7 +325,7 @@ def test_words_with_tags_and_folders_tell_the_task(tmp_path: Path) -> None:
 
 def test_an_error_says_what_a_file_was_taken_for(tmp_path: Path) -> None:
     path = write(tmp_path, "x.jsonl", '{"a": "x", "b": "y"}\n')
-    said = (r"which column is the text\?.* It was read as data for text-classification \(--task says otherwise: "
+    said = (r"which column is the text\?.* \(read as data for text-classification; --task says otherwise: "
             "token-classification, .*question-answering")  # fmt: skip
     with pytest.raises(HandloomError, match=said), taken(None, TEXT):
         read(path)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_readers import write
 
-from handloom.data.examples import RELATION, TEXT, TOKEN
+from handloom.data.examples import QUESTION, RELATION, TEXT, TOKEN
 from handloom.data.readers import read
 from handloom.errors import HandloomError
 
@@ -35,6 +35,9 @@ wrong = [
     bad("x.csv", "text,label\na,b\n", "there is no such encoding", encoding="base64"),
     bad("x.jsonl", '{"text": "a", "label": "b"}\n{"text": "a", "label"}\n', r"x\.jsonl:2:22: malformed JSON"),
     bad("x.jsonl", '{"text": "a", "label": "b"}\n[1]\n', r"x\.jsonl:2: a row should be an object"),
+    bad("x.jsonl", '{"text": "a", "label": "b"\n', r"x\.jsonl:1:27: malformed JSON"),
+    bad("x.jsonl", '{"text": "a", "label": ["b"]}', r"one label is needed \(--problem several reads lists of labels\)",
+        problem="one"),
     bad("x.json", '[{"text": "a"},\n{"text" "b"}]', r"x\.json:2:9: malformed JSON"),
     bad("x.json", "[]", "holds an empty list"),
     bad("x.json", '{\n"a": 1}', "should hold a list of rows.*one object with a"),
@@ -46,9 +49,10 @@ wrong = [
         TOKEN),
     bad("x.conll", "a O\nb c O\nd O\n", r"x\.conll:2: too many fields: 3 where the other lines have 2", TOKEN),
     bad("x.conll", "a\nb\n", r"x\.conll:1: 1 field \('a'\); a line should hold a word and its tag", TOKEN),
-    bad("x.conll", "a\tO\nb\t\n", r"1 row with an empty tag: .*x\.conll:1", TOKEN),
+    bad("x.conll", "a\tO\nb\t\n", r"1 row with an empty tag: .*x\.conll:2", TOKEN),
+    bad("x.jsonl", '{"tokens": ["a", "b"], "tags": ["O", ""]}', r"an empty tag: .*x\.jsonl:1 word 2\.", TOKEN),
     bad("x.conll", "# only\n\n", "holds no words", TOKEN),
-    bad("x.conll", "a B-X\nb Y\nc I-X\n", r"x\.conll:1: The tags mix two ways", TOKEN),
+    bad("x.conll", "a B-X\nb Y\nc I-X\n", r"x\.conll:2: The tags mix two ways", TOKEN),
     bad("x.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}', r"x\.jsonl:1: 2 words carry 1 tags", TOKEN),
     bad("x.jsonl", '{"tokens": ["a", "b"], "x": 1}', r"which column holds the tags \(one for each token\)", TOKEN),
     bad("x.jsonl", '{"foo": 1}', "which column holds the tokens or the text", TOKEN),
@@ -71,6 +75,9 @@ wrong = [
     bad("x.conll", "a B-X\nb O\n\nc 3\nd O\n", r"x\.conll:4: The tags mix two ways", TOKEN),
     bad("x.jsonl", '{"text": "a b", "head": {"start": 0, "end": 1, "text": "b"}, "tail": [2, 3], "relation": "x"}',
         r"x\.jsonl:1: column 'head': the place 0 to 1 should read 'b', but there stands 'a'", RELATION),
+    bad("x.jsonl", '{"text": "a b", "head": [0, 1], "tail": [2, 3], "relation": ["x"]}',
+        r"x\.jsonl:1: the label \(column 'relation'\) is a list: \['x'\]; one label is needed$", RELATION),
+    bad("x.json", '{"version": "1.1", "data": {}}', "'data' should be a list of objects, unlike in SQuAD", QUESTION),
     bad("x.jsonl", '["a", "x"]\n["b", "y"]\n', r"x\.jsonl:1: a row should be an object"),
     bad("x.json", "[" + "1" * 5000 + "]", r"x\.json: malformed JSON: a number of 5,000 digits"),
     bad("x.jsonl", '{"text": "a\\ud83d", "label": "x"}', r"1 row with half of a character .*x\.jsonl:1\."),

@@ -88,7 +88,7 @@ def _is_one_object(text: str) -> bool:
 
 def _whole(file: TextFile) -> list[Record]:
     try:
-        value = _DECODER.decode(file.text)
+        value = _DECODER.decode(file.text.rstrip())
     except json.JSONDecodeError as error:
         raise HandloomError(f"{file.path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from error
     except RecursionError as error:

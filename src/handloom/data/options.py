@@ -44,12 +44,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """One text of words, with a tag for each where there are labels."""
+    """One text of words, with a tag for each where there are labels. places: of the words, where each has its own."""
 
     where: str
     words: Sequence[str]
     tags: Sequence[str] | None
     extra: dict[str, Any]
+    places: Sequence[str] = ()
+
+    def place(self, index: int) -> str:
+        """Where a word stands, for errors."""
+        return self.places[index] if self.places else f"{self.where} word {index + 1}"
 
 
 def refuse(wheres: Sequence[str], what: str, remedy: str) -> None:

@@ -72,7 +72,8 @@ def unfolded(records: Sequence[Record]) -> list[Record]:
 def _opened(record: Record, name: str, inner: str, nested: bool) -> Iterator[tuple[Record, bool]]:
     """nested: this record was in another's list, so that it has to have the next one."""
     values = record.values.get(name)
-    if not nested and (name not in record.values or (name == "data" and not isinstance(values, list))):
+    own = columns.guess(list(record.values), USUAL["question"]) is not None or not isinstance(values, dict)
+    if not nested and (name not in record.values or (name == "data" and not isinstance(values, list) and own)):
         yield record, False
         return
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):

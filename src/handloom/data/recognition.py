@@ -213,14 +213,14 @@ READ_AS = "read as data for {} (--task says otherwise)"
 
 @contextmanager
 def taken(said: str | None, known: str) -> Iterator[None]:
-    """An error in data whose task nobody said names the one that they were taken for, and the others that there are."""
+    """Where nobody said the task and nothing told it, an error names the one that was taken, and the others."""
     try:
         yield
     except HandloomError as error:
-        if said is not None:
+        if said is not None or known != TEXT:
             raise
         others = ", ".join(task for task in KINDS if task != known)
-        raise type(error)(f"{error} It was {READ_AS.format(known)[:-1]}: {others})") from error
+        raise type(error)(f"{error} (read as data for {known}; --task says otherwise: {others})") from error
 
 
 def _first_rows(file: TextFile, form: str | None, options: Options) -> Rows:

@@ -31,7 +31,8 @@ def tagged_dataset(
     if options.blanks == "error":
         refuse([row.where for row in rows if not any(word.strip() for word in row.words)],
                "no words", "Fill or remove them.")  # fmt: skip
-        refuse([row.where for row in rows if row.tags is not None and any(blank(tag) for tag in row.tags)],
+        tagged = [(row, row.tags) for row in rows if row.tags is not None]
+        refuse([row.place(list(map(blank, tags)).index(True)) for row, tags in tagged if any(map(blank, tags))],
                "an empty tag", "A word outside of every span has the tag O.")  # fmt: skip
     unit = unit_of([word for row in rows for word in row.words])
     scheme = _scheme(rows, source)
@@ -60,14 +61,17 @@ def _scheme(rows: Sequence[Tagged], source: Source) -> Scheme | None:
 
 
 def _unlike(rows: Sequence[Tagged]) -> str:
-    """The first row whose tags do not go together with those before it."""
+    """The first word whose tag does not go together with those before it."""
     seen: set[str] = set()
     for row in rows:
-        seen.update(row.tags or ())
-        try:
-            recognise(seen)
-        except HandloomError:
-            return row.where
+        for index, tag in enumerate(row.tags or ()):
+            if tag in seen:
+                continue
+            seen.add(tag)
+            try:
+                recognise(seen)
+            except HandloomError:
+                return row.place(index)
     return ""
 
 
