@@ -11,6 +11,7 @@ import pytest
 from handloom.data.check import Report, check
 from handloom.data.examples import TOKEN
 from handloom.data.readers import read
+from handloom.errors import HandloomError
 from handloom.text.tokenizer import Tokenizer
 
 TRAIN = [("a cat", "x"), ("a dog", "y"), ("a  Cat", "y"), ("a fish", "x"), ("a dog", "y")]
@@ -76,6 +77,11 @@ def test_spans_inside_of_words_are_told() -> None:
     assert report.ok and [finding.kind for finding in report.findings] == ["spans"]
     said = "train: spans that do not begin and end where words do: 1 of 2, such as 'é' (row 0); the words"
     assert report.findings[0].message.startswith(said)
+
+
+def test_an_empty_word_is_refused_by_a_check_too() -> None:
+    with pytest.raises(HandloomError, match=r"an empty word: row 0 word 1\."):
+        read([(["", "Rome"], ["O", "B-A"])], TOKEN, blanks="keep")
 
 
 def test_imbalance_and_lengths() -> None:

@@ -34,6 +34,8 @@ def tagged_dataset(
         tagged = [(row, row.tags) for row in rows if row.tags is not None]
         refuse([row.place(list(map(blank, tags)).index(True)) for row, tags in tagged if any(map(blank, tags))],
                "an empty tag", "A word outside of every span has the tag O.")  # fmt: skip
+    refuse([row.place(index) for row in rows if (index := _empty(row)) is not None], "an empty word",
+           "Remove it, and its tag.")  # fmt: skip
     unit = unit_of([word for row in rows for word in row.words])
     scheme = _scheme(rows, source)
     examples = []
@@ -50,6 +52,12 @@ def tagged_dataset(
     if unit == "characters":
         said.append("tagged character by character; texts are put together without spaces")
     return Dataset(tuple(examples), source, tuple(said), scheme, unit, used or {})
+
+
+def _empty(row: Tagged) -> int | None:
+    """The first word with a tag and nothing to read; blanks of other scripts than ASCII are something."""
+    words = row.words if row.tags is not None else ()
+    return next((index for index, word in enumerate(words) if not word.strip(" \t\r\n\v\f")), None)
 
 
 def _scheme(rows: Sequence[Tagged], source: Source) -> Scheme | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.data.examples import RELATION, RelationExample
+from handloom.data.relations import BACKWARD, FORWARD
 from handloom.errors import HandloomError, UsageError
 from handloom.nn import Dropout, Linear, Module
 from handloom.tasks import metrics
@@ -27,7 +28,6 @@ from handloom.text.encoding import Encoding, Ints
 from handloom.text.spans import Span
 from handloom.text.tokenizer import Tokenizer
 
-FORWARD, BACKWARD = "(e1,e2)", "(e2,e1)"
 NONE = (
     "other", "no_relation", "no-relation", "no relation", "norelation", "none", "na", "n/a", "unrelated", "无",
     "无关系", "其他",
