@@ -88,11 +88,10 @@ def labels_of(sets: Sets, known: Sequence[str], scheme: Scheme | None) -> tuple[
         training |= set(sets.valid.labels)
     for name, data in (("validation", sets.valid), ("test", sets.test)):
         unseen = sorted(set(data.labels) - training) if data is not None else []
-        if unseen:
-            where = data.source.path if data is not None and data.source.path else f"the {name} data"
+        if data is not None and unseen:
             raise HandloomError(
-                f"{where} has labels that the training data never shows: {', '.join(unseen[:10])}"
-                f"{' …' if len(unseen) > 10 else ''}. The training data has: {', '.join(sorted(training)[:20])}"
+                f"{data.source.path or f'the {name} data'} has labels that the training data never shows: "
+                f"{first_places(data, unseen)}. The training data has: {', '.join(sorted(training)[:20])}"
             )
     if scheme is not None:
         if not training:
@@ -104,6 +103,15 @@ def labels_of(sets: Sets, known: Sequence[str], scheme: Scheme | None) -> tuple[
     elif not training:
         raise HandloomError("the training data has no labels: every text has none of them")
     return (*known, *sorted(training - set(known)))
+
+
+def first_places(data: Dataset[Any], labels: Sequence[str], most: int = 10) -> str:
+    """Some labels, each with the first place where it stands."""
+    found: dict[str, str] = {}
+    for example in data:
+        for label in example.labels:
+            found.setdefault(label, f"{label} ({example.where})" if example.where else label)
+    return ", ".join(found[label] for label in labels[:most]) + " …" * (len(labels) > most)
 
 
 def _told_apart(labels: set[str]) -> None:

@@ -18,7 +18,7 @@ from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
 from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling, scratch
-from handloom.train.datasets import Sets
+from handloom.train.datasets import Sets, first_places
 from handloom.train.engine import Engine
 from handloom.train.fitting import Fit
 from handloom.train.progress import Listener
@@ -276,8 +276,8 @@ class Estimator:
         unseen = sorted(set(dataset.labels) - kinds) if kinds else []
         if unseen:
             raise HandloomError(
-                f"{dataset.source.path or 'the data'} has labels that training never saw: {', '.join(unseen[:10])}; "
-                f"the model knows {', '.join(sorted(kinds)[:20])}"
+                f"{dataset.source.path or 'the data'} has labels that training never saw: "
+                f"{first_places(dataset, unseen)}; the model knows {', '.join(sorted(kinds)[:20])}"
             )
 
     def judge(self, engine: Engine, task: Task, examples: Sequence[Any], seed: int = 0) -> tuple[Scores, list[Any]]:
