@@ -38,7 +38,7 @@ def test_duplicates_conflicts_and_leaks() -> None:
     assert not report.ok
     text = str(report)
     assert "error: test: 1 label that train never shows (z), once; it cannot be predicted" in text
-    assert "1 of the 2 texts in test are in train, too (50.0%)" in text
+    assert "1 of the 2 texts in test is in train, too (50.0%)" in text
 
 
 def test_blanks_and_one_class() -> None:

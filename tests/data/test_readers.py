@@ -118,10 +118,10 @@ def test_a_table_without_a_header(tmp_path: Path) -> None:
 def test_numbers_read_as_texts_are_noted(tmp_path: Path) -> None:
     dataset = read(write(tmp_path, "x.jsonl", '{"text": "a b", "label": "x"}\n{"text": 2.50, "label": "y"}\n'))
     assert pairs(dataset) == [("a b", "x"), ("2.5", "y")]
-    assert dataset.notes[-1].endswith(f"column 'text' are numbers or the like, and are read as texts, such as '2.5' "
+    assert dataset.notes[-1].endswith(f"column 'text' is a number or the like, and is read as a text, such as '2.5' "
                                       f"({tmp_path / 'x.jsonl'}:2)")  # fmt: skip
     assert "1 of 2 values" in dataset.notes[-1]
-    assert not any("numbers" in note for note in read([("2.5", "y")]).notes)
+    assert not any("number" in note for note in read([("2.5", "y")]).notes)
 
 
 def test_quotes_in_tab_separated_text_are_text(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 
 USUAL = {
     "context": (
@@ -52,7 +53,7 @@ def read_choices(records: Sequence[Record], source: Source, options: Options) ->
     notes += [f"choices: columns {', '.join(map(repr, numbered))}"] * bool(numbered)
     counts = sorted({len(example.choices) for example in examples})
     many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    notes.append(f"{len(examples):,} questions with {many} choices")
+    notes.append(f"{counted(len(examples), 'question')} with {many} choices")
     shown = {**used, **({"choices": ", ".join(numbered)} if numbered else {})}
     return Dataset(examples, source, tuple(notes), columns=shown)
 

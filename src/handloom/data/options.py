@@ -9,6 +9,7 @@ from typing import Any
 from handloom.data.examples import TEXT
 from handloom.data.labels import PLAIN, LabelForm
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,5 @@ class Tagged:
 def refuse(wheres: Sequence[str], what: str, remedy: str) -> None:
     """One error for all rows of a kind, with the first places."""
     if wheres:
-        rows = "1 row" if len(wheres) == 1 else f"{len(wheres)} rows"
         places = ", ".join(wheres[:5]) + (" …" if len(wheres) > 5 else "")
-        raise HandloomError(f"{rows} with {what}: {places}. {remedy}")
+        raise HandloomError(f"{counted(len(wheres), 'row')} with {what}: {places}. {remedy}")

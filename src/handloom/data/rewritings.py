@@ -14,6 +14,7 @@ from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 from handloom.text.width import shortened
 
 SOURCE_NAMES = (
@@ -92,7 +93,8 @@ def read_parallel(sources: Path, targets: Path, options: Options) -> Dataset[Rew
     lines = [[line.rstrip("\r") for line in file.text.removesuffix("\n").split("\n")] for file in files]
     if len(lines[0]) != len(lines[1]):
         raise HandloomError(
-            f"{sources} has {len(lines[0]):,} lines and {targets} {len(lines[1]):,}: each line needs its partner. "
+            f"{sources} has {counted(len(lines[0]), 'line')} and {targets} {len(lines[1]):,}: "
+            "each line needs its partner. "
             + _suspicious(lines, sources, targets)
         )
     for side, (path, texts) in enumerate(zip((sources, targets), lines, strict=True)):

@@ -15,6 +15,7 @@ from handloom.data import columns
 from handloom.data.files import TextFile
 from handloom.data.options import Options, Record
 from handloom.errors import HandloomError, UsageError
+from handloom.text.counting import counted
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _ESCAPED = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
@@ -44,8 +45,9 @@ def read_csv(file: TextFile, options: Options) -> tuple[list[Record], list[str]]
     for line, row in rows:
         if len(row) != width and not (len(row) > width and not any(row[width:])):
             raise HandloomError(
-                f"{file.path}:{line}: {len(row)} fields where there should be {width} ({', '.join(header)}), separated "
-                f"by {_DELIMITERS.get(delimiter, repr(delimiter))}: {delimiter.join(row)!r:.80}. "
+                f"{file.path}:{line}: {counted(len(row), 'field')} where there should be {width} "
+                f"({', '.join(header)}), separated by {_DELIMITERS.get(delimiter, repr(delimiter))}: "
+                f"{delimiter.join(row)!r:.80}. "
                 "A field that holds the delimiter must stand in double quotes."
             )
     if not rows:

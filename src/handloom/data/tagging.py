@@ -12,6 +12,7 @@ from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, Tagged, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 from handloom.text.schemes import Scheme, recognise
 from handloom.text.spans import Span, Word, check_spans, runs_of_spans, spans_of_tags
 from handloom.text.words import join_words, split_words, unit_of
@@ -27,7 +28,8 @@ def tagged_dataset(
     """A data set of words with tags; its texts are the words put together again."""
     for row in rows:
         if row.tags is not None and len(row.tags) != len(row.words):
-            raise HandloomError(f"{row.where}: {len(row.words)} words carry {len(row.tags)} tags; one each is needed.")
+            raise HandloomError(f"{row.where}: {counted(len(row.words), 'word')} and {counted(len(row.tags), 'tag')}; "
+                                "one each is needed.")  # fmt: skip
     if options.blanks == "error":
         refuse([row.where for row in rows if not any(word.strip() for word in row.words)],
                "no words", "Fill or remove them.")  # fmt: skip

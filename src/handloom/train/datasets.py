@@ -12,6 +12,7 @@ from handloom.data.labels import ONE, ORDERED
 from handloom.data.readers import read
 from handloom.data.split import split
 from handloom.errors import HandloomError
+from handloom.text.counting import agreed, counted
 from handloom.text.schemes import Scheme
 
 VALID_SHARE = 0.1
@@ -55,7 +56,8 @@ def read_sets(
     validation, testing = (None if data is None else read(data, task, **alike) for data in (valid, test))
     labelled, bare = _parted(training) if task == TEXT else (training, [])
     if validation is not None:
-        left = f"nothing is learnt from {len(bare)} of the {len(training)} training texts: they have none of the labels"
+        have = agreed(len(bare), "[it has|they have]")
+        left = f"nothing is learnt from {len(bare):,} of {len(training):,} training texts: {have} none of the labels"
         if bare:
             labelled = replace(labelled, notes=(*labelled.notes, left))
         return Sets(labelled, validation, testing, split=False, none_label=reading.get("none_label"))
@@ -63,7 +65,8 @@ def read_sets(
         _told_apart(set(training.labels) | set(known))
     kept, held = split(labelled, (1 - VALID_SHARE, VALID_SHARE), seed)
     if bare:
-        moved = f"{len(bare)} texts have none of the labels: all of them are validation data"
+        have = agreed(len(bare), "[has|have] none of the labels: [it is|all of them are] validation data")
+        moved = f"{counted(len(bare), 'text')} {have}"
         kept = replace(kept, notes=(*kept.notes, moved))
         held = replace(held, examples=(*held.examples, *bare))
     return Sets(kept, held, testing, split=True, none_label=reading.get("none_label"))

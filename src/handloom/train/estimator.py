@@ -16,6 +16,7 @@ from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
+from handloom.text.counting import counted
 from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling, scratch
 from handloom.train.datasets import Sets, first_places
@@ -250,7 +251,7 @@ class Estimator:
         how = self.reading_with(_only_reading(reading))
         dataset = read(data, self.task_name, labelled=labelled, pairs=pairs, **how)
         self.tokenizer.check_known(dataset.texts)
-        count = "1 example" if len(dataset) == 1 else f"{len(dataset):,} examples"
+        count = counted(len(dataset), "example")
         self.notes = (*dataset.notes, f"{count} read from {dataset.source.path}") if dataset.source.path else ()
         return dataset
 
