@@ -229,7 +229,7 @@ def test_long_texts_are_shortened_and_it_is_said(folder: Path) -> None:
     one = encoded.features[0]
     assert len(one.encoding) == 12 and one.encoding.ids[-1] == 1 and len(one) == 24
     assert encoded.notes == ("1 of 2 texts was longer than 12 tokens and has been shortened",
-                             "1 of 2 targets were longer than 12 tokens and have been shortened")  # fmt: skip
+                             "1 of 2 targets was longer than 12 tokens and has been shortened")  # fmt: skip
     model.fit(sentences(8, 0), sentences(4, 1), epochs=1, max_length=12)
     assert len(model.predict(["cat " * 60, "cat"])) == 2
     assert model.notes == ("1 of 2 texts was longer than 12 tokens and has been shortened",)
