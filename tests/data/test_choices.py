@@ -72,7 +72,7 @@ def test_lists_tables_and_results(tmp_path: Path) -> None:
     table = tmp_path / "data.csv"
     table.write_text("question,option_a,option_b,answer,id\nq,x,y,B,7\n", encoding="utf-8")
     dataset = read(table, CHOICE)
-    assert dataset[0].choices == ("x", "y") and dataset[0].answer == 1 and "1 questions with 2 choices" in dataset.notes
+    assert dataset[0].choices == ("x", "y") and dataset[0].answer == 1 and "1 question with 2 choices" in dataset.notes
     [row] = result_rows(dataset.examples, [{"answer": "y"}])
     assert row == {"question": "q", "choices": ["x", "y"], "answer": "y", "id": "7"}
 

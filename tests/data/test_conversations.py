@@ -10,7 +10,8 @@ import pytest
 
 from handloom.data.check import check
 from handloom.data.examples import GENERATION, GenerationExample
-from handloom.data.readers import read, task_of
+from handloom.data.readers import read
+from handloom.data.recognition import task_of
 from handloom.data.results import result_rows
 from handloom.data.trees import PART
 from handloom.errors import HandloomError
@@ -37,7 +38,7 @@ def test_forms_of_the_same_conversation(tmp_path: Path) -> None:
     ]  # fmt: skip
     found = read(write(tmp_path / "x.jsonl", *rows), GENERATION)
     assert [turns(example) for example in found] == [SAID] * len(rows)
-    assert found.notes == ("5 conversations", "1 conversations (instruction, output)")
+    assert found.notes == ("5 conversations", "1 conversation (instruction, output)")
     assert task_of(tmp_path / "x.jsonl") == GENERATION
     assert check(found).ok
     assert found[0].extra == {"id": 7} and found[0].where.endswith("x.jsonl:1")
@@ -59,7 +60,7 @@ def test_prompts_and_texts(tmp_path: Path) -> None:
     rows = [{"prompt": "a: ", "completion": "b", "n": 1}, {"text": "c"}]
     found = read(write(tmp_path / "x.jsonl", *rows), GENERATION)
     assert [(e.prompt, e.target, e.answer) for e in found] == [("a: ", "b", "b"), ("", "c", None)]
-    assert found.notes == ("1 prompts with what follows", "1 texts")
+    assert found.notes == ("1 prompt with what follows", "1 text")
     assert [(e.prompt, e.target) for e in read([("a", "b"), "c"], GENERATION)] == [("a", "b"), ("", "c")]
     table = tmp_path / "x.csv"
     table.write_text("frage,antwort\na,b\n", "utf-8")
@@ -121,7 +122,7 @@ def test_a_truncated_file(tmp_path: Path) -> None:
 
 def test_a_last_turn_without_reply_is_told() -> None:
     found = read([{"messages": [user(), HELPER, user()]}], GENERATION)
-    assert found.notes[-1] == ("1 conversations end without a reply, and nothing is learnt of their last turn "
+    assert found.notes[-1] == ("1 conversation ends without a reply, and nothing is learnt of its last turn "
                                "(the first: row 0)")  # fmt: skip
     assert found[0].answer is None
 
@@ -139,8 +140,8 @@ def test_a_source_tree(tmp_path: Path) -> None:
     assert [(e.extra["file"], e.target) for e in found] == [("a.py", "x = 1\n"), ("sub/b.md", "# 你好\n")]
     assert found.notes == (
         "2 files (.py 1, .md 1)", "2 files that do not read as text are left out: bad.py, zero.py",
-        "1 files of more than 1,048,576 bytes are left out: big.txt",
-        "1 files of no bytes are left out: sub/empty.py", "1 files with other endings are left out (.so 1)",
+        "1 file of more than 1,048,576 bytes is left out: big.txt",
+        "1 file of no bytes is left out: sub/empty.py", "1 file with another ending is left out (.so 1)",
     )  # fmt: skip
     (tmp_path / "a.py").write_text("x = 2\n")
     assert read(tmp_path, GENERATION).source.sha256 != found.source.sha256

@@ -11,6 +11,7 @@ import pytest
 from handloom.data.check import Report, check
 from handloom.data.examples import TOKEN
 from handloom.data.readers import read
+from handloom.errors import HandloomError
 from handloom.text.tokenizer import Tokenizer
 
 TRAIN = [("a cat", "x"), ("a dog", "y"), ("a  Cat", "y"), ("a fish", "x"), ("a dog", "y")]
@@ -37,7 +38,7 @@ def test_duplicates_conflicts_and_leaks() -> None:
     assert not report.ok
     text = str(report)
     assert "error: test: 1 label that train never shows (z), once; it cannot be predicted" in text
-    assert "1 of the 2 texts in test are in train, too (50.0%)" in text
+    assert "1 of the 2 texts in test is in train, too (50.0%)" in text
 
 
 def test_blanks_and_one_class() -> None:
@@ -69,6 +70,18 @@ def test_conversations_need_no_last_reply() -> None:
     turns = [("user", "Hi."), ("assistant", "Hello."), ("user", "And now?")]
     talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
     assert check(read([talk], "text-generation", blanks="keep")).ok
+
+
+def test_spans_inside_of_words_are_told() -> None:
+    report = check(read([("été Rome", [(0, 1, "A"), (4, 8, "B")])], TOKEN))
+    assert report.ok and [finding.kind for finding in report.findings] == ["spans"]
+    said = "train: spans that do not begin and end where words do: 1 of 2, such as 'é' (row 0); the words"
+    assert report.findings[0].message.startswith(said)
+
+
+def test_an_empty_word_is_refused_by_a_check_too() -> None:
+    with pytest.raises(HandloomError, match=r"an empty word: row 0 word 1\."):
+        read([(["", "Rome"], ["O", "B-A"])], TOKEN, blanks="keep")
 
 
 def test_imbalance_and_lengths() -> None:

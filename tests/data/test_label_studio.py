@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from handloom.data.label_studio import doccano_row, prediction
-from handloom.data.readers import read, task_of
+from handloom.data.readers import read
+from handloom.data.recognition import task_of
 from handloom.errors import HandloomError
 
 TEXT = "Marie Curie worked in Paris."
@@ -63,7 +64,7 @@ def test_one_annotation_counts(tmp_path: Path) -> None:
     assert spans([task([mark(0, 5, "PER")], [mark(6, 11, "PER")])], tmp_path) == [[("Curie", "PER")]]  # the last
     data = read(written([task(first), task(cancelled), task()], tmp_path), "token-classification")
     assert len(data) == 1 and "2 of 3 tasks have no annotation, or cancelled ones only" in data.notes[1]
-    with pytest.raises(HandloomError, match="none of the 1 tasks has an annotation"):
+    with pytest.raises(HandloomError, match="none of 1 task has an annotation"):
         spans([task(cancelled)], tmp_path)
 
 
@@ -118,7 +119,7 @@ def test_other_results_and_other_columns(tmp_path: Path) -> None:
     tasks = [task([choice, mark(0, 5, "A", name="x"), mark(0, 11, "B", name="y")])]
     assert spans(tasks, tmp_path, label_column="y") == [[("Marie Curie", "B")]]
     data = read(written([task([choice, mark(0, 5, "A")])], tmp_path), "token-classification")
-    assert data.notes[-1].startswith("1 results that are no spans of text are left out")
+    assert data.notes[-1].startswith("1 result that is no span of text is left out")
     with pytest.raises(HandloomError, match="no spans come from 'z'"):
         spans(tasks, tmp_path, label_column="z")
     assert spans(tasks, tmp_path, label_column="x", text_column="source") == [[("a.txt", "A")]]

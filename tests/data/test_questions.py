@@ -9,7 +9,8 @@ import pytest
 from handloom.data.check import check
 from handloom.data.documents import cut_into_paragraphs, read_paragraphs
 from handloom.data.examples import QUESTION, QuestionExample
-from handloom.data.readers import read, task_of
+from handloom.data.readers import read
+from handloom.data.recognition import task_of
 from handloom.data.split import split
 from handloom.errors import HandloomError
 
@@ -42,8 +43,8 @@ def test_squads_form(indent: int | None, tmp_path: Path) -> None:
     assert [e.answers for e in found] == [(CITY,), (FIRST_ROME, LAST_ROME), ()]
     assert found[1].answer_texts == ["Rome", "Rome"] and found[0].extra == {"title": "T", "id": "q7"}
     assert found[0].where.startswith(str(path)) and found[0].where.endswith("paragraph 0 question 'q7'")
-    assert "3 questions about 1 texts" in found.notes
-    assert "1 of 3 questions have no answer in their text" in found.notes
+    assert "3 questions about 1 text" in found.notes
+    assert "1 of 3 questions has no answer in its text" in found.notes
     assert task_of(path) == QUESTION
     assert [e.answers for e in read(path, QUESTION, labelled=False)] == [None] * 3
     assert check(found).ok
@@ -87,7 +88,7 @@ def test_tables(tmp_path: Path) -> None:
 def test_an_answer_without_a_place_that_stands_twice() -> None:
     found = read([("Where?", CONTEXT, "Rome"), ("Whence?", CONTEXT, "北京")], QUESTION)
     assert found[0].answers == (FIRST_ROME,)
-    assert "1 answers without a place are taken where they stand first" in found.notes
+    assert "1 answer without a place is taken where it stands first" in found.notes
     assert one(read([("Where?", CONTEXT)], QUESTION, labelled=False)) == ("Where?", CONTEXT, None)
 
 
@@ -115,7 +116,7 @@ def test_an_answer_without_a_place_that_stands_twice() -> None:
         (("q", "", "a"), "the answer 'a' does not stand in the text"),
         (("q", "", []), "an empty context (column 'context')"),
         (("q", "a b", "c"), "'c' does not stand in the text"),
-        (("q", "a b", {"text": ["a", "b"], "answer_start": [0]}), "has 2 texts and 1 places"),
+        (("q", "a b", {"text": ["a", "b"], "answer_start": [0]}), "has 2 texts and 1 place"),
         ({"question": "q", "context": "c"}, "which column holds the answers"),
     ],
 )  # fmt: skip

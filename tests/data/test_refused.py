@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_readers import write
 
-from handloom.data.examples import RELATION, TEXT, TOKEN
+from handloom.data.examples import QUESTION, RELATION, TEXT, TOKEN
 from handloom.data.readers import read
 from handloom.errors import HandloomError
 
@@ -26,7 +26,7 @@ wrong = [
     bad("x.csv", "foo,bar,baz\na,b,c\n", "which column is the text? There are 'foo', 'bar', 'baz'".replace("?", r"\?")),
     bad("x.csv", "text,id,day\na,b,c\n", "which column is the label"),
     bad("x.csv", "text,label\na,b\nc,d,e\n", r"x\.csv:3: 3 fields where there should be 2 \(text, label\)"),
-    bad("x.csv", 'text,label\n"a\nb",c\nd\n', r"x\.csv:4: 1 fields"),
+    bad("x.csv", 'text,label\n"a\nb",c\nd\n', r"x\.csv:4: 1 field where"),
     bad("x.csv", 'text,label\n"a,b\n', r"x\.csv:2: unexpected end of data"),
     bad("x.csv", "text,label\na,\n ,b\nc,d\ne, \n", r"1 row with an empty text \(column 'text'\): .*x\.csv:3\."),
     bad("x.csv", "text,label\na,\nb,\nc,d\n", r"2 rows with an empty label \(column 'label'\): .*x\.csv:2, .*\.csv:3"),
@@ -35,6 +35,9 @@ wrong = [
     bad("x.csv", "text,label\na,b\n", "there is no such encoding", encoding="base64"),
     bad("x.jsonl", '{"text": "a", "label": "b"}\n{"text": "a", "label"}\n', r"x\.jsonl:2:22: malformed JSON"),
     bad("x.jsonl", '{"text": "a", "label": "b"}\n[1]\n', r"x\.jsonl:2: a row should be an object"),
+    bad("x.jsonl", '{"text": "a", "label": "b"\n', r"x\.jsonl:1:27: malformed JSON"),
+    bad("x.jsonl", '{"text": "a", "label": ["b"]}', r"one label is needed \(--problem several reads lists of labels\)",
+        problem="one"),
     bad("x.json", '[{"text": "a"},\n{"text" "b"}]', r"x\.json:2:9: malformed JSON"),
     bad("x.json", "[]", "holds an empty list"),
     bad("x.json", '{\n"a": 1}', "should hold a list of rows.*one object with a"),
@@ -46,10 +49,11 @@ wrong = [
         TOKEN),
     bad("x.conll", "a O\nb c O\nd O\n", r"x\.conll:2: too many fields: 3 where the other lines have 2", TOKEN),
     bad("x.conll", "a\nb\n", r"x\.conll:1: 1 field \('a'\); a line should hold a word and its tag", TOKEN),
-    bad("x.conll", "a\tO\nb\t\n", r"1 row with an empty tag: .*x\.conll:1", TOKEN),
+    bad("x.conll", "a\tO\nb\t\n", r"1 row with an empty tag: .*x\.conll:2", TOKEN),
+    bad("x.jsonl", '{"tokens": ["a", "b"], "tags": ["O", ""]}', r"an empty tag: .*x\.jsonl:1 word 2\.", TOKEN),
     bad("x.conll", "# only\n\n", "holds no words", TOKEN),
-    bad("x.conll", "a B-X\nb Y\nc I-X\n", r"x\.conll:1: The tags mix two ways", TOKEN),
-    bad("x.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}', r"x\.jsonl:1: 2 words carry 1 tags", TOKEN),
+    bad("x.conll", "a B-X\nb Y\nc I-X\n", r"x\.conll:2: The tags mix two ways", TOKEN),
+    bad("x.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}', r"x\.jsonl:1: 2 words and 1 tag; one each", TOKEN),
     bad("x.jsonl", '{"tokens": ["a", "b"], "x": 1}', r"which column holds the tags \(one for each token\)", TOKEN),
     bad("x.jsonl", '{"foo": 1}', "which column holds the tokens or the text", TOKEN),
     bad("x.jsonl", '{"text": "abc", "spans": [{"start": 0, "end": 9, "label": "A"}]}',
@@ -71,6 +75,16 @@ wrong = [
     bad("x.conll", "a B-X\nb O\n\nc 3\nd O\n", r"x\.conll:4: The tags mix two ways", TOKEN),
     bad("x.jsonl", '{"text": "a b", "head": {"start": 0, "end": 1, "text": "b"}, "tail": [2, 3], "relation": "x"}',
         r"x\.jsonl:1: column 'head': the place 0 to 1 should read 'b', but there stands 'a'", RELATION),
+    bad("x.jsonl", '{"text": "a b", "head": [0, 1], "tail": [2, 3], "relation": ["x"]}',
+        r"x\.jsonl:1: the label \(column 'relation'\) is a list: \['x'\]; one label is needed$", RELATION),
+    bad("x.json", '{"version": "1.1", "data": {}}', "'data' should be a list of objects, unlike in SQuAD", QUESTION),
+    bad("x.txt", '1\t"<e1>a</e1> <e2>b</e2>"\nEats(e3,e2)\n',
+        r"x\.txt:2: the relation 'Eats\(e3,e2\)' has the direction '\(e3,e2\)'; there are \(e1,e2\) and",
+        RELATION),
+    bad("x.jsonl", '{"text": "<e1>a</e1> <e2>b</e2>", "relation": "Eats(e1, e2)"}',
+        r"x\.jsonl:1: .*'\(e1, e2\)'", RELATION),
+    bad("x.jsonl", '{"tokens": ["Anna", "", "lives"], "tags": ["B-P", "O", "O"]}',
+        r"1 row with an empty word: .*x\.jsonl:1 word 2\. Remove it", TOKEN),
     bad("x.jsonl", '["a", "x"]\n["b", "y"]\n', r"x\.jsonl:1: a row should be an object"),
     bad("x.json", "[" + "1" * 5000 + "]", r"x\.json: malformed JSON: a number of 5,000 digits"),
     bad("x.jsonl", '{"text": "a\\ud83d", "label": "x"}', r"1 row with half of a character .*x\.jsonl:1\."),

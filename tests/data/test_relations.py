@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handloom.data.examples import RELATION, RelationExample
-from handloom.data.readers import read, task_of
+from handloom.data.readers import read
+from handloom.data.recognition import task_of
 from handloom.data.relations import unmarked
 from handloom.data.texts import text_key
 from handloom.errors import HandloomError

@@ -111,7 +111,7 @@ def test_texts_that_cannot_be_read() -> None:
         model.given([])
     with pytest.raises(HandloomError, match="text 2 has 0 tokens, and the model reads 1 to"):
         model.start(texts(2, 0))
-    with pytest.raises(UsageError, match="2 sources, and beginnings of 1"):
+    with pytest.raises(UsageError, match="2 sources and 1 beginning of targets: one"):
         model.given(texts(2, 2)).start(texts(1))
 
 

@@ -104,7 +104,7 @@ def test_rows_of_a_batch_have_constraints_of_their_own(llama: Writer) -> None:
     alone = [llama.generate(p, constraint=rule, **how) for p, rule in zip(["the", "the", "dog"], rules, strict=True)]
     assert both == alone
     assert both[0].text in ("cat", "dog") and re.fullmatch("[a-c]{4}", both[2].text)
-    with pytest.raises(UsageError, match="2 prompts, and 3 constraints"):
+    with pytest.raises(UsageError, match="2 prompts and 3 constraints: one"):
         llama.generate(["a", "b"], constraint=rules)
 
 

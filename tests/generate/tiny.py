@@ -87,5 +87,5 @@ def keeps_to_what_is_wanted(generator: Writer, prompts: list[str]) -> None:
     assert generator.generate(prompts[0], choices=["the dog", "a cat"]).text in ("the dog", "a cat")
     best = generator.beams(prompts[0], beams=4, required=["door"], forbidden=["the"], max_new_tokens=10)[0].text
     assert re.search(r"\bdoor\b", best) and not re.search(r"\bthe", best), best
-    with pytest.raises(UsageError, match="constraints"):
+    with pytest.raises(UsageError, match="1 constraint: one is needed for each"):
         generator.generate(prompts, constraint=[rule])

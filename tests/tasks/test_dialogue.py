@@ -85,12 +85,12 @@ def test_a_long_conversation_is_cut_between_exchanges(folder: Path) -> None:
     texts = [tokenizer.decode(f.encoding.ids.tolist()) for f in encoded.features]
     assert all(text.startswith("<system>Hi<user>the ") for text in texts) and "door" in texts[1]
     assert max(map(len, encoded.features)) <= whole - 1
-    assert encoded.notes == (f"1 of 1 conversations are longer than {whole - 1} tokens and are learnt in 2 parts of "
+    assert encoded.notes == (f"1 of 1 conversation is longer than {whole - 1} tokens and is learnt in 2 parts of "
                              "whole turns, each with what the system says",)  # fmt: skip
     assert len(task.encode([long], tokenizer, whole, "windows").features) == 1
     head = task.encode([long], tokenizer, whole - 1, "head")
     assert learnt(head, tokenizer) == [["sat</s>", "lay</s>", "by</s>"]]
-    assert head.notes[0].endswith("from their first turns alone; 1 exchanges behind those are left out")
+    assert head.notes[0].endswith("from its first turns alone; 1 exchange behind those is left out")
     with pytest.raises(UsageError, match="read from its head, or in windows"):
         task.encode([long], tokenizer, 20, "head-tail")
 
@@ -100,9 +100,9 @@ def test_an_exchange_that_is_too_long_is_left_out_and_told(folder: Path) -> None
     long = talk("the cat", "sat", "the dog " * 40, "lay", "the mat", "by")
     encoded = task.encode([long, talk("mat", "on")], tokenizer, 40, "windows")
     assert learnt(encoded, tokenizer) == [["sat</s>"], ["by</s>"], ["on</s>"]]
-    told = "1 exchanges are longer than 40 tokens by themselves and are left out: chats:1, exchange 2"
+    told = "1 exchange is longer than 40 tokens by itself and is left out: chats:1, exchange 2"
     assert encoded.notes[1] == told
-    with pytest.raises(HandloomError, match="nothing is left to learn: 1 exchanges are longer than 40"):
+    with pytest.raises(HandloomError, match="nothing is left to learn: 1 exchange is longer than 40"):
         task.encode([talk("the dog " * 40, "lay")], tokenizer, 40, "windows")
 
 
@@ -113,7 +113,7 @@ def test_prompts_with_what_follows(folder: Path) -> None:
     encoded = task.encode(rows, tokenizer, 64, "windows")
     assert learnt(encoded, tokenizer) == [[" sat</s>"], [" lay</s>"], ["</s>"]]
     assert encoded.features[0].encoding.ids[0] == 0  # <s>, as before every text
-    assert encoded.notes == ("1 prompts have other tokens when they stand alone (one that ends with a blank, say): "
+    assert encoded.notes == ("1 prompt has other tokens when it stands alone (one that ends with a blank, say): "
                              "what follows will begin a little otherwise than it was learnt",)  # fmt: skip
     long = [GenerationExample(prompt="the cat " * 30, target=" sat")]
     cut = task.encode(long, tokenizer, 12, "windows")

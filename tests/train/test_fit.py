@@ -280,7 +280,7 @@ def test_an_existing_out_is_refused(trained: tuple[TextClassifier, Path], tiny: 
 @pytest.mark.parametrize(("data", "more", "message"), [
     ([("good", "pos"), ("fine", "pos")] * 20, {}, "only one label, 'pos'"),
     ([("good", "pos"), ("", "neg")] * 20, {}, "empty text"),
-    (tiny_bert.opinions(40), {"test": [("good", "pos"), ("odd", "mixed")]}, "never shows: mixed"),
+    (tiny_bert.opinions(40), {"test": [("good", "pos"), ("odd", "mixed")]}, r"never shows: mixed \(row 1\)\. The"),
     (tiny_bert.opinions(40), {"epoch": 3}, "did you mean 'epochs'"),
     (tiny_bert.opinions(40), {"schedule": "linaer"}, "did you mean 'linear'"),
     (tiny_bert.opinions(40), {"metric": "f2", "epochs": 0.1}, "there is no metric 'f2'; there are accuracy"),

@@ -59,7 +59,7 @@ def test_sequences_and_labels(tiny: Path) -> None:
     assert batch["groups"].tolist() == [0, 2, 6, 9] and batch["labels"].tolist() == [0, 5, -100]
     assert len(batch["starts"]) == 10 and batch["starts"][-1] == len(batch["ids"]) == encoded.tokens
     short = task.encode([ChoiceExample("", ("rome", "a very bad book"), 0, "the " * 60)], tokenizer, 20, "windows")
-    assert "1 of 1 questions are longer than 20 tokens" in short.notes[0]
+    assert "1 of 1 question is longer than 20 tokens" in short.notes[0]
     features: list[Any] = short.features
     spelt = [[tokenizer.token(int(i)) for i in coded.ids] for coded in features[0].encodings]
     assert [len(one) for one in spelt] == [20, 20] and spelt[1][-5:] == ["a", "very", "bad", "book", "[SEP]"]

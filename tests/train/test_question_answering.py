@@ -77,7 +77,7 @@ def test_a_long_text_is_read_in_windows_with_the_whole_question(tokenizer: Token
     one = example(" ".join(words), "marie curie")
     found = QuestionAnswering().encode([one], tokenizer, 17, "windows")  # 12 tokens of context, 3 in common
     assert len(found.features) == 5
-    assert found.notes == ("1 of 1 texts are longer than the model and are read in 5 windows",)
+    assert found.notes == ("1 of 1 text is longer than the model and is read in 5 windows",)
     for feature in found.features:
         assert len(feature) == 17 and (feature.encoding.sequence == 0).sum() == 2
     labels = pointed(found)
@@ -96,8 +96,8 @@ def test_what_cannot_be_learned_or_predicted_is_said(tokenizer: Tokenizer) -> No
     long = " ".join(["the"] * 40)
     found = QuestionAnswering(3).encode([example(long, long), example("the film in rome", "the film in rome")],
                                         tokenizer, 17, "windows")  # fmt: skip
-    assert "1 of 2 answers are in no window as a whole, and cannot be learned: question 0" in found.notes
-    assert "1 of 2 answers are longer than 3 tokens and cannot be predicted: question 1" in found.notes
+    assert "1 of 2 answers is in no window as a whole, and cannot be learned: question 0" in found.notes
+    assert "1 of 2 answers is longer than 3 tokens and cannot be predicted: question 1" in found.notes
 
 
 def test_questions_that_are_too_long_and_empty_texts(tokenizer: Tokenizer) -> None:

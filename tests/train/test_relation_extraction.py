@@ -73,7 +73,7 @@ def test_long_texts_are_read_around_the_places(tokenizer: Tokenizer) -> None:
     feature = encoded.features[0]
     assert len(feature) == 20 and feature.rows is not None
     assert [tokenizer.token(int(feature.encoding.ids[row])) for row in feature.rows] == ["$", "#"]
-    assert "1 of 2 texts were longer" in encoded.notes[0]
+    assert "1 of 2 texts was longer" in encoded.notes[0]
     assert len(nearest(feature.encoding, feature.rows, 20)) == 20
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,35 @@ def test_parallel_files_of_unequal_length(tmp_path: Path) -> None:
         read((english, german), TRANSLATION)
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_where_parallel_files_begin_to_be_shifted(side: int, tmp_path: Path) -> None:
+    draw = random.Random(0)
+    sizes = [draw.randrange(20, 90) for _ in range(20)]
+    lines = ["a" * size for size in sizes], ["b" * round(1.15 * size + draw.gauss(0, size**0.5)) for size in sizes]
+    paths = tmp_path / "x.en", tmp_path / "x.de"
+    off = []
+    for lost in range(20):
+        for number, path in enumerate(paths):
+            kept = [line for place, line in enumerate(lines[number]) if (number, place) != (side, lost)]
+            path.write_text("\n".join(kept), "utf-8")
+        with pytest.raises(HandloomError, match=r" '[ab]{20,60}'$| '[ab]{59}…'$") as caught:
+            read(paths, TRANSLATION)
+        found = re.search(r"x\.(?:en|de):(\d+)", str(caught.value))
+        off.append(abs(int(found[1]) - 1 - lost) if found else 20)
+    assert off[8:].count(0) >= 10 and max(off[13:]) <= 1 and sum(off) <= 9
+
+
+def test_lines_of_plain_text_without_targets(tmp_path: Path) -> None:
+    lines = tmp_path / "x.en"
+    lines.write_text("A dog, a cat\nA child, a man, a house\n", "utf-8")
+    with pytest.raises(HandloomError, match=r"x\.en:2: 3 fields .* lines of plain text\? .*--targets \(--valid-t.*"):
+        read(lines, TRANSLATION)
+    table = tmp_path / "x.csv"
+    table.write_text("source,target\na,b,c\n", "utf-8")
+    with pytest.raises(HandloomError, match=r"double quotes\.$"):
+        read(table, TRANSLATION)
+
+
 # -- scores
 
 
@@ -197,11 +228,11 @@ def test_long_texts_are_shortened_and_it_is_said(folder: Path) -> None:
     encoded = model.task.encode(examples, model.tokenizer, 12, "windows")
     one = encoded.features[0]
     assert len(one.encoding) == 12 and one.encoding.ids[-1] == 1 and len(one) == 24
-    assert encoded.notes == ("1 of 2 texts were longer than 12 tokens and have been shortened",
-                             "1 of 2 targets were longer than 12 tokens and have been shortened")  # fmt: skip
+    assert encoded.notes == ("1 of 2 texts was longer than 12 tokens and has been shortened",
+                             "1 of 2 targets was longer than 12 tokens and has been shortened")  # fmt: skip
     model.fit(sentences(8, 0), sentences(4, 1), epochs=1, max_length=12)
     assert len(model.predict(["cat " * 60, "cat"])) == 2
-    assert model.notes == ("1 of 2 texts were longer than 12 tokens and have been shortened",)
+    assert model.notes == ("1 of 2 texts was longer than 12 tokens and has been shortened",)
     batch = model.task.pack(encoded.features)
     assert batch["labels"][-2:].tolist() == [Tokenizer.load(folder).token_id("Katze"), 1]
     assert batch["ids"][-2] == 0 and batch["source_starts"].tolist() == [0, 12, 14]

@@ -145,8 +145,8 @@ def test_several_labels(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert {**scores, "loss": 0} == pytest.approx({**model.scores.metrics, "loss": 0})  # its weights are training's
     found = compare(again, again, test)
     assert found.verdict == "no difference" and set(found.metrics) == {"micro_f1", "macro_f1", "exact_match"}
-    with pytest.raises(HandloomError, match="training never saw: other"):
-        again.evaluate([("anna", ["other"])])
+    with pytest.raises(HandloomError, match=r"training never saw: other \(row 1\); the model knows bad, .*good"):
+        again.evaluate([("anna", ["good"]), ("anna", ["other"])])
     report = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "temperature" in report and "exact match" in report
 

@@ -69,7 +69,7 @@ def augment(
     from handloom.cli.output import note
     from handloom.data.edits import rows_of
     from handloom.data.examples import TRANSLATION
-    from handloom.data.readers import task_of
+    from handloom.data.recognition import READ_AS, taken, task_of
     from handloom.errors import HandloomError, UsageError
     from handloom.pipelines.augmenter import augment as augmented
     from handloom.train.storage import publish_text
@@ -81,14 +81,15 @@ def augment(
     reading = options.reading(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )
-    known = task or (task_of(file) if targets is None else TRANSLATION)
-    found = augmented(
-        options.beside(file, targets, "FILE"), known, how, times=times, seed=seed or 0, synonyms=synonyms, model=model,
-        forth=forth, back=back, threads=threads, **reading,
-    )  # fmt: skip
+    known = task or (task_of(file, **reading) if targets is None else TRANSLATION)
+    with taken(task, known):
+        found = augmented(
+            options.beside(file, targets, "FILE"), known, how, times=times, seed=seed or 0, synonyms=synonyms,
+            model=model, forth=forth, back=back, threads=threads, **reading,
+        )  # fmt: skip
     publish_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(found)))
     if task is None:
-        note(f"read as data for {known} (--task says otherwise)")
+        note(READ_AS.format(known))
     for line in found.notes:
         note(line)
     note(f"{len(found):,} examples written to {out}")

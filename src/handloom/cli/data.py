@@ -74,23 +74,25 @@ def check(
     from handloom.cli.download import model_folder
     from handloom.cli.output import print_json
     from handloom.data import check as checking
-    from handloom.data import readers
+    from handloom.data import readers, recognition
     from handloom.data.examples import TRANSLATION
     from handloom.text.tokenizer import Tokenizer
 
-    if task is None:
-        task = readers.task_of(train) if targets is None else TRANSLATION
     labels = {"problem": problem, "label_separator": label_separator, "label_order": label_order}
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding, **labels)
+    known = task or (recognition.task_of(train, **how) if targets is None else TRANSLATION)
 
     def read(path: Path | tuple[Path, Path] | None) -> Any:
-        return None if path is None else readers.read(path, task, blanks="keep", **how)
+        with recognition.taken(task, known):
+            return None if path is None else readers.read(path, known, blanks="keep", **how)
 
     if perplexity and model is None:
         raise UsageError("--perplexity is a model's: name one with --model")
     folder = model_folder(model) if model else None
     tokenizer = Tokenizer.load(folder) if folder else None
     data = read(options.beside(train, targets, "FILE"))
+    if task is None:
+        note(recognition.READ_AS.format(known))
     found = checking.check(data, read(valid), read(test), tokenizer)
     if not json:
         print(found)  # before what may take long, or be refused
@@ -102,11 +104,11 @@ def check(
 
         judge = label_errors if label_errors == looking.LINEAR else str(model_folder(label_errors))
         parts = folds or looking.FOLDS
-        more["label_errors"] = looking.find(data, task, judge, folds=parts, seed=seed or 0, threads=threads, say=note)
+        more["label_errors"] = looking.find(data, known, judge, folds=parts, seed=seed or 0, threads=threads, say=note)
     if against is not None:
         from handloom.pipelines import distances
 
-        other = readers.read(against, task, labelled=False, **{**how, "label_column": None})
+        other = readers.read(against, known, labelled=False, **{**how, "label_column": None})
         more["distance"] = distances.between(texts_of(data), texts_of(other), seed or 0, threads)
     if json:
         print_json({**found.to_dict(), **{name: one.to_dict() for name, one in more.items()}})

@@ -18,6 +18,7 @@ from handloom.data.edits import KINDS, Edit, edited, free, lines_anew, text_of, 
 from handloom.data.examples import Dataset, TextExample, TokenExample
 from handloom.data.texts import ORIGIN, AnyExample, side_text, text_key
 from handloom.errors import HandloomError, UsageError
+from handloom.text.counting import counted
 from handloom.text.schemes import Scheme
 from handloom.text.words import split_words
 
@@ -55,7 +56,8 @@ def augmented(dataset: Dataset[Any], ways: Mapping[str, Way], times: int = 1, se
                     extra = {**example.extra, ORIGIN: side_text(example), HOW: name}
                     copies.append(replace(copy, extra=extra))
         skipped = f" ({nothing:,} without anything to replace, {same:,} like another)" if nothing or same else ""
-        notes.append(f"augmentation by {name}: {len(copies) - before:,} copies of {len(dataset):,} examples{skipped}")
+        notes.append(f"augmentation by {name}: {counted(len(copies) - before, 'copy', 'copies')} of "
+                     f"{counted(len(dataset), 'example')}{skipped}")  # fmt: skip
     return replace(dataset, examples=(*dataset.examples, *copies), notes=(*dataset.notes, *notes))
 
 

@@ -21,7 +21,9 @@ from handloom.data.examples import (
     TokenExample,
 )
 from handloom.data.labels import NUMBER, SEVERAL
+from handloom.data.tagging import inexact_spans
 from handloom.data.texts import AnyExample, text_key
+from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.unknown import LIMIT
@@ -105,7 +107,8 @@ class Report:
     def __str__(self) -> str:
         lines = []
         for one in self.splits:
-            lines += [f"{one.name}: {one.examples} examples, {len(one.labels)} labels", *(f"  {n}" for n in one.notes)]
+            size = f"{counted(one.examples, 'example')}, {counted(len(one.labels), 'label')}"
+            lines += [f"{one.name}: {size}", *(f"  {note}" for note in one.notes)]
             heads = "".join(f"{f'{q:.0%}':>8}" for q in QUANTILES)
             lines.append(f"  {'length at':<14}{heads}")
             for unit, values in (("characters", one.characters), ("tokens", one.tokens)):
@@ -183,7 +186,7 @@ def _summary(name: str, data: AnySplit, tokenizer: Tokenizer | None) -> tuple[Sp
         limit = tokenizer.max_length
         if limit and (long := sum(length > limit for length in tokens)):
             findings.append(
-                Finding("note", "long", f"{name}: {_times(long, 'text')} longer than the model's {limit} tokens", long)
+                Finding("note", "long", f"{name}: {counted(long, 'text')} longer than the model's {limit} tokens", long)
             )
     quantiles = None if tokens is None else _quantiles(tokens)
     summary = SplitSummary(name, len(data), dict(labels), _quantiles(characters), quantiles, share, data.notes,
@@ -218,7 +221,7 @@ def _by_text(data: AnySplit) -> dict[Hashable, list[AnyExample]]:
 
 
 def _place(example: AnyExample) -> str:
-    text = example.text if len(example.text) <= 60 else f"{example.text[:59]}…"
+    text = shown(example.text, 60)
     return f"{example.where}: {text}" if example.where else text
 
 
@@ -248,24 +251,27 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
     rows: list[AnyExample] = list(data)
     empty = [example.where or str(index) for index, example in enumerate(rows) if _empty(example)]
     if empty:
-        message = f"{name}: {_times(len(empty), 'empty text')} ({', '.join(empty[:SHOWN])})"
+        message = f"{name}: {counted(len(empty), 'empty text')} ({', '.join(empty[:SHOWN])})"
         findings.append(Finding("error", "empty", message, len(empty), tuple(empty[:SHOWN])))
     for what, lacks in LACKING.items():
         some = [example.where or str(index) for index, example in enumerate(rows) if lacks(example)]
         if some and (what in ALWAYS or len(some) < len(rows)):
-            message = f"{name}: {_times(len(some), 'text')} without {what} ({', '.join(some[:SHOWN])})"
+            message = f"{name}: {counted(len(some), 'text')} without {what} ({', '.join(some[:SHOWN])})"
             findings.append(Finding("error", "unlabelled", message, len(some), tuple(some[:SHOWN])))
+    tagged = [example for example in rows if isinstance(example, TokenExample)]
+    findings += [Finding("warning", "spans", f"{name}: {note}") for note in inexact_spans(tagged, data.unit)]
     repeated = [group for group in keyed.values() if len(group) > 1]
     extra = sum(len(group) - 1 for group in repeated)
     if extra:
         places = tuple(_place(group[0]) for group in repeated[:SHOWN])
-        message = f"{name}: {_times(extra, 'repetition')} of {_times(len(repeated), 'text')}, such as {places[0]!r}"
+        message = f"{name}: {counted(extra, 'repetition')} of {counted(len(repeated), 'text')}, such as {places[0]!r}"
         findings.append(Finding("warning", "duplicates", message, extra, places))
     conflicts = [group for group in repeated if len({example.verdict for example in group}) > 1]
     if conflicts:
         places = tuple(_place(group[0]) for group in conflicts[:SHOWN])
         message = (
-            f"{name}: {_times(len(conflicts), 'text')} with different labels in different places, such as {places[0]!r}"
+            f"{name}: {counted(len(conflicts), 'text')} with different labels in different places, such as "
+            f"{places[0]!r}"
         )
         findings.append(Finding("warning", "conflicts", message, len(conflicts), places))
     return findings
@@ -296,8 +302,9 @@ def _across(
             rows = sum(len(keyed[second][key]) for key in shared)
             places = tuple(_place(keyed[second][key][0]) for key in shared[:SHOWN])
             message = (
-                f"{rows} of the {len(splits[second])} texts in {second} are in {first}, too "
-                f"({rows / len(splits[second]):.1%}), such as {places[0]!r}; they make scores look better than they are"
+                f"{rows:,} of the {counted(len(splits[second]), 'text')} in {second} {agreed(rows, '[is|are]')} in "
+                f"{first}, too ({rows / len(splits[second]):.1%}), such as {places[0]!r}; "
+                f"{agreed(rows, '[it makes|they make]')} scores look better than they are"
             )
             findings.append(Finding("warning", "leak", message, rows, places))
             verdicts = [{example.verdict for example in [*keyed[first][key], *keyed[second][key]]} for key in shared]
@@ -305,7 +312,7 @@ def _across(
             if odd:
                 places = tuple(_place(keyed[second][key][0]) for key in odd[:SHOWN])
                 message = (
-                    f"{first} and {second}: {_times(len(odd), 'text')} with different labels, such as {places[0]!r}"
+                    f"{first} and {second}: {counted(len(odd), 'text')} with different labels, such as {places[0]!r}"
                 )
                 findings.append(Finding("warning", "conflicts", message, len(odd), places))
     return findings
@@ -333,16 +340,12 @@ def _labels(summaries: Sequence[SplitSummary], several: bool) -> list[Finding]:
         unseen = sorted(other.labels.keys() - train.labels.keys())
         if unseen:
             rows = sum(other.labels[label] for label in unseen)
-            them = "it" if len(unseen) == 1 else "they"
+            them = agreed(len(unseen), "[it|they]")
             named = ", ".join(map(shown, unseen[:SHOWN]))
             often = "once" if rows == 1 else f"{rows} times"
             message = (
-                f"{other.name}: {_times(len(unseen), 'label')} that train never shows ({named}"
+                f"{other.name}: {counted(len(unseen), 'label')} that train never shows ({named}"
                 f"{' …' if len(unseen) > SHOWN else ''}), {often}; {them} cannot be predicted"
             )
             findings.append(Finding("error", "unseen-labels", message, len(unseen), tuple(unseen[:SHOWN])))
     return findings
-
-
-def _times(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

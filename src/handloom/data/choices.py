@@ -12,6 +12,7 @@ from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 
 USUAL = {
     "context": (
@@ -52,7 +53,7 @@ def read_choices(records: Sequence[Record], source: Source, options: Options) ->
     notes += [f"choices: columns {', '.join(map(repr, numbered))}"] * bool(numbered)
     counts = sorted({len(example.choices) for example in examples})
     many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    notes.append(f"{len(examples):,} questions with {many} choices")
+    notes.append(f"{counted(len(examples), 'question')} with {many} choices")
     shown = {**used, **({"choices": ", ".join(numbered)} if numbered else {})}
     return Dataset(examples, source, tuple(notes), columns=shown)
 
@@ -74,7 +75,7 @@ def _columns(names: Sequence[str], options: Options, where: str) -> tuple[dict[s
     for role, (option, wanted) in asked.items():
         if wanted is not None and (role != "answer" or options.labelled):
             used[role] = columns.choose(names, wanted, f"--{option}-column", where)
-    numbered = _numbered([name for name in names if name not in used.values()])
+    numbered = numbered_columns([name for name in names if name not in used.values()])
     for role, usual in USUAL.items():
         free = [name for name in names if name not in (*used.values(), *numbered)]
         skipped = (role == "answer" and not options.labelled) or (role == "choices" and bool(numbered))
@@ -91,7 +92,7 @@ def _columns(names: Sequence[str], options: Options, where: str) -> tuple[dict[s
     return used, numbered
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
+def numbered_columns(names: Sequence[str]) -> list[str]:
     """Columns that hold a choice each, in the order of their numbers: choice1, choice2; A, B, C."""
     found: dict[str, list[tuple[int, str]]] = {}
     for name in names:

@@ -55,7 +55,8 @@ def read_conll(file: TextFile, options: Options) -> Dataset[TokenExample]:
         words = [line.fields[word] for line in group]
         tags = [line.fields[tag].strip() for line in group] if options.labelled else None
         if group:
-            rows.append(Tagged(f"{file.path}:{group[0].number}", words, tags, {}))
+            places = [f"{file.path}:{line.number}" for line in group]
+            rows.append(Tagged(places[0], words, tags, {}, places))
     separated = {"\t": "tabs", None: "blanks"}.get(delimiter, repr(delimiter))
     used = {"text": str(word % width + 1), **({"label": str(tag % width + 1)} if options.labelled else {})}
     notes = [f"words: column {word % width + 1} of {width}, separated by {separated}"]

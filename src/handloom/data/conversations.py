@@ -21,6 +21,7 @@ from handloom.data.examples import Dataset, GenerationExample, Source, Turn
 from handloom.data.labels import blank
 from handloom.data.options import Options, Record, refuse
 from handloom.errors import HandloomError
+from handloom.text.counting import agreed, counted
 
 ROLES = {
     "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
@@ -52,11 +53,16 @@ def read_generations(
         if options.labelled:
             silent = [e.where for e in examples if not e.turns and e.prompt and not (e.target or "").strip()]
             refuse(silent, "nothing to write behind the prompt", "Fill or remove them.")
-    notes = [*before, *(f"{count:,} {form}" for form, count in forms.most_common())]
+    notes = [*before, *(_forms(count, form) for form, count in forms.most_common())]
     if open_ones := [e.where for e in examples if e.turns and e.answer is None and options.labelled]:
-        notes.append(f"{len(open_ones):,} conversations end without a reply, and nothing is learnt of their last turn "
-                     f"(the first: {open_ones[0]})")  # fmt: skip
+        end = agreed(len(open_ones), "[ends|end] without a reply, and nothing is learnt of [its|their] last turn")
+        notes.append(f"{counted(len(open_ones), 'conversation')} {end} (the first: {open_ones[0]})")  # fmt: skip
     return Dataset(tuple(examples), source, tuple(notes))
+
+
+def _forms(count: int, form: str) -> str:
+    noun, *rest = form.split(" ", 1)
+    return " ".join([counted(count, noun), *rest])
 
 
 def _example(record: Record, options: Options) -> tuple[str, Example]:
@@ -66,9 +72,9 @@ def _example(record: Record, options: Options) -> tuple[str, Example]:
         return _named(record, options)
     for name in TURNS:
         if name in values:
-            return "conversations", _conversation(values[name], name, values, {name, "system"}, where, options)
+            return "conversation", _conversation(values[name], name, values, {name, "system"}, where, options)
     if "instruction" in values:
-        return "conversations (instruction, output)", _alpaca(values, where, options)
+        return "conversation (instruction, output)", _alpaca(values, where, options)
     names = list(values)
     prompt, completion = columns.guess(names, PROMPTS), columns.guess(names, COMPLETIONS)
     if prompt is not None and (completion is not None or not options.labelled):
@@ -98,8 +104,8 @@ def _text(values: Mapping[str, Any], name: str, where: str, options: Options) ->
     """Learnt as a whole; where nothing is learnt, what is to be gone on with."""
     text, extra = _string(values[name], name, where), _rest(values, {name})
     if options.labelled:
-        return "texts", Example(target=text, extra=extra, where=where)
-    return "prompts", Example(prompt=text, extra=extra, where=where)
+        return "text", Example(target=text, extra=extra, where=where)
+    return "prompt", Example(prompt=text, extra=extra, where=where)
 
 
 def _pair(
@@ -110,9 +116,9 @@ def _pair(
     used = {prompt, completion or ""} if options.labelled else {prompt}
     if isinstance(before, list):
         more = after if isinstance(after, list) else [] if blank(after) else [{"role": "assistant", "content": after}]
-        return "conversations", _conversation([*before, *more], prompt, values, used, where, options)
+        return "conversation", _conversation([*before, *more], prompt, values, used, where, options)
     target = _string(after, completion or "", where) if options.labelled else None
-    return "prompts with what follows", Example(
+    return "prompt with what follows", Example(
         prompt=_string(before, prompt, where), target=target, extra=_rest(values, used), where=where
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from handloom.data.files import existing, read_text, some_of
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 
 ENDINGS = (".txt", ".md", ".rst", ".text")
 SHORT = 60
@@ -45,7 +46,8 @@ def read_paragraphs(source: str | os.PathLike[str] | Iterable[str], encoding: st
         if not listed:
             raise HandloomError("there are no paragraphs to look for answers in")
         blank = len(texts) - len(listed)
-        return Documents(listed, (f"blank, and passed over: {blank} of {len(texts)} paragraphs",) * bool(blank))
+        note = f"blank, and passed over: {blank:,} of {counted(len(texts), 'paragraph')}"
+        return Documents(listed, (note,) * bool(blank))
     place = existing(Path(source))
     there = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
     files = [file for file in there if place.is_file() or _readable(file.relative_to(place))]

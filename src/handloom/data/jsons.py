@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from handloom.data.files import TextFile
@@ -58,13 +59,25 @@ def _whole_number(digits: str) -> int:
 _DECODER = json.JSONDecoder(object_pairs_hook=_named, parse_int=_whole_number)
 
 
-def first_names(text: str) -> set[str]:
-    """The names in the first object of a JSON text; none where it cannot be read."""
-    begin = text.find("{")
-    try:
-        return set(json.JSONDecoder().raw_decode(text, begin)[0]) if begin >= 0 else set()
-    except (ValueError, RecursionError):
-        return set()
+def first_objects(text: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON text that hold its rows, one after the other, as far as they can be read."""
+    if _is_one_object(text):
+        value = next(_objects(text), {})
+        listed = next((value[name] for name in _LISTS if isinstance(value.get(name), list)), [value])
+        yield from (row for row in listed if isinstance(row, dict))
+    else:
+        yield from _objects(text)
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    decoder, at = json.JSONDecoder(), text.find("{")
+    while at >= 0:
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return
+        yield value
+        at = text.find("{", end)
 
 
 def _is_one_object(text: str) -> bool:
@@ -75,7 +88,7 @@ def _is_one_object(text: str) -> bool:
 
 def _whole(file: TextFile) -> list[Record]:
     try:
-        value = _DECODER.decode(file.text)
+        value = _DECODER.decode(file.text.rstrip())
     except json.JSONDecodeError as error:
         raise HandloomError(f"{file.path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from error
     except RecursionError as error:

@@ -20,6 +20,7 @@ from handloom.data.examples import Dataset, Source, TokenExample
 from handloom.data.labels import blank
 from handloom.data.options import Options, Record, refuse
 from handloom.errors import HandloomError
+from handloom.text.counting import agreed, counted
 from handloom.text.schemes import Scheme
 from handloom.text.spans import Span, check_spans
 
@@ -71,7 +72,8 @@ def read_tasks(records: Sequence[Record], source: Source, options: Options) -> D
     if options.labelled:
         kept = [task for task in tasks if task.marks is not None]
         if not kept:
-            raise HandloomError(f"{where}: none of the {len(tasks)} tasks has an annotation that is not cancelled")
+            there = counted(len(tasks), "task")
+            raise HandloomError(f"{where}: none of {there} has an annotation that is not cancelled")
     else:
         kept = tasks
     if options.blanks == "error":
@@ -82,9 +84,11 @@ def read_tasks(records: Sequence[Record], source: Source, options: Options) -> D
     )
     notes = [f"Label Studio: text from {column!r}" + (f", spans from {name!r}" if name else "")]
     if skipped := len(tasks) - len(kept):
-        notes.append(f"{skipped} of {len(tasks)} tasks have no annotation, or cancelled ones only, and are left out")
+        have = agreed(skipped, "[has|have] no annotation, or cancelled ones only, and [is|are] left out")
+        notes.append(f"{skipped:,} of {counted(len(tasks), 'task')} {have}")
     if others:
-        notes.append(f"{others} results that are no spans of text are left out (choices, relations and the like)")
+        left = agreed(others, "that [is no span|are no spans] of text [is|are]")
+        notes.append(f"{counted(others, 'result')} {left} left out (choices, relations and the like)")
     if unit == UTF_16:
         notes.append("offsets count UTF-16 units in this export")
     return Dataset(examples, source, tuple(notes), Scheme() if options.labelled else None, "words", {"text": column})

@@ -99,12 +99,11 @@ def plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") and not isinstance(value, (str, bytes)) else value
 
 
-def label_string(value: Any, column: str, where: str, separator: str = SEPARATOR) -> str | None:
+def label_string(value: Any, column: str, where: str) -> str | None:
     """A label as its name; None for a blank. Whole numbers lose a trailing .0 that a data frame gave them."""
     if isinstance(value, (list, tuple, set, dict)):
         raise HandloomError(
-            f"{where}: the label (column {column!r}) is a {type(value).__name__}: {value!r:.80}; one label a text is "
-            "read here (--problem several reads lists of labels)"
+            f"{where}: the label (column {column!r}) is a {type(value).__name__}: {value!r:.80}; one label is needed"
         )
     if blank(value):
         return None
@@ -150,8 +149,16 @@ def label_number(value: Any, column: str, where: str, separator: str = SEPARATOR
     raise HandloomError(f"{where}: the label (column {column!r}) should be a finite number, not {value!r:.60}")
 
 
+def label_alone(value: Any, column: str, where: str, separator: str = SEPARATOR) -> str | None:
+    """`label_string` of a text that might have several."""
+    try:
+        return label_string(value, column, where)
+    except HandloomError as error:
+        raise HandloomError(f"{error} (--problem several reads lists of labels)") from error
+
+
 _READ: dict[str, Callable[[Any, str, str, str], Label | None]] = {
-    ONE: label_string, ORDERED: label_string, SEVERAL: label_list, NUMBER: label_number,
+    ONE: label_alone, ORDERED: label_alone, SEVERAL: label_list, NUMBER: label_number,
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
+from handloom.text.counting import agreed, counted
 
 USUAL = {
     "text": (
@@ -62,9 +63,9 @@ def read_matches(records: Sequence[Record], source: Source, options: Options) ->
         )
     notes = options.told(used, given)
     anchors, others = len({e.text for e in examples}), len({e.other for e in examples})
-    notes.append(f"{len(examples):,} pairs of {anchors:,} and {others:,} different texts")
+    notes.append(f"{counted(len(examples), 'pair')} of {anchors:,} and {others:,} different texts")
     same = sum(e.text == e.other for e in examples)
-    notes += [f"{same:,} pairs are of a text with itself"] * bool(same)
+    notes += [f"{counted(same, 'pair')} {agreed(same, '[is|are]')} of a text with itself"] * bool(same)
     return Dataset(tuple(examples), source, tuple(notes), columns=used)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from handloom.data.examples import TEXT
 from handloom.data.labels import PLAIN, LabelForm
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,21 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """One text of words, with a tag for each where there are labels."""
+    """One text of words, with a tag for each where there are labels. places: of the words, where each has its own."""
 
     where: str
     words: Sequence[str]
     tags: Sequence[str] | None
     extra: dict[str, Any]
+    places: Sequence[str] = ()
+
+    def place(self, index: int) -> str:
+        """Where a word stands, for errors."""
+        return self.places[index] if self.places else f"{self.where} word {index + 1}"
 
 
 def refuse(wheres: Sequence[str], what: str, remedy: str) -> None:
     """One error for all rows of a kind, with the first places."""
     if wheres:
-        rows = "1 row" if len(wheres) == 1 else f"{len(wheres)} rows"
         places = ", ".join(wheres[:5]) + (" …" if len(wheres) > 5 else "")
-        raise HandloomError(f"{rows} with {what}: {places}. {remedy}")
+        raise HandloomError(f"{counted(len(wheres), 'row')} with {what}: {places}. {remedy}")

@@ -13,6 +13,7 @@ from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
+from handloom.text.counting import agreed, counted
 from handloom.text.spans import Word
 
 USUAL = {
@@ -54,10 +55,12 @@ def read_questions(records: Sequence[Record], source: Source, options: Options) 
             empty = [e.where for e in examples if not getattr(e, role).strip()]
             refuse(empty, f"an empty {role} (column {used[role]!r})", "Fill or remove them.")
     notes = options.told(used)
-    notes.append(f"{len(examples):,} questions about {len({e.context for e in examples}):,} texts")
+    notes.append(f"{counted(len(examples), 'question')} about {counted(len({e.context for e in examples}), 'text')}")
     without = sum(example.answers == () for example in examples)
-    notes += [f"{without:,} of {len(examples):,} questions have no answer in their text"] * bool(without)
-    notes += [f"{taken['first']:,} answers without a place are taken where they stand first"] * bool(taken["first"])
+    have = agreed(without, "[has|have] no answer in [its|their]")
+    notes += [f"{without:,} of {counted(len(examples), 'question')} {have} text"] * bool(without)
+    placed = agreed(taken["first"], "[is|are] taken where [it stands|they stand]")
+    notes += [f"{counted(taken['first'], 'answer')} without a place {placed} first"] * bool(taken["first"])
     return Dataset(examples, source, tuple(notes), columns=used)
 
 
@@ -72,7 +75,8 @@ def unfolded(records: Sequence[Record]) -> list[Record]:
 def _opened(record: Record, name: str, inner: str, nested: bool) -> Iterator[tuple[Record, bool]]:
     """nested: this record was in another's list, so that it has to have the next one."""
     values = record.values.get(name)
-    if not nested and (name not in record.values or (name == "data" and not isinstance(values, list))):
+    own = columns.guess(list(record.values), USUAL["question"]) is not None or not isinstance(values, dict)
+    if not nested and (name not in record.values or (name == "data" and not isinstance(values, list) and own)):
         yield record, False
         return
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
@@ -171,7 +175,8 @@ def _pairs(given: Any, start: Any, column: str, where: str) -> Iterator[tuple[An
         starts = [None] * len(texts) if starts is None else starts
         if not isinstance(starts, (list, tuple)) or len(starts) != len(texts):
             count = len(starts) if isinstance(starts, (list, tuple)) else 1
-            raise HandloomError(f"{where}: column {column!r} has {len(texts)} texts and {count} places")
+            has = f"{counted(len(texts), 'text')} and {counted(count, 'place')}"
+            raise HandloomError(f"{where}: column {column!r} has {has}")
         yield from zip(texts, starts, strict=True)
     elif isinstance(given, (list, tuple)):
         for one in given:

@@ -16,7 +16,6 @@ from handloom.data import (
     conversations,
     folders,
     jsons,
-    label_studio,
     matches,
     questions,
     relations,
@@ -165,34 +164,6 @@ def _encodable(text: str) -> bool:
     return True
 
 
-#: Of a form of files, what tells that their text is for a task.
-LOOKS: Mapping[str | None, Sequence[tuple[Callable[[str], bool], str]]] = {
-    "json": (
-        (label_studio.looks_like_export, TOKEN), (questions.looks_like_squad, QUESTION),
-        (conversations.looks_like_chat, GENERATION),
-    ),
-    None: ((relations.looks_like_semeval, RELATION),),
-}  # fmt: skip
-#: Names in the first row of JSON that tell what it is for.
-NAMED = (
-    ({"tokens"}, TOKEN), ({"text", "spans"}, TOKEN), ({"text", "entities"}, TOKEN), ({"question", "choices"}, CHOICE),
-    ({"question", "context"}, QUESTION), ({"text", "head", "tail"}, RELATION),
-)  # fmt: skip
-
-
-def task_of(path: Path) -> str:
-    """The task that a file's name or its first lines speak of; TEXT where they leave it open."""
-    form = FORMS.get(path.suffix.lower())
-    if form == "conll":
-        return TOKEN
-    if form not in LOOKS or not path.is_file():
-        return TEXT
-    text = read_text(path, None).text
-    names = jsons.first_names(text) if form == "json" else set()
-    looks = (task for looks_like, task in LOOKS[form] if looks_like(text))
-    return next(looks, None) or next((task for wanted, task in NAMED if names >= wanted), TEXT)
-
-
 def _read_path(path: Path, options: Options) -> AnyDataset:
     if path.is_dir():
         return KINDS[options.task].folder(path, options)
@@ -202,7 +173,7 @@ def _read_path(path: Path, options: Options) -> AnyDataset:
         records = tables.read_parquet(path) if form == "parquet" else tables.read_excel(path)
         return _from_records(records, Source(str(path), digest, form), options, [])
     file = read_text(path, options.encoding)
-    form = _form(file, form, options)
+    form = form_of(file, form, options)
     if form in (own := KINDS[options.task].files):
         return own[form](file, options)
     if form == "conll":
@@ -213,11 +184,16 @@ def _read_path(path: Path, options: Options) -> AnyDataset:
         return _from_records(records, Source(str(path), file.sha256, "lines"), options, ["one text a line"])
     if form == "json":
         return _from_records(jsons.read_json(file), Source(str(path), file.sha256, "JSON"), options, [])
-    records, notes = tables.read_csv(file, options)
+    try:
+        records, notes = tables.read_csv(file, options)
+    except HandloomError as error:
+        if not KINDS[options.task].parallel or path.suffix.lower() in FORMS:
+            raise
+        raise type(error)(f"{error} {rewritings.LINES} (--valid-targets, --test-targets)") from error
     return _from_records(records, Source(str(path), file.sha256, "table"), options, notes)
 
 
-def _form(file: TextFile, form: str | None, options: Options) -> str:
+def form_of(file: TextFile, form: str | None, options: Options) -> str:
     """What the name leaves open, the content decides."""
     if form in ("conll", "json"):
         return form

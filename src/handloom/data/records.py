@@ -11,6 +11,7 @@ from handloom.data.examples import TextExample
 from handloom.data.labels import ONE, SAID, SEPARATOR, SEVERAL, LabelForm, blank
 from handloom.data.options import Options, Record, refuse
 from handloom.errors import HandloomError
+from handloom.text.counting import agreed, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
             more = " [] says that a text has none of the labels." if form.problem == SEVERAL else ""
             refuse(no_label, f"an empty label (column {label!r})", f"Fill or remove them.{more}")
     for name, found in numbers.items():
-        notes.append(f"{len(found):,} of {len(records):,} values of column {name!r} are numbers or the like, and are "
-                     f"read as texts, such as {found[0]}")  # fmt: skip
+        are = agreed(len(found), "[is a number|are numbers] or the like, and [is read as a text|are read as texts]")
+        notes.append(f"{len(found):,} of {counted(len(records), 'value')} of column {name!r} {are}, such as "
+                     f"{found[0]}")  # fmt: skip  # fmt: skip
     return Read(tuple(examples), tuple(notes), used, form)
 
 

@@ -19,6 +19,10 @@ MARKS = ("<e1>", "</e1>", "<e2>", "</e2>")
 _MARK = re.compile("|".join(map(re.escape, MARKS)))
 _SENTENCE = re.compile(r"(\d+)\s+(.*?)\s*")
 
+FORWARD, BACKWARD = "(e1,e2)", "(e2,e1)"
+"""How a label ends that has a direction."""
+_DIRECTION = re.compile(r"\(\s*e\d+\s*,\s*e\d+\s*\)\s*", re.IGNORECASE)
+
 FIRST_NAMES = ("first", "e1", "head", "subject", "subj", "h", "entity1", "arg1", "主语", "头实体", "实体1")
 SECOND_NAMES = ("second", "e2", "tail", "object", "obj", "t", "entity2", "arg2", "宾语", "尾实体", "实体2")
 RELATION_NAMES = ("relation", "predicate", "关系", "谓语", *columns.LABEL_NAMES)
@@ -95,7 +99,7 @@ def _sentence(block: list[tuple[int, str]], file: TextFile, options: Options) ->
         what = f"{labels[1][1]!r:.60} is one line too many" if len(labels) > 1 else "there is no relation"
         raise HandloomError(f"{file.path}:{at}: {what}; after a sentence come its relation, perhaps a comment, and an "
                             "empty line")  # fmt: skip
-    label = labels[0][1] if labels and options.labelled else None
+    label = _directed(labels[0][1], f"{file.path}:{labels[0][0]}") if labels and options.labelled else None
     extra = {"id": found[1], **({"comment": comments[0].removeprefix("Comment:").strip()} if comments else {})}
     return RelationExample(*unmarked(sentence, where), label, extra, where)
 
@@ -144,12 +148,22 @@ def _example(record: Record, used: Mapping[str, str]) -> RelationExample:
     if not text.strip():
         raise HandloomError(f"{where}: column {used['text']!r} holds no text")
     label = label_string(values.get(used["label"]), used["label"], where) if "label" in used else None
+    label = label and _directed(label, where)
     extra = {name: value for name, value in values.items() if name not in used.values()}
     if "first" not in used:
         return RelationExample(*unmarked(text, where), label, extra, where)
     first, second = (_place(values.get(used[role]), text, used[role], where) for role in ("first", "second"))
     _check(text, first, second, where)
     return RelationExample(text, first, second, label, extra, where)
+
+
+def _directed(label: str, where: str) -> str:
+    """The label; HandloomError if it ends in what looks like a direction and is none."""
+    found = _DIRECTION.search(label)
+    if found and found.end() == len(label) and not label.endswith((FORWARD, BACKWARD)):
+        there = f"there are {FORWARD} and {BACKWARD}"
+        raise HandloomError(f"{where}: the relation {label!r:.60} has the direction {found[0]!r}; {there}")
+    return label
 
 
 def _place(value: Any, text: str, column: str, where: str) -> Word:

@@ -14,6 +14,8 @@ from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
+from handloom.text.width import shown
 
 SOURCE_NAMES = (
     "source", "src", "document", "article", "source_text", "dialogue", "原文", "源", "源文", *columns.TEXT_NAMES,
@@ -23,6 +25,8 @@ TARGET_NAMES = (
     "output", "label", "译文", "目标", "摘要",
 )  # fmt: skip
 
+LINES = "Or are these lines of plain text? Then give the file of their targets, too: --targets"
+"""What may be meant by a file whose name does not say that it is a table."""
 LOOKED_AT, MOST_LEFT_OUT = 100_000, 8
 """Lines in which a shift of parallel files is looked for, and the most lines that may be left out before it."""
 
@@ -89,7 +93,8 @@ def read_parallel(sources: Path, targets: Path, options: Options) -> Dataset[Rew
     lines = [[line.rstrip("\r") for line in file.text.removesuffix("\n").split("\n")] for file in files]
     if len(lines[0]) != len(lines[1]):
         raise HandloomError(
-            f"{sources} has {len(lines[0]):,} lines and {targets} {len(lines[1]):,}: each line needs its partner. "
+            f"{sources} has {counted(len(lines[0]), 'line')} and {targets} {len(lines[1]):,}: "
+            "each line needs its partner. "
             + _suspicious(lines, sources, targets)
         )
     for side, (path, texts) in enumerate(zip((sources, targets), lines, strict=True)):
@@ -106,11 +111,13 @@ def read_parallel(sources: Path, targets: Path, options: Options) -> Dataset[Rew
 
 
 def _suspicious(lines: Sequence[Sequence[str]], sources: Path, targets: Path) -> str:
-    """From which pair on the files may be shifted: where lengths agree best if lines of the longer one are left out."""
+    """From which pair on the files may be shifted: where lengths agree best if lines of the longer one are left out. As
+    with Gale and Church, the longer texts are, the more their lengths may differ."""
     path = sources if len(lines[0]) > len(lines[1]) else targets
     ranked = sorted(lines, key=len, reverse=True)
-    longer, shorter = ([len(text) + 5 for text in side[:LOOKED_AT]] for side in ranked)
     extra = min(len(ranked[0]) - len(ranked[1]), MOST_LEFT_OUT)
+    shorter = [len(text) + 5 for text in ranked[1][:LOOKED_AT]]
+    longer = [len(text) + 5 for text in ranked[0][: len(shorter) + extra]]
     usual = sum(shorter) / max(sum(longer), 1)
     # by how many lines are left out so far: how much lengths differ, and the first pair behind such a line
     ways = [(0.0, len(shorter)), *[(math.inf, len(shorter))] * extra]
@@ -121,13 +128,13 @@ def _suspicious(lines: Sequence[Sequence[str]], sources: Path, targets: Path) ->
                 best = cost, first if left else len(shorter)
             elif best[0] < cost:
                 cost, first = best[0], min(best[1], number)
-            at = number + left
-            cost += abs(math.log(own / longer[at] / usual)) if at < len(longer) else math.inf
-            following.append((cost, first))
+            other = usual * longer[number + left]
+            following.append((cost + (own - other) ** 2 / (own + other), first))
         ways = following
-    cost, first = min(ways)
-    if first == len(shorter) or ways[0][0] - cost < 1:  # nothing speaks for a place before the end
-        rest = ranked[0][len(ranked[1])]
-        return f"The first line without one: {path}:{len(ranked[1]) + 1} {rest!r:.60}"
-    return (f"The first pair that looks shifted: {sources}:{first + 1} {lines[0][first]!r:.60}, "
-            f"{targets}:{first + 1} {lines[1][first]!r:.60}")  # fmt: skip
+    _, first = min(ways, key=lambda way: (way[0], -way[1]))
+    if first == len(shorter):  # nothing speaks for a place before the end
+        rest = len(ranked[1])
+        return f"The first line without one: {path}:{rest + 1} '{shown(ranked[0][rest], 60)}'"
+    sides = zip((sources, targets), lines, strict=True)
+    pair = (f"{path}:{first + 1} '{shown(side[first], 60)}'" for path, side in sides)
+    return f"Going by lengths, the first pair that looks shifted: {', '.join(pair)}"

@@ -7,6 +7,7 @@ import importlib
 import io
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from handloom.data import columns
 from handloom.data.files import TextFile
 from handloom.data.options import Options, Record
 from handloom.errors import HandloomError, UsageError
+from handloom.text.counting import counted
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _ESCAPED = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
@@ -43,14 +45,24 @@ def read_csv(file: TextFile, options: Options) -> tuple[list[Record], list[str]]
     for line, row in rows:
         if len(row) != width and not (len(row) > width and not any(row[width:])):
             raise HandloomError(
-                f"{file.path}:{line}: {len(row)} fields where there should be {width} ({', '.join(header)}), separated "
-                f"by {_DELIMITERS.get(delimiter, repr(delimiter))}: {delimiter.join(row)!r:.80}. "
+                f"{file.path}:{line}: {counted(len(row), 'field')} where there should be {width} "
+                f"({', '.join(header)}), separated by {_DELIMITERS.get(delimiter, repr(delimiter))}: "
+                f"{delimiter.join(row)!r:.80}. "
                 "A field that holds the delimiter must stand in double quotes."
             )
     if not rows:
         raise HandloomError(f"{file.path} holds a header and no rows: {columns.listed(header)}.")
     records = [Record(f"{file.path}:{line}", dict(zip(header, row, strict=False))) for line, row in rows]
     return records, [f"separated by {_DELIMITERS.get(delimiter, repr(delimiter))}", *notes]
+
+
+def first_rows(file: TextFile, options: Options) -> Iterator[dict[str, str]]:
+    """The first rows of a table by their columns' names, as far as they can be read."""
+    delimiter = _ESCAPED.get(options.delimiter or "", options.delimiter) or _sniff(file.text)
+    rows = _sample(file.text, delimiter)
+    if rows:
+        names, below, _ = _header(rows, options)
+        yield from (dict(zip(names, row, strict=False)) for _, row in below)
 
 
 def _rows(text: str, delimiter: str, quoted: bool, path: Path | str) -> Iterator[Row]:
@@ -76,23 +88,25 @@ def _rows(text: str, delimiter: str, quoted: bool, path: Path | str) -> Iterator
 
 def _sniff(text: str) -> str:
     """The delimiter that splits the first rows into the same number of fields; usual column names weigh most."""
-    sample = text[:100_000]
     scores: dict[str, tuple[int, float, int]] = {}
     for delimiter in _DELIMITERS:
-        rows = []
-        try:
-            for row in _rows(sample, delimiter, delimiter != "\t", ""):
-                rows.append(row[1])
-                if len(rows) == _SAMPLE:
-                    break
-        except HandloomError:
-            pass  # the sample may end inside of a quoted field
-        counts = Counter(len(row) for row in rows if row)
+        rows = _sample(text, delimiter)
+        counts = Counter(len(row) for _, row in rows if row)
         width, alike = counts.most_common(1)[0] if counts else (1, 0)
         if width > 1:
-            known = sum(columns.guess([name], _USUAL) is not None for name in rows[0])
+            known = sum(columns.guess([name], _USUAL) is not None for name in rows[0][1])
             scores[delimiter] = (known, alike / len(rows), width)
     return max(scores, key=lambda delimiter: scores[delimiter]) if scores else ","
+
+
+def _sample(text: str, delimiter: str) -> list[Row]:
+    rows: list[Row] = []
+    try:
+        for row in islice(_rows(text[:100_000], delimiter, delimiter != "\t", ""), _SAMPLE):
+            rows.append(row)
+    except HandloomError:
+        pass  # the sample may end inside of a quoted field
+    return rows
 
 
 def _quotes(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from handloom.data import columns, label_studio
@@ -12,9 +12,10 @@ from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, Tagged, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 from handloom.text.schemes import Scheme, recognise
-from handloom.text.spans import Span, check_spans, spans_of_tags
-from handloom.text.words import join_words, unit_of
+from handloom.text.spans import Span, Word, check_spans, runs_of_spans, spans_of_tags
+from handloom.text.words import join_words, split_words, unit_of
 
 
 def tagged_dataset(
@@ -27,12 +28,16 @@ def tagged_dataset(
     """A data set of words with tags; its texts are the words put together again."""
     for row in rows:
         if row.tags is not None and len(row.tags) != len(row.words):
-            raise HandloomError(f"{row.where}: {len(row.words)} words carry {len(row.tags)} tags; one each is needed.")
+            raise HandloomError(f"{row.where}: {counted(len(row.words), 'word')} and {counted(len(row.tags), 'tag')}; "
+                                "one each is needed.")  # fmt: skip
     if options.blanks == "error":
         refuse([row.where for row in rows if not any(word.strip() for word in row.words)],
                "no words", "Fill or remove them.")  # fmt: skip
-        refuse([row.where for row in rows if row.tags is not None and any(blank(tag) for tag in row.tags)],
+        tagged = [(row, row.tags) for row in rows if row.tags is not None]
+        refuse([row.place(list(map(blank, tags)).index(True)) for row, tags in tagged if any(map(blank, tags))],
                "an empty tag", "A word outside of every span has the tag O.")  # fmt: skip
+    refuse([row.place(index) for row in rows if (index := _empty(row)) is not None], "an empty word",
+           "Remove it, and its tag.")  # fmt: skip
     unit = unit_of([word for row in rows for word in row.words])
     scheme = _scheme(rows, source)
     examples = []
@@ -51,6 +56,12 @@ def tagged_dataset(
     return Dataset(tuple(examples), source, tuple(said), scheme, unit, used or {})
 
 
+def _empty(row: Tagged) -> int | None:
+    """The first word with a tag and nothing to read; blanks of other scripts than ASCII are something."""
+    words = row.words if row.tags is not None else ()
+    return next((index for index, word in enumerate(words) if not word.strip(" \t\r\n\v\f")), None)
+
+
 def _scheme(rows: Sequence[Tagged], source: Source) -> Scheme | None:
     tags = {tag for row in rows for tag in row.tags or ()}
     try:
@@ -60,14 +71,17 @@ def _scheme(rows: Sequence[Tagged], source: Source) -> Scheme | None:
 
 
 def _unlike(rows: Sequence[Tagged]) -> str:
-    """The first row whose tags do not go together with those before it."""
+    """The first word whose tag does not go together with those before it."""
     seen: set[str] = set()
     for row in rows:
-        seen.update(row.tags or ())
-        try:
-            recognise(seen)
-        except HandloomError:
-            return row.where
+        for index, tag in enumerate(row.tags or ()):
+            if tag in seen:
+                continue
+            seen.add(tag)
+            try:
+                recognise(seen)
+            except HandloomError:
+                return row.place(index)
     return ""
 
 
@@ -188,3 +202,20 @@ def _span(value: Any, where: str) -> Span:
     if not isinstance(label, (str, int)):
         raise HandloomError(f"{where}: the label of the span {value!r:.80} should be a name.")
     return Span(start, end, str(label).strip(), text)
+
+
+def words_of(example: TokenExample, unit: str) -> tuple[Word, ...]:
+    """The words that are tagged: those that the data has, else those of the text."""
+    return tuple(split_words(example.text, unit)) if example.words is None else example.words
+
+
+def inexact_spans(examples: Iterable[TokenExample], unit: str) -> tuple[str, ...]:
+    """A note of the spans that do not begin and end where words do."""
+    raw = [one for one in examples if one.spans and one.tags is None]
+    found = [(span, one) for one in raw for span in runs_of_spans(words_of(one, unit), one.spans or ())[1]]
+    if not found:
+        return ()
+    (span, first), total = found[0], sum(len(one.spans or ()) for one in raw)
+    such = f"such as {span.text!r:.40} ({first.where or 'the data'})"
+    return (f"spans that do not begin and end where words do: {len(found):,} of {total:,}, {such}; the words that "
+            "they touch are learnt, and none of them counts as found",)  # fmt: skip

@@ -12,6 +12,7 @@ from handloom.data.examples import Dataset, GenerationExample, Source
 from handloom.data.files import TextFile, read_text
 from handloom.data.options import Options
 from handloom.errors import HandloomError
+from handloom.text.counting import agreed, counted
 
 TEXTS = (".txt", ".text", ".md", ".rst", ".tex")
 PROGRAMS = (
@@ -78,7 +79,7 @@ def read_tree(path: Path, options: Options) -> Dataset[GenerationExample]:
             left.setdefault(reason, []).append(name)
             continue
         if (text := _text(file, options)) is None:
-            left.setdefault("that do not read as text", []).append(name)
+            left.setdefault("that [does|do] not read as text", []).append(name)
             continue
         read[ending] += 1
         digest.update(f"{name}\0{text.sha256}\n".encode())
@@ -86,11 +87,13 @@ def read_tree(path: Path, options: Options) -> Dataset[GenerationExample]:
     if not examples:
         known = ", ".join(ENDINGS)
         raise HandloomError(f"{path} holds no text that could be learnt; files that end in {known} are read")
-    notes = [f"{len(examples):,} files ({_counted(read)})"]
-    notes += [f"{len(names):,} files {reason} are left out: {', '.join(names[:NAMED])}{' …' * (len(names) > NAMED)}"
-              for reason, names in left.items()]  # fmt: skip
+    notes = [f"{counted(len(examples), 'file')} ({_endings(read)})"]
+    for reason, names in left.items():
+        shown = ", ".join(names[:NAMED]) + " …" * (len(names) > NAMED)
+        notes.append(f"{counted(len(names), 'file')} {agreed(len(names), f'{reason} [is|are]')} left out: {shown}")
     if others:
-        notes.append(f"{others.total():,} files with other endings are left out ({_counted(others)})")
+        other = agreed(others.total(), "with [another ending is|other endings are]")
+        notes.append(f"{counted(others.total(), 'file')} {other} left out ({_endings(others)})")
     return Dataset(tuple(examples), Source(str(path), digest.hexdigest(), "folder of texts"), tuple(notes))
 
 
@@ -118,6 +121,6 @@ def _reason(file: Path) -> str | None:
     return "of no bytes" if not size else f"of more than {LARGEST:,} bytes" if size > LARGEST else None
 
 
-def _counted(endings: Counter[str], most: int = 6) -> str:
+def _endings(endings: Counter[str], most: int = 6) -> str:
     shown = ", ".join(f"{ending} {count:,}" for ending, count in endings.most_common(most))
     return shown + (" …" if len(endings) > most else "")

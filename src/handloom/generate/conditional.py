@@ -15,6 +15,7 @@ from handloom.errors import HandloomError, UsageError
 from handloom.generate import decoder as base
 from handloom.generate.decoder import Cache, CachedDecoder, CacheProgram, Cells, Floats, Ids, power_of_two
 from handloom.models.encoder_decoder import ConditionalLanguageModel
+from handloom.text.counting import counted
 
 READ = {"source_ids": ("tokens",), "source_positions": ("tokens",), "source_starts": ("sequences+1",)}
 """The batch of one run of the encoder."""
@@ -107,7 +108,8 @@ class Given(CachedDecoder):
 
     def start(self, prompts: Sequence[Ids]) -> tuple[Cache, Floats]:
         if len(prompts) != len(self._starts) - 1:
-            raise UsageError(f"there are {len(self._starts) - 1} sources, and beginnings of {len(prompts)} targets")
+            sources = counted(len(self._starts) - 1, "source")
+            raise UsageError(f"{sources} and {counted(len(prompts), 'beginning')} of targets: one is needed for each")
         return super().start(prompts)
 
     def run(self, cache: Cells, batch: dict[str, Ids], prompts: Ids) -> Floats:

@@ -30,6 +30,7 @@ from handloom.models.resolve import model_folder
 from handloom.models.rnn import RNNForCausalLM, RNNForConditionalGeneration
 from handloom.scoring import Likely, Scorer, TokenScore, check_source, check_top
 from handloom.text import chat
+from handloom.text.counting import counted
 from handloom.text.tokenizer import Tokenizer
 
 Conversation = Sequence[chat.Message]
@@ -217,7 +218,8 @@ class Writer(Scorer):
             given = constraint(self.vocabulary, **wanted)
         found = list(given) if isinstance(given, Sequence) else [given] * prompts
         if len(found) != prompts:
-            raise UsageError(f"there are {prompts} prompts, and {len(found)} constraints")
+            there = f"{counted(prompts, 'prompt')} and {counted(len(found), 'constraint')}"
+            raise UsageError(f"{there}: one is needed for each")
         if stop and any(rule is not None and rule.start().closes for rule in found):
             raise UsageError("a stop string would cut what a schema, a pattern or a choice asks for: give only one")
         return found

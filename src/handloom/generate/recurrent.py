@@ -14,6 +14,7 @@ from handloom.errors import UsageError
 from handloom.generate.decoder import Floats, Ids, check_prompts
 from handloom.models.rnn import RNNForCausalLM, RNNForConditionalGeneration
 from handloom.nn.lanes import layout
+from handloom.text.counting import counted
 
 PIECE = 64
 """Tokens of a text that are read in one run of the program."""
@@ -204,7 +205,8 @@ class GivenSources:
     def start(self, prompts: Sequence[Ids]) -> tuple[PairState, Floats]:
         sources = len(self._state.starts) - 1
         if len(prompts) != sources:
-            raise UsageError(f"there are {sources} sources, and beginnings of {len(prompts)} targets")
+            given = f"{counted(sources, 'source')} and {counted(len(prompts), 'beginning')} of targets"
+            raise UsageError(f"{given}: one is needed for each")
         check_prompts(prompts, self.context)
         state = replace(self._state)
         return state, state.read(prompts, _starts(prompts)[1:] - 1)

@@ -17,6 +17,7 @@ from handloom.errors import HandloomError, UsageError
 from handloom.tasks.continuing import feature, spelt
 from handloom.tasks.task import Array, Feature
 from handloom.text.chat import Marked, Message, marked
+from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Ints
 from handloom.text.tokenizer import Tokenizer
 
@@ -121,17 +122,20 @@ class Dialogues:
             parts = sum(part.example in long for part, _ in self.features)
             kept = sum(part.end - part.begin for part, _ in self.features if part.example in long)
             lost = sum(counts[one] for one in long) - kept - len(left_out)
-            how = f"in {parts} parts of whole turns, each with what the system says"
+            how = f"in {counted(parts, 'part')} of whole turns, each with what the system says"
             if self.long == "head":
-                how = f"from their first turns alone; {lost} exchanges behind those are left out"
-            self.notes.append(f"{len(cut)} of {len(counts)} conversations are longer than {self.max_length} tokens and "
-                              f"are learnt {how}")  # fmt: skip
+                left = agreed(lost, "behind those [is|are] left out")
+                how = f"from {agreed(len(cut), '[its|their]')} first turns alone; {counted(lost, 'exchange')} {left}"
+            are = agreed(len(cut), f"[is|are] longer than {self.max_length} tokens and [is|are] learnt")
+            self.notes.append(f"{len(cut):,} of {counted(len(counts), 'conversation')} {are} {how}")
         if left_out:
-            self.notes.append(f"{len(left_out)} exchanges are longer than {self.max_length} tokens by themselves and "
-                              f"are left out: {'; '.join(left_out[:3])}{' …' * (len(left_out) > 3)}")  # fmt: skip
+            are = agreed(len(left_out), f"[is|are] longer than {self.max_length} tokens by [itself|themselves] and "
+                                        "[is|are] left out")  # fmt: skip
+            shown = "; ".join(left_out[:3]) + " …" * (len(left_out) > 3)
+            self.notes.append(f"{counted(len(left_out), 'exchange')} {are}: {shown}")
         if unlike:
-            self.notes.append(f"in {unlike} conversations the text before a reply has other tokens when it stands "
-                              "alone: replies will begin a little otherwise than they were learnt")  # fmt: skip
+            self.notes.append(f"in {counted(unlike, 'conversation')} the text before a reply has other tokens when it "
+                              "stands alone: replies will begin a little otherwise than they were learnt")  # fmt: skip
 
 
 Exchange = tuple[Turn, ...]

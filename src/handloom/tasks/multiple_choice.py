@@ -18,6 +18,7 @@ from handloom.tasks.grouped import Group, Grouped
 from handloom.tasks.scores import Mistake, Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded, softmax
 from handloom.tensor import Tensor
+from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.windows import Cut, cut
@@ -67,7 +68,8 @@ class MultipleChoice(Grouped):
             first, *others = (made.windows[0] for made in cuts)
             label = None if example.answer is None else np.array(example.answer, np.int32)
             features.append(Group(first, index, label, cuts[0].kept[0], len(own[0]), None, None, tuple(others)))
-        note = f"{shortened} of {len(examples)} questions are longer than {max_length} tokens and have been shortened"
+        are = agreed(shortened, f"[is|are] longer than {max_length} tokens and [has|have] been shortened")
+        note = f"{shortened:,} of {counted(len(examples), 'question')} {are}"
         return Encoded(features, len(examples), (note,) if shortened else ())
 
     def pack(self, part: Any) -> dict[str, Array]:

@@ -19,6 +19,7 @@ from handloom.tasks.scorers import SCORERS
 from handloom.tasks.task import Encoded
 from handloom.tasks.text_generation import TextGeneration
 from handloom.text.chat import render_all
+from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Ints
 from handloom.text.tokenizer import Tokenizer
 
@@ -63,7 +64,7 @@ class Prompted(WrittenTexts, TextGeneration):  # type: ignore[misc]
             for one, target, example in zip(posed, targets, examples, strict=True)
         ]
         found = super().encode(taught, tokenizer, max_length, "windows")
-        told = ((shortened, "texts"), (long_ones, "targets"))
+        told = ((shortened, "text"), (long_ones, "target"))
         notes = (note for count, what in told for note in self._told(count, len(examples), what, max_length))
         return replace(found, notes=(*notes, *found.notes))
 
@@ -72,11 +73,12 @@ class Prompted(WrittenTexts, TextGeneration):  # type: ignore[misc]
     ) -> tuple[list[Ints], tuple[str, ...]]:
         """The tokens that a model is given to go on with, and what there is to say of them."""
         posed, shortened = self._posed(texts, tokenizer, max_length)
-        return self._ids(posed, tokenizer), self._told(shortened, len(texts), "texts", max_length)
+        return self._ids(posed, tokenizer), self._told(shortened, len(texts), "text", max_length)
 
     def _told(self, count: int, of: int, what: str, max_length: int) -> tuple[str, ...]:
-        said = (f"{count} of {of} {what} were too long for {max_length} tokens, {self.room} of them for what is "
-                "written, and have been shortened")  # fmt: skip
+        were = agreed(count, f"[was|were] too long for {max_length} tokens, {self.room} of them for what is written, "
+                             "and [has|have] been shortened")  # fmt: skip
+        said = f"{count:,} of {counted(of, what)} {were}"
         return (said,) if count else ()
 
     def _answered(self, posed: GenerationExample, target: str | None, where: str) -> GenerationExample:

@@ -22,6 +22,7 @@ from handloom.tasks.metrics import Summands
 from handloom.tasks.scores import Mistake, Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task
 from handloom.tensor import Tensor
+from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Encoding
 from handloom.text.spans import Word
 from handloom.text.tokenizer import Tokenizer
@@ -109,10 +110,11 @@ class QuestionAnswering(Task):
                 too_long.append(where)
         found = LongTexts(len(whole), sum(len(coded) > max_length for coded in whole), windows, shortened)
         notes += [str(found)] if found.long else []
-        for places, what in ((cut_off, "are in no window as a whole, and cannot be learned"),
-                             (too_long, f"are longer than {self.longest} tokens and cannot be predicted")):  # fmt: skip
+        for places, what in ((cut_off, "in no window as a whole, and cannot be learned"),
+                             (too_long, f"longer than {self.longest} tokens and cannot be predicted")):  # fmt: skip
             if places:
-                notes.append(f"{len(places)} of {len(examples)} answers {what}: {', '.join(places[:3])}"
+                of = f"{counted(len(examples), 'answer')} {agreed(len(places), '[is|are]')}"
+                notes.append(f"{len(places):,} of {of} {what}: {', '.join(places[:3])}"
                              + (" …" if len(places) > 3 else ""))  # fmt: skip
         return Encoded(features, len(examples), tuple(notes))
 

@@ -15,6 +15,7 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.data.examples import RELATION, RelationExample
+from handloom.data.relations import BACKWARD, FORWARD
 from handloom.errors import HandloomError, UsageError
 from handloom.nn import Dropout, Linear, Module
 from handloom.tasks import metrics
@@ -23,11 +24,11 @@ from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task, softmax
 from handloom.tasks.text_classification import classification_scores, weight_array
 from handloom.tensor import Tensor
+from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Encoding, Ints
 from handloom.text.spans import Span
 from handloom.text.tokenizer import Tokenizer
 
-FORWARD, BACKWARD = "(e1,e2)", "(e2,e1)"
 NONE = (
     "other", "no_relation", "no-relation", "no relation", "norelation", "none", "na", "n/a", "unrelated", "无",
     "无关系", "其他",
@@ -150,7 +151,8 @@ class RelationExtraction(Task):
             shortened += len(kept) < len(coded)
             rows = np.searchsorted(kept, marks).astype(np.int32)
             features.append(Feature(coded.take(kept), index, label, kept, len(coded), rows))
-        note = f"{shortened} of {len(examples)} texts were longer than the model and are read around their two places"
+        were = agreed(shortened, "[was|were] longer than the model and [is|are] read around [its|their]")
+        note = f"{shortened:,} of {counted(len(examples), 'text')} {were} two places"
         return Encoded(features, len(examples), (note,) if shortened else ())
 
     def _opening(self, example: RelationExample, coded: Encoding) -> Ints:

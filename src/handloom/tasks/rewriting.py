@@ -20,6 +20,7 @@ from handloom.tasks.scorers import SCORERS
 from handloom.tasks.scores import LOWEST, Mistake, Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded, Feature, Task
 from handloom.tensor import Tensor, random
+from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Encoding, Ints
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.windows import Cut, LongTexts, cut_all
@@ -100,7 +101,7 @@ class Rewriting(WrittenTexts, Task):
             if learnt is not None and not (len(learnt) and len(coded)):
                 raise HandloomError(f"{example.where or 'the data'}: no tokens are left of {example.text!r:.60}")
             features.append(PairFeature(coded, index, learnt, kept, len(read[index]), None, None, learnt))
-        notes = (*_told(long_ones, "texts", max_length), *_told(found, "targets", max_length))
+        notes = (*_told(long_ones, "text", max_length), *_told(found, "target", max_length))
         return Encoded(features, len(examples), notes)
 
     def prompts(
@@ -108,7 +109,7 @@ class Rewriting(WrittenTexts, Task):
     ) -> tuple[list[Ints], tuple[str, ...]]:
         """What is read of texts, and what there is to say of it."""
         _, cuts, found = self._read(texts, tokenizer, max_length)
-        return [one.windows[0].ids for one in cuts], _told(found, "texts", max_length)
+        return [one.windows[0].ids for one in cuts], _told(found, "text", max_length)
 
     def _read(
         self, texts: Sequence[str], tokenizer: Tokenizer, max_length: int
@@ -134,5 +135,6 @@ class Rewriting(WrittenTexts, Task):
 
 
 def _told(found: LongTexts, what: str, max_length: int) -> tuple[str, ...]:
-    said = f"{found.shortened} of {found.texts} {what} were longer than {max_length} tokens and have been shortened"
+    were = agreed(found.shortened, f"[was|were] longer than {max_length} tokens and [has|have] been shortened")
+    said = f"{found.shortened:,} of {counted(found.texts, what)} {were}"
     return (said,) if found.shortened else ()

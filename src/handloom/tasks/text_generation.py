@@ -20,6 +20,7 @@ from handloom.tasks.rewriting import Written
 from handloom.tasks.scorers import rouge_l, words
 from handloom.tasks.scores import LOWEST, Mistake, Scores
 from handloom.tasks.task import Array, Counted, Encoded, Feature
+from handloom.text.counting import agreed, counted
 from handloom.text.tokenizer import Tokenizer
 
 WRITTEN = {"exact_match": mean_of(1), "rougeL": mean_of(2)}
@@ -80,8 +81,9 @@ class TextGeneration(Continuing):
             if len(whole) > max_length + 1:
                 cut, parts = cut + 1, parts + len(found[number])
         if cut:
-            how = "shortened" if long == "head" else f"read in {parts:,} windows"
-            notes.append(f"{cut:,} of {len(places):,} texts are longer than {max_length} tokens and are {how}")
+            how = "shortened" if long == "head" else f"read in {counted(parts, 'window')}"
+            are = agreed(cut, f"[is|are] longer than {max_length} tokens and [is|are]")
+            notes.append(f"{cut:,} of {counted(len(places), 'text')} {are} {how}")
 
     def _pairs(
         self, examples: Sequence[GenerationExample], tokenizer: Tokenizer, frame: Frame, max_length: int,
@@ -109,10 +111,12 @@ class TextGeneration(Continuing):
             elif (made := feature(number, whole, learnt, kept, size)) is not None:
                 found[number] = [made]
         if shortened:
-            notes.append(f"{shortened:,} of {len(places):,} prompts with what follows are longer than {max_length} "
-                         "tokens: of the prompt the end is read, of what follows the beginning")  # fmt: skip
+            are = agreed(shortened, f"with what follows [is|are] longer than {max_length} tokens")
+            notes.append(f"{shortened:,} of {counted(len(places), 'prompt')} {are}: of the prompt the end is read, "
+                         "of what follows the beginning")  # fmt: skip
         if unlike:
-            notes.append(f"{unlike:,} prompts have other tokens when they stand alone (one that ends with a blank, "
+            have = agreed(unlike, "[has|have] other tokens when [it stands|they stand]")
+            notes.append(f"{counted(unlike, 'prompt')} {have} alone (one that ends with a blank, "
                          "say): what follows will begin a little otherwise than it was learnt")  # fmt: skip
 
     def score(

@@ -14,6 +14,7 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.data.examples import TOKEN, TokenExample
+from handloom.data.tagging import inexact_spans, words_of
 from handloom.errors import HandloomError, UsageError
 from handloom.nn import Module
 from handloom.nn.crf import CRF
@@ -29,7 +30,6 @@ from handloom.text.schemes import Scheme
 from handloom.text.spans import Run, Span, Word, runs, runs_of_spans, tags_of_runs, tags_of_spans
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.windows import cut_all, owners
-from handloom.text.words import split_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class TokenClassification(Task):
         return sorted({found[1] for label in self.labels if (found := self.scheme.read(label)) is not None})
 
     def words(self, example: TokenExample) -> tuple[Word, ...]:
-        return tuple(split_words(example.text, self.unit)) if example.words is None else example.words
+        return words_of(example, self.unit)
 
     def tags(self, example: TokenExample) -> list[str] | None:
         """The true tags in this task's scheme, one a word; None where the example has no labels."""
@@ -133,19 +133,8 @@ class TokenClassification(Task):
                 said = np.unique(speaks) if self.subwords == "mean" else speaks
                 label = None if ids is None else ids[said]
                 features.append(Feature(window, index, label, kept, len(coded), rows, speaks))
-        notes = (*((str(found),) if found.long else ()), *self._inexact(examples, words))
+        notes = (*((str(found),) if found.long else ()), *inexact_spans(examples, self.unit))
         return Encoded(features, len(examples), notes)
-
-    def _inexact(self, examples: Sequence[TokenExample], words: Sequence[Sequence[Word]]) -> tuple[str, ...]:
-        """A note of the spans that do not begin and end where words do."""
-        raw = [(one, own) for one, own in zip(examples, words, strict=True) if one.spans and one.tags is None]
-        found = [(span, one.where) for one, own in raw for span in runs_of_spans(own, one.spans or ())[1]]
-        if not found:
-            return ()
-        (span, where), total = found[0], sum(len(one.spans or ()) for one, _ in raw)
-        such = f"such as {span.text!r:.40} ({where or 'the data'})"
-        return (f"spans that do not begin and end where words do: {len(found):,} of {total:,}, {such}; the words that "
-                "they touch are learnt, and none of them counts as found",)  # fmt: skip
 
     def _id(self, tag: str, example: TokenExample) -> int:
         if tag not in self._ids:

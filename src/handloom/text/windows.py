@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom.errors import UsageError
+from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Encoding, Ints
 
 HOW = ("windows", "head", "head-tail")
@@ -43,11 +44,13 @@ class LongTexts:
 
     def __str__(self) -> str:
         if not self.long:
-            return f"all {self.texts} texts fit the model"
+            return f"all {counted(self.texts, 'text')} {agreed(self.texts, '[fits|fit]')} the model"
         if self.shortened:
-            return f"{self.shortened} of {self.texts} texts were longer than the model and have been shortened"
+            were = agreed(self.shortened, "[was|were] longer than the model and [has|have] been shortened")
+            return f"{self.shortened:,} of {counted(self.texts, 'text')} {were}"
         read = self.windows - self.texts + self.long
-        return f"{self.long} of {self.texts} texts are longer than the model and are read in {read} windows"
+        are = agreed(self.long, "[is|are] longer than the model and [is|are] read in")
+        return f"{self.long:,} of {counted(self.texts, 'text')} {are} {counted(read, 'window')}"
 
 
 def cut(

@@ -12,6 +12,7 @@ from handloom.data.labels import ONE, ORDERED
 from handloom.data.readers import read
 from handloom.data.split import split
 from handloom.errors import HandloomError
+from handloom.text.counting import agreed, counted
 from handloom.text.schemes import Scheme
 
 VALID_SHARE = 0.1
@@ -55,7 +56,8 @@ def read_sets(
     validation, testing = (None if data is None else read(data, task, **alike) for data in (valid, test))
     labelled, bare = _parted(training) if task == TEXT else (training, [])
     if validation is not None:
-        left = f"nothing is learnt from {len(bare)} of the {len(training)} training texts: they have none of the labels"
+        have = agreed(len(bare), "[it has|they have]")
+        left = f"nothing is learnt from {len(bare):,} of {len(training):,} training texts: {have} none of the labels"
         if bare:
             labelled = replace(labelled, notes=(*labelled.notes, left))
         return Sets(labelled, validation, testing, split=False, none_label=reading.get("none_label"))
@@ -63,7 +65,8 @@ def read_sets(
         _told_apart(set(training.labels) | set(known))
     kept, held = split(labelled, (1 - VALID_SHARE, VALID_SHARE), seed)
     if bare:
-        moved = f"{len(bare)} texts have none of the labels: all of them are validation data"
+        have = agreed(len(bare), "[has|have] none of the labels: [it is|all of them are] validation data")
+        moved = f"{counted(len(bare), 'text')} {have}"
         kept = replace(kept, notes=(*kept.notes, moved))
         held = replace(held, examples=(*held.examples, *bare))
     return Sets(kept, held, testing, split=True, none_label=reading.get("none_label"))
@@ -88,11 +91,10 @@ def labels_of(sets: Sets, known: Sequence[str], scheme: Scheme | None) -> tuple[
         training |= set(sets.valid.labels)
     for name, data in (("validation", sets.valid), ("test", sets.test)):
         unseen = sorted(set(data.labels) - training) if data is not None else []
-        if unseen:
-            where = data.source.path if data is not None and data.source.path else f"the {name} data"
+        if data is not None and unseen:
             raise HandloomError(
-                f"{where} has labels that the training data never shows: {', '.join(unseen[:10])}"
-                f"{' …' if len(unseen) > 10 else ''}. The training data has: {', '.join(sorted(training)[:20])}"
+                f"{data.source.path or f'the {name} data'} has labels that the training data never shows: "
+                f"{first_places(data, unseen)}. The training data has: {', '.join(sorted(training)[:20])}"
             )
     if scheme is not None:
         if not training:
@@ -104,6 +106,15 @@ def labels_of(sets: Sets, known: Sequence[str], scheme: Scheme | None) -> tuple[
     elif not training:
         raise HandloomError("the training data has no labels: every text has none of them")
     return (*known, *sorted(training - set(known)))
+
+
+def first_places(data: Dataset[Any], labels: Sequence[str], most: int = 10) -> str:
+    """Some labels, each with the first place where it stands."""
+    found: dict[str, str] = {}
+    for example in data:
+        for label in example.labels:
+            found.setdefault(label, f"{label} ({example.where})" if example.where else label)
+    return ", ".join(found[label] for label in labels[:most]) + " …" * (len(labels) > most)
 
 
 def _told_apart(labels: set[str]) -> None:

@@ -16,9 +16,10 @@ from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
+from handloom.text.counting import counted
 from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling, scratch
-from handloom.train.datasets import Sets
+from handloom.train.datasets import Sets, first_places
 from handloom.train.engine import Engine
 from handloom.train.fitting import Fit
 from handloom.train.progress import Listener
@@ -250,7 +251,7 @@ class Estimator:
         how = self.reading_with(_only_reading(reading))
         dataset = read(data, self.task_name, labelled=labelled, pairs=pairs, **how)
         self.tokenizer.check_known(dataset.texts)
-        count = "1 example" if len(dataset) == 1 else f"{len(dataset):,} examples"
+        count = counted(len(dataset), "example")
         self.notes = (*dataset.notes, f"{count} read from {dataset.source.path}") if dataset.source.path else ()
         return dataset
 
@@ -276,8 +277,8 @@ class Estimator:
         unseen = sorted(set(dataset.labels) - kinds) if kinds else []
         if unseen:
             raise HandloomError(
-                f"{dataset.source.path or 'the data'} has labels that training never saw: {', '.join(unseen[:10])}; "
-                f"the model knows {', '.join(sorted(kinds)[:20])}"
+                f"{dataset.source.path or 'the data'} has labels that training never saw: "
+                f"{first_places(dataset, unseen)}; the model knows {', '.join(sorted(kinds)[:20])}"
             )
 
     def judge(self, engine: Engine, task: Task, examples: Sequence[Any], seed: int = 0) -> tuple[Scores, list[Any]]:

@@ -36,6 +36,7 @@ from handloom.tasks.relation_extraction import (
 )
 from handloom.tasks.task import Task
 from handloom.tasks.token_classification import Tagged, TokenClassification
+from handloom.text.counting import counted
 from handloom.text.schemes import Scheme
 from handloom.text.spans import Span
 from handloom.train import modeling
@@ -117,7 +118,7 @@ class RelationExtractor(Estimator):
             raise UsageError(f"entities are found by a model for {TOKEN}, not for {entities.task_name}")
         found = entities.predict(list(texts)) if isinstance(entities, TokenClassifier) else entities
         if len(found) != len(texts):
-            raise UsageError(f"there are {len(texts)} texts and the entities of {len(found)}")
+            raise UsageError(f"{counted(len(texts), 'text')} and the entities of {len(found):,}: all texts need theirs")
         asked = pairs_of(texts, found, task.directed, within)
         said = self.predict([pair.example for pair in asked]) if asked else []
         assert isinstance(said, list)

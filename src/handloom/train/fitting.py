@@ -21,6 +21,7 @@ from handloom.nn import Module
 from handloom.runtime import memory
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded, Task
+from handloom.text.counting import counted
 from handloom.train import modeling
 from handloom.train.baselines import baselines_for
 from handloom.train.batches import Batches, Examples
@@ -263,7 +264,7 @@ class Fit:
         state, settings = loop.state, self.settings
         speed = state.tokens / state.seconds if state.seconds else 0.0
         summary = (
-            f"{self.estimator.task_name} · {len(sets.train):,} examples · {state.step:,} steps in "
+            f"{self.estimator.task_name} · {counted(len(sets.train), 'example')} · {counted(state.step, 'step')} in "
             f"{state.seconds:,.0f} s · {speed:,.0f} tokens a second · {time.strftime('%Y-%m-%d %H:%M')}"
         )
         return Report(
@@ -342,7 +343,7 @@ def kernels(precision: str) -> str:
 
 
 def _data_line(entry: dict[str, Any]) -> str:
-    return f"{entry['path'] or entry['form']}, {entry['examples']:,} examples, SHA-256 {entry['sha256'][:16]}…"
+    return f"{entry['path'] or entry['form']}, {counted(entry['examples'], 'example')}, SHA-256 {entry['sha256'][:16]}…"
 
 
 def check_same(found: dict[str, Any], asked: dict[str, Any], run: Path) -> None:

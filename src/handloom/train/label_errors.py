@@ -20,6 +20,7 @@ from handloom.data.split import places
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks.text_classification import TextClassification
 from handloom.tasks.token_classification import TokenClassification
+from handloom.text.counting import agreed, counted
 from handloom.text.schemes import Scheme
 from handloom.text.width import shown
 from handloom.train.baselines import marked, tag_shares
@@ -143,7 +144,8 @@ def find(
         raise UsageError(f"label errors need 2 folds or more, not {folds}")
     labelled = data.select([i for i, e in enumerate(data) if e != unlabelled(e) and e.text.strip()])
     if len(labelled) < 2 * folds:
-        raise HandloomError(f"{len(labelled)} labelled examples are too few for {folds} folds")
+        few = agreed(len(labelled), "[is|are] too few")
+        raise HandloomError(f"{counted(len(labelled), 'labelled example')} {few} for {folds} folds")
     if task == TOKEN:
         if judge != LINEAR:
             raise UsageError(f"words are judged by {LINEAR} only, not by {judge}")

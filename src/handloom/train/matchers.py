@@ -29,6 +29,7 @@ from handloom.tasks.matching import (
 )
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Encoded, Feature, Task
+from handloom.text.counting import agreed, counted
 from handloom.text.windows import cut_all
 from handloom.train import modeling
 from handloom.train.datasets import Sets
@@ -214,5 +215,6 @@ def _check_scores(data: Dataset[MatchExample], span: tuple[float, float]) -> Non
     if outside:
         places = ", ".join(f"{e.where or 'a pair'} ({e.score:g})" for e in outside[:5])
         raise HandloomError(
-            f"{len(outside)} of {len(data)} scores are outside of {span[0]:g} to {span[1]:g}: {places}"
+            f"{len(outside):,} of {counted(len(data), 'score')} {agreed(len(outside), '[is|are]')} outside of "
+            f"{span[0]:g} to {span[1]:g}: {places}"
         )

@@ -31,6 +31,7 @@ from handloom.nn import Module
 from handloom.runtime import memory
 from handloom.tasks.pretraining import OBJECTIVES, Choices, Pretraining, Streamed, frame
 from handloom.tasks.scores import Scores
+from handloom.text.counting import counted
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.vocabularies import KINDS
 from handloom.train import modeling
@@ -318,9 +319,9 @@ class _Run:
         next(iter(held_out(valid, task, 1, recipe.valid_tokens)))
         model, config, notes = start.model()
         about = (
-            f"{objective}, {len(train):,} tokens in {train.about.documents:,} documents to train on, "
-            f"{len(valid):,} to validate; {batches.steps:,} steps of {size} windows of {task.width} tokens, "
-            f"{batches.epochs:.2f} times through the text; {model.count():,} parameters"
+            f"{objective}, {len(train):,} tokens in {counted(train.about.documents, 'document')} to train on, "
+            f"{len(valid):,} to validate; {counted(batches.steps, 'step')} of {counted(size, 'window')} of "
+            f"{task.width} tokens, {batches.epochs:.2f} times through the text; {model.count():,} parameters"
         )
         return Prepared(settings, start, task, batches, valid, model, config, (*notes, about))
 
@@ -422,8 +423,9 @@ class _Run:
             details={
                 "Settings": {key: value for key, value in self.asked.to_dict().items() if value is not None},
                 "Data": {
-                    key: f"{entry['path']}, {entry['examples']:,} documents, {entry['bytes']:,} bytes, "
-                    f"SHA-256 {entry['sha256'][:16]}…" for key, entry in texts.to_dict().items()
+                    key: f"{entry['path']}, {counted(entry['examples'], 'document')}, "
+                    f"{entry['bytes']:,} bytes, SHA-256 {entry['sha256'][:16]}…"
+                    for key, entry in texts.to_dict().items()
                 },
                 "Versions": dict(versions()),
                 "Memory": {

@@ -21,6 +21,7 @@ from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import read_json
 from handloom.models.safetensors_file import SafetensorsFile
+from handloom.text.counting import counted
 from handloom.train.storage import complete, publish_folder, safetensors_blocks
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _rows(path: Path, count: int) -> list[dict[str, Any]]:
     except (OSError, ValueError, RecursionError) as problem:
         raise HandloomError(f"{path}: cannot be read ({problem}); make the index again") from problem
     if len(rows) != count or not all(isinstance(row, dict) and isinstance(row.get("text"), str) for row in rows):
-        raise HandloomError(f"{path}: must hold {count} texts; make the index again")
+        raise HandloomError(f"{path}: must hold {counted(count, 'text')}; make the index again")
     return rows
 
 
