@@ -15,6 +15,9 @@ import typer
 
 from handloom import __version__
 from handloom.cli.main import app, main
+from handloom.cli.options import TASK
+from handloom.data.meant_for import MEANT_FOR
+from handloom.train.estimators import ESTIMATORS
 from handloom.train.settings import Settings
 
 TRAIN = ["train", "text-classification", "--model", "minilm-l6", "--train", "train.csv", "--valid", "valid.csv"]
@@ -225,6 +228,23 @@ def test_options_of_train_are_the_settings() -> None:
             assert shown is True, setting.name
         else:
             assert shown == str(setting.default), setting.name
+
+
+def test_options_for_some_tasks_alone_are_in_the_table() -> None:
+    """The group "For one task" names the table's tasks; a setting that is not in the table is for all tasks."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    shown = {one.name: one for name in ("train", "evaluate", "predict") for one in commands[name].params}
+    told = {name: one.help for name, one in shown.items() if getattr(one, "rich_help_panel", None) == TASK}
+    assert told.keys() - {"form"} <= MEANT_FOR.keys() <= shown.keys()
+    for name in told.keys() & MEANT_FOR.keys():
+        assert told[name].startswith(", ".join(MEANT_FOR[name])), name
+    assert {task for tasks in MEANT_FOR.values() for task in tasks} == ESTIMATORS.keys()
+    general = {
+        "epochs", "batch_size", "batch_tokens", "micro_batch_tokens", "lr", "final_lr", "optimizer", "schedule",
+        "warmup", "weight_decay", "beta2", "dropout", "clip", "metric", "patience", "validate_every", "freeze",
+        "augment", "augment_times", "max_length", "seed", "threads", "precision", "max_memory", "keep",
+    }  # fmt: skip
+    assert general == set(Settings.names()) - MEANT_FOR.keys()
 
 
 def test_choices_in_help_are_those_of_the_code() -> None:

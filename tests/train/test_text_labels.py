@@ -13,6 +13,7 @@ import tiny_bert
 import handloom.tensor as ht
 from handloom.cli.main import main
 from handloom.data.examples import TextExample
+from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks.ordered_labels import OrderedLabels
 from handloom.tasks.several_labels import LabelSet, SeveralLabels
@@ -293,3 +294,15 @@ def test_frames_go_in_and_out(tiny: Path) -> None:
     assert list(found.columns) == ["text", "label", "scores.neg", "scores.pos", "price"] and list(found.index) == [7, 9]
     assert list(model.predict_frame(frame["text"])["label"]) == list(found["label"])
     assert [one.label for one in model.predict(frame["text"])] == list(found["label"])
+
+
+@pytest.mark.parametrize(("option", "value"), [("crf", True), ("pooling", "cls"), ("longest_answer", 3),
+                                               ("symmetric", True), ("prompt", "{text}")])  # fmt: skip
+def test_settings_of_other_tasks_are_refused(tiny: Path, option: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"{option} is for .*, not text-classification"):
+        TextClassifier.from_pretrained(tiny).fit([("a", "x"), ("b", "y")], **{option: value})
+
+
+def test_two_files_are_for_texts_that_are_rewritten() -> None:
+    with pytest.raises(UsageError, match="targets is for translation and summarization, not text-classification"):
+        read((Path("a.en"), Path("a.de")))

@@ -20,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check(
+    command: typer.Context,
     train: Annotated[Path, typer.Argument(metavar="FILE", help="The training examples.", show_default=False)],
     valid: Annotated[Path | None, opt("FILE", "Examples to validate on.", DATA)] = None,
     test: Annotated[Path | None, opt("FILE", "Examples to test on.", DATA)] = None,
@@ -80,6 +81,7 @@ def check(
 
     if task is None:
         task = readers.task_of(train) if targets is None else TRANSLATION
+    options.check_meant(task, command)
     labels = {"problem": problem, "label_separator": label_separator, "label_order": label_order}
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding, **labels)
 

@@ -16,6 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
+    command: typer.Context,
     model: options.ModelFolder,
     data: Annotated[Path, opt("FILE", "Labelled examples.", DATA)],
     targets: options.Targets = None,
@@ -41,6 +42,7 @@ def evaluate(
     from handloom.train import estimators
 
     estimator = estimators.load(model, threads, precision or "auto")
+    options.check_meant(estimator.task_name, command)
     how = options.reading(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )

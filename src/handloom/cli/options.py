@@ -174,6 +174,17 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def check_meant(task: str, command: typer.Context) -> None:
+    """UsageError for an option of a command that is for other tasks than this one."""
+    from handloom.data import meant_for
+
+    names = given(**command.params)
+    try:
+        meant_for.check(task, names)
+    except UsageError as error:
+        raise UsageError(as_options(str(error), names)) from None
+
+
 def settings(command: typer.Context, kind: type[Settings | Asked], **read: Any) -> dict[str, Any]:
     """Those options of a command that are settings of a training, as the user gave them; `read` in place of what is
     written there. What makes no sense is refused, before anything is read or downloaded."""

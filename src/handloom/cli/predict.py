@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def predict(
+    command: typer.Context,
     model: options.ModelFolder,
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT…", help="Texts to judge.", show_default=False)
@@ -77,20 +78,17 @@ def predict(
     from handloom.cli.output import note, print_json
     from handloom.data.examples import CHOICE, SIMILARITY
     from handloom.train import estimators
-    from handloom.train.text_classifier import TextClassifier
 
     how = options.reading(text_column, None, pair_column, delimiter, encoding)
     estimator = estimators.load(model, threads, precision or "auto")
+    options.check_meant(estimator.task_name, command)
     if texts and estimator.task_name == SIMILARITY:
         raise UsageError(f"two texts are compared: --data FILE, or handloom sentence-similarity {model} TEXT OTHER")
     if texts and estimator.task_name == CHOICE:
         raise UsageError(f'a question has choices: --data FILE, or handloom choose {model} "…" --choice A --choice B')
     if texts and context is None and isinstance(estimator, estimators.QuestionAnswerer):
         raise UsageError("a question is asked of a text: add --context FILE, or a folder of texts")
-    if top is not None:
-        if not isinstance(estimator, TextClassifier):
-            raise UsageError(f"--top is for text-classification; this model was trained for {estimator.task_name}")
-        how["top"] = top
+    how |= options.given(top=top)
     found = estimator.predict_dicts(data or texts, **how) if context is None else asked(estimator, texts, context, how)
     for line in estimator.notes:
         note(line)

@@ -18,6 +18,7 @@ from handloom.data import (
     jsons,
     label_studio,
     matches,
+    meant_for,
     questions,
     relations,
     rewritings,
@@ -47,7 +48,7 @@ from handloom.data.examples import (
     fingerprint,
 )
 from handloom.data.files import TextFile, existing, read_bytes, read_text
-from handloom.data.labels import ONE, PLAIN, LabelForm
+from handloom.data.labels import ONE, LabelForm
 from handloom.data.options import Options, Record, Tagged, refuse
 from handloom.data.records import read_texts
 from handloom.data.tagging import read_tagged, tagged_dataset
@@ -71,7 +72,7 @@ class Kind:
 
     example: their class. rows: from records. tuples: by their lengths what tuples in a list hold, labelled and not.
     files: readers of forms that the task has for itself; its_form: which of them a file's content is, if one.
-    folder: from a folder. parallel: whether two files may lie side by side.
+    folder: from a folder.
     """
 
     example: type
@@ -80,7 +81,6 @@ class Kind:
     files: Mapping[str, Callable[[TextFile, Options], AnyDataset]]
     its_form: Callable[[TextFile, Options], str | None]
     folder: Callable[[Path, Options], AnyDataset]
-    parallel: bool = False
 
 
 def is_parallel(data: Any) -> bool:
@@ -130,9 +130,10 @@ def read(
         return data
     if task not in KINDS:
         raise UsageError(f"There is no reader for the task {task!r}; there are {', '.join(KINDS)}.")
+    said = {"problem": problem, "label_separator": label_separator, "label_order": label_order,
+            "none_label": none_label, "pair_column": pair_column, "targets": data if is_parallel(data) else None}
+    meant_for.check(task, (name for name, value in said.items() if value is not None))
     form = LabelForm.of(problem, label_separator, label_order, none_label)
-    if task != TEXT and form != PLAIN:
-        raise UsageError(f"--problem and what the labels of texts look like is for {TEXT}, not {task}")
     options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks, pairs, form)
     found = _read(data, options)
     refuse([one.where for one in found if not all(map(_encodable, _all_of(one)))],
@@ -143,7 +144,7 @@ def read(
 def _read(data: Any, options: Options) -> AnyDataset:
     if isinstance(data, (str, os.PathLike)):
         return _read_path(existing(Path(data)), options)
-    if KINDS[options.task].parallel and is_parallel(data):
+    if is_parallel(data):
         sources, targets = (existing(Path(path)) for path in data)
         return rewritings.read_parallel(sources, targets, options)
     if hasattr(data, "columns") and hasattr(data, "to_dict"):
@@ -368,7 +369,7 @@ KINDS: dict[str, Kind] = {
     ),
     **dict.fromkeys((TRANSLATION, SUMMARIZATION), Kind(
         RewritingExample, lambda records, source, options, notes: rewritings.read_rewritings(records, source, options),
-        ({2: ("source", "target")}, {1: ("source",)}), {}, lambda file, options: None, _no_folder, parallel=True,
+        ({2: ("source", "target")}, {1: ("source",)}), {}, lambda file, options: None, _no_folder,
     )),
     GENERATION: Kind(
         GenerationExample, conversations.read_generations,

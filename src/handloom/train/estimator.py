@@ -223,6 +223,7 @@ class Estimator:
         if self.fresh:
             options.setdefault("lr", FRESH_RATE)
         settings = Settings.of(**options)
+        settings.check_meant(self.task_name)
         Fit(self, settings, reading, task, listener, before and not self.fresh, baselines).run(
             {"train": train, "valid": valid, "test": test}, out, overwrite, resume
         )

@@ -62,8 +62,6 @@ class TextGenerator(WritingEstimator, Scorer):
     def make_task(self, sets: Sets, settings: Settings) -> Task:
         if self.task is None:
             raise UsageError("an encoder–decoder is fine-tuned by Translator or Summarizer: handloom train translation")
-        if settings.class_weights is not None:
-            raise UsageError("class_weights are for tasks with labels, and text-generation has none")
         known = self.task
         assert isinstance(known, TextGeneration)
         self.tokenizer.check_known(sets.train.texts)

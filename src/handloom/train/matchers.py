@@ -67,8 +67,6 @@ class SentenceMatcher(Estimator):
         return modeling.longest(self.tokenizer, config, min(own, config.max_length) if own and not wanted else wanted)
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
-        if settings.class_weights is not None or settings.label_smoothing:
-            raise UsageError(f"class_weights and label_smoothing are for tasks with labels, and {SIMILARITY} has none")
         known = self.task if isinstance(self.task, Matching) else Matching()
         kind = kind_of(sets.train.examples)
         span = settings.score_range or (0.0, 1.0)

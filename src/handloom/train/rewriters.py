@@ -51,8 +51,6 @@ class Rewriter(WritingEstimator):
         return super().fit(*data, **options)
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
-        if settings.class_weights is not None:
-            raise UsageError(f"class_weights are for tasks with labels, and {self.task_name} has none")
         if isinstance(self.task, Rewriting):
             if settings.prompt is not None:
                 self._with_prompt(settings.prompt)
