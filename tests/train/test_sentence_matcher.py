@@ -262,8 +262,10 @@ def test_vectors(trained: tuple[SentenceMatcher, Path], tiny: Path) -> None:
     assert matcher.encode([]).shape == (0, 0)
     matcher.encode("the " * 100)
     assert matcher.notes == ("1 of 1 texts were longer than the model and have been shortened",)
-    with pytest.raises(HandloomError, match="text 1: a text is needed, not ' '"):
+    with pytest.raises(HandloomError, match="text 2: a text is needed, not ' '"):
         matcher.encode(["a", " "])
+    with pytest.raises(HandloomError, match="the text: a text is needed, not ''"):
+        matcher.encode("")
     with pytest.raises(UsageError, match="two texts are compared"):
         matcher.predict("a")
 

@@ -287,7 +287,7 @@ def _from_list(rows: list[Any], options: Options) -> AnyDataset:
         tagged = [_tagged(number, row, options) for number, row in enumerate(rows)]
         source = Source(None, fingerprint([[t.words, t.tags] for t in tagged]), "list")
         return tagged_dataset(tagged, source, options)
-    records = [_record(number, row, options) for number, row in enumerate(rows)]
+    records = [_record(_place(number, rows, options), row, options) for number, row in enumerate(rows)]
     if isinstance(rows[0], (list, tuple)):  # (text, pair) is no guess
         options = replace(options, pairs=True, tuples=True)
     return _from_records(records, source, options, [])
@@ -308,8 +308,14 @@ def _holds_words(row: Sequence[Any], options: Options) -> bool:
     return not row or not isinstance(row[0], str) or (not options.labelled and all(isinstance(w, str) for w in row))
 
 
-def _record(number: int, row: Any, options: Options) -> Record:
-    where = f"row {number}"
+def _place(number: int, rows: list[Any], options: Options) -> str:
+    """Where a row of a list stands, for errors. Texts that are to be judged count from 1."""
+    if options.labelled or not isinstance(rows[number], str):
+        return f"row {number}"
+    return "the text" if len(rows) == 1 else f"text {number + 1}"
+
+
+def _record(where: str, row: Any, options: Options) -> Record:
     if options.task == GENERATION and (record := conversations.from_list(where, row)):
         return record
     if isinstance(row, dict):

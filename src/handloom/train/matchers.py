@@ -152,9 +152,10 @@ class SentenceMatcher(Estimator):
         """f32 [texts, width], or [width] of one string. Of a text that is too long the beginning is read (`notes` says
         how many there were)."""
         given = [texts] if isinstance(texts, str) else list(texts)
-        for number, text in enumerate(given):
+        for number, text in enumerate(given, start=1):
             if not isinstance(text, str) or not text.strip():
-                raise HandloomError(f"text {number}: a text is needed, not {text!r:.60}")
+                where = "the text" if isinstance(texts, str) else f"text {number}"
+                raise HandloomError(f"{where}: a text is needed, not {text!r:.60}")
         different = list(dict.fromkeys(given))
         cuts, found = cut_all(self.tokenizer.encode_batch(different), self.max_length, "head")
         self.notes = (str(found),) if found.long else ()
