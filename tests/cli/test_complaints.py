@@ -80,6 +80,26 @@ def test_complaints(
     assert not (work / "runs" / "never").exists()
 
 
+@pytest.mark.parametrize("words", [
+    ["predict", "stopped", "a"], ["evaluate", "stopped", "--data", "test.csv"],
+    ["compare", "stopped", "stopped", "--test", "test.csv"],
+    ["train", "text-classification", "--model", "stopped", "--train", "train.csv", "--out", "runs/never"],
+    ["train", "summarization", "--model", "stopped", "--train", "faq.csv", "--out", "runs/never"],
+    ["pretrain", "new.csv", "--model", "stopped", "--out", "runs/never"],
+    ["index", "new.csv", "--model", "stopped", "--out", "never.index"], ["search", "no", "a", "--rerank", "stopped"],
+    ["search", "no", "a", "--model", "stopped"], ["choose", "stopped", "a", "--choice", "b", "--choice", "c"],
+    ["generate", "stopped", "a"], ["chat", "stopped"], ["score", "stopped", "a"], ["fill-mask", "stopped", "a [MASK]"],
+    ["feature-extraction", "stopped", "a"], ["sentence-similarity", "stopped", "a", "b"], ["profile", "stopped"],
+], ids=lambda words: " ".join(words))  # fmt: skip
+def test_a_stopped_training_is_called_one(work: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever looks for a model there, and though no checkpoint has been written yet."""
+    (work / "stopped").mkdir(exist_ok=True)
+    (work / "stopped" / "settings.json").write_text("{}")
+    assert main(words) == 1
+    said = "handloom: stopped is a training that was stopped; `handloom resume stopped` ends it\n"
+    assert capsys.readouterr().err == said
+
+
 def test_no_command_shows_the_help(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert main(["--help"]) == 0

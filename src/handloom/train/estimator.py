@@ -43,8 +43,8 @@ class Estimator:
     ) -> None:
         self.folder = folder
         self.threads, self.precision = threads, precision
-        self.tokenizer = Tokenizer.load(folder)
         self.config: Config = load_config(folder)
+        self.tokenizer = Tokenizer.load(folder)
         self.task: Task | None = None
         self.model: Module | None = None
         self.scores: Scores | None = None
