@@ -86,7 +86,13 @@ LabelOrder = Annotated[
     str | None,
     opt("A,B,…", "text-classification: labels with an order, the lowest first; numbers need none.", TASK),
 ]
-Top = Annotated[int | None, opt("N", "text-classification: only the N best labels, with their scores.", TASK, min=1)]
+TOP_HELP = (
+    "text-classification, question-answering: only the N best labels, or answers, with their scores; labels that are "
+    "given come before likelier ones."
+)
+Top = Annotated[int | None, opt("N", TOP_HELP, TASK, min=1)]
+BEAMS_HELP = "translation, summarization: look for the likeliest text with N beams."
+Beams = Annotated[int | None, opt("N", BEAMS_HELP, TASK, min=1, default="1")]
 BatchTokens = Annotated[
     int | None,
     opt("N", "Tokens in a batch (instead of --batch-size).", TRAINING, min=1),

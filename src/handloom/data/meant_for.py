@@ -40,7 +40,9 @@ MEANT_FOR: Mapping[str, tuple[str, ...]] = {
     "symmetric": (SIMILARITY,),
     "score_range": (SIMILARITY,),
     "prompt": REWRITING,
-    "top": (TEXT,),
+    "top": (TEXT, QUESTION),
+    "beams": REWRITING,
+    "max_new_tokens": (GENERATION,),
 }
 """The tasks of an option; one that is not here is for all of them."""
 
