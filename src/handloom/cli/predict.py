@@ -140,7 +140,7 @@ def asked(estimator: Any, questions: list[str] | None, context: Path, how: dict[
         return estimator.predict_dicts([(question, text) for question in questions], **how)
     book, rows = estimator.search(context, how.get("encoding")), []
     for question in questions:
-        found = [one.to_dict() for one in book.ask(question)]
+        found = [one.to_dict() for one in book.ask(question, **options.given(count=how.get("top")))]
         nothing = {"answer": "", "start": 0, "end": 0, "score": 0.0, "document": "", "context": ""}
         rows += [{"question": question, **one} for one in found or [nothing]]
     estimator.tell(book.notes)
@@ -171,6 +171,8 @@ def shown(row: dict[str, Any], top: int | None = None) -> Iterator[Any]:
         return
     if "answer" in row:
         yield from _answer(row)
+        for other in row.get("others", ()) if top else ():
+            yield Text(f"  {other['score']:.3f}  {other['text']}")
         return
     if "spans" not in row:
         yield from _labelled(row, top)
