@@ -77,6 +77,12 @@ def test_evaluate_prints_one_object(work: Path, trained: Path, capsys: pytest.Ca
     assert sum(map(sum, found["confusion"]["matrix"])) == 12
 
 
+def test_what_is_asked_is_for_the_models_task(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["evaluate", str(trained), "--data", "test.csv"], ["predict", str(trained), "a great film"]):
+        assert main([*words, "--beams", "2"]) == 2
+        assert "--beams is for translation and summarization, not text-classification" in capsys.readouterr().err
+
+
 def test_predict_keeps_the_order_and_the_other_columns(
     work: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,7 +241,7 @@ def test_options_for_some_tasks_alone_are_in_the_table() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     shown = {one.name: one for name in ("train", "evaluate", "predict") for one in commands[name].params}
     told = {name: one.help for name, one in shown.items() if getattr(one, "rich_help_panel", None) == TASK}
-    assert told.keys() - {"form"} <= MEANT_FOR.keys() <= shown.keys()
+    assert told.keys() - {"form"} <= MEANT_FOR.keys() <= shown.keys() | {"max_new_tokens"}
     for name in told.keys() & MEANT_FOR.keys():
         assert told[name].startswith(", ".join(MEANT_FOR[name])), name
     assert {task for tasks in MEANT_FOR.values() for task in tasks} == ESTIMATORS.keys()

@@ -184,6 +184,9 @@ def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
     for beams in (0, 2.5, True):
         with pytest.raises(UsageError, match=f"beams is a whole number from 1 on, not {beams!r}"):
             again.predict("cat sees dog", beams=beams)
+        with pytest.raises(UsageError, match=f"beams is a whole number from 1 on, not {beams!r}"):
+            again.evaluate(sentences(2, 2), beams=beams)
+    assert again.evaluate(sentences(6, 2), beams=2)["rougeL"] > 0.9
     assert again.evaluate(sentences(30, 2))["rougeL"] == pytest.approx(model.scores["rougeL"])
     compared = compare(Summarizer.from_pretrained(folder), again, sentences(20, 2))
     assert (compared.metric, compared.verdict) == ("rouge1", "better")
@@ -245,6 +248,12 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.startswith("{")
     assert main(["predict", run, "cat sees dog", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == {"text", "written"}
+    [found] = load(run).predict_dicts(["cat sees dog"], beams=3)
+    assert main(["predict", run, "cat sees dog", "--json", "--beams", "3"]) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    measured = load(run).evaluate((Path(data[1]), Path(data[3])), beams=2, before=False)
+    assert main(["evaluate", run, "--data", data[1], "--targets", data[3], "--json", "--beams", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == measured.metrics
     assert main(["train", "summarization", "--train", data[1], "--test-targets", data[3], "--out", run]) == 2
 
 

@@ -26,6 +26,7 @@ def evaluate(
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     label_separator: options.LabelSeparator = None,
+    beams: options.Beams = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
     json: options.Json = False,
@@ -46,7 +47,7 @@ def evaluate(
     how = options.reading(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )
-    scores = estimator.evaluate(options.beside(data, targets, "--data"), **how)
+    scores = estimator.evaluate(options.beside(data, targets, "--data"), **how, **options.given(beams=beams))
     for line in estimator.notes:
         note(line)
     if json:

@@ -33,6 +33,7 @@ def predict(
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     top: options.Top = None,
+    beams: options.Beams = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
     json: options.Json = False,
@@ -88,7 +89,7 @@ def predict(
         raise UsageError(f'a question has choices: --data FILE, or handloom choose {model} "…" --choice A --choice B')
     if texts and context is None and isinstance(estimator, estimators.QuestionAnswerer):
         raise UsageError("a question is asked of a text: add --context FILE, or a folder of texts")
-    how |= options.given(top=top)
+    how |= options.given(top=top, beams=beams)
     found = estimator.predict_dicts(data or texts, **how) if context is None else asked(estimator, texts, context, how)
     for line in estimator.notes:
         note(line)

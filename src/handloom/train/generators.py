@@ -41,6 +41,7 @@ class TextGenerator(WritingEstimator, Scorer):
     """
 
     task_name = GENERATION
+    asks = ("max_new_tokens",)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], *, weights: str = "f32", **how: Any) -> Any:
