@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import MISSING, fields
@@ -58,7 +60,7 @@ def test_train_shows_tables(work: Path, capsys: pytest.CaptureFixture[str]) -> N
         "Per label",
         "Confusion",
         "runs/tables",
-        "handloom predict",
+        'handloom predict runs/tables "…"\n',
     ):
         assert words in out
 
@@ -119,6 +121,38 @@ def test_a_pair_is_read_where_the_model_was_trained_with_pairs(
     capsys.readouterr()
     assert main(["predict", "runs/twins", "--data", "pairs.jsonl", "--json"]) == 0
     assert [json.loads(line)["pair"] for line in capsys.readouterr().out.splitlines()] == ["sad bad", ""]
+
+
+TINY = {"epochs": 0.01, "threads": 1, "before": False, "baselines": False, "listener": lambda progress: None}
+USED = {
+    "text-classification": ("train.csv", 'predict {run} "…"'),
+    "token-classification": ("train.conll", 'predict {run} "…"'),
+    "relation-extraction": ("relations.jsonl", 'predict {run} "… <e1>…</e1> … <e2>…</e2> …"'),
+    "question-answering": ("questions.json", 'predict {run} "…" --context FILE'),
+    "sentence-similarity": ("faq.csv", 'sentence-similarity {run} "…" "…"'),
+    "multiple-choice": ("exam.jsonl", 'choose {run} "…" --choice "…" --choice "…"'),
+    "translation": ("lines.jsonl", 'predict {run} "…"'),
+    "summarization": ("lines.jsonl", 'predict {run} "…"'),
+    "text-generation": ("chats.jsonl", "chat {run}"),
+}
+"""Of each task what may be learnt from, and the command that uses a model."""
+
+
+@pytest.mark.parametrize("task", ESTIMATORS)
+def test_the_command_that_uses_a_model_runs(
+    task: str, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"source": "the cat " * (i + 1), "target": "the dog"}) for i in range(20)]
+    (work / "lines.jsonl").write_text("\n".join(lines))
+    writes = task in MEANT_FOR["prompt"] or task == "text-generation"
+    model = ESTIMATORS[task].from_pretrained("smollm2-135m-instruct" if writes else "minilm-l6")
+    wanted = {"prompt": "{text}"} if task in MEANT_FOR["prompt"] else {}
+    model.fit(USED[task][0], out=f"runs/used-{task}", **TINY, **wanted)
+    command = model.command(f"runs/used-{task}")
+    assert command == f"handloom {USED[task][1].format(run=f'runs/used-{task}')}"
+    monkeypatch.setattr("sys.stdin", io.StringIO("the cat\n"))
+    assert main(shlex.split(command.replace("FILE", "new.csv"))[1:]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out
 
 
 def test_unknown_characters_are_named(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,3 +30,6 @@ class MultipleChooser(Estimator):
         if isinstance(data, str):
             raise UsageError("a question has choices: predict((question, [choice, …]))")
         return super().predict(data, **reading)  # type: ignore[no-any-return]
+
+    def command(self, run: str) -> str:
+        return f'handloom choose {run} "…" --choice "…" --choice "…"'

@@ -234,6 +234,10 @@ class Estimator:
         )
         return self
 
+    def command(self, run: str) -> str:
+        """What uses a trained model in a folder, in a terminal. FILE stands for a file of the user's."""
+        return f'handloom predict {run} "…"'
+
     def _repr_html_(self) -> str | None:
         """What a notebook shows: the last training, if there was one."""
         return None if self.report is None else framed(render(self.report), self.report.title)

@@ -101,6 +101,9 @@ class RelationExtractor(Estimator):
         """Texts with <e1>…</e1> and <e2>…</e2> in them, or (text, first, second) with places [start, end]."""
         return super().predict(data, **reading)  # type: ignore[no-any-return]
 
+    def command(self, run: str) -> str:
+        return f'handloom predict {run} "… <e1>…</e1> … <e2>…</e2> …"'
+
     def triples(
         self, texts: Sequence[str], entities: TokenClassifier | Sequence[Sequence[Span]], within: int = 300
     ) -> list[list[Triple]]:
@@ -155,6 +158,9 @@ class QuestionAnswerer(Estimator):
             task = copy(task)
             task.candidates = top
         return self.decoded(task, examples)
+
+    def command(self, run: str) -> str:
+        return f'handloom predict {run} "…" --context FILE'
 
     def search(self, documents: str | os.PathLike[str] | Sequence[str], encoding: str | None = None) -> OpenBook:
         """To ask questions of a file, of all text files of a folder, or of a list of paragraphs: `.ask(question)`."""

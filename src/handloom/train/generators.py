@@ -125,6 +125,10 @@ class TextGenerator(WritingEstimator, Scorer):
     def shown(self, prediction: Written) -> str:
         return prediction.text
 
+    def command(self, run: str) -> str:
+        talks = isinstance(self.task, TextGeneration) and self.task.talks
+        return f"handloom chat {run}" if talks else super().command(run)
+
     def _replies(self, model: Module, examples: Sequence[GenerationExample], most: int) -> list[Written]:
         return [Written(text) for text in self.written(model, self._prompts(model, examples, most), most)]
 

@@ -148,6 +148,9 @@ class SentenceMatcher(Estimator):
         """How alike two texts are: of (text, other), or of a list of such, a path or a data set."""
         return super().predict(data, **reading)  # type: ignore[no-any-return]
 
+    def command(self, run: str) -> str:
+        return f'handloom sentence-similarity {run} "…" "…"'
+
     def encode(self, texts: str | Sequence[str]) -> F32:
         """f32 [texts, width], or [width] of one string. Of a text that is too long the beginning is read (`notes` says
         how many there were)."""
