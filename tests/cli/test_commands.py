@@ -18,9 +18,12 @@ import typer
 from handloom import __version__
 from handloom.cli.main import app, main
 from handloom.cli.options import TASK
+from handloom.data.examples import TextExample
 from handloom.data.meant_for import MEANT_FOR
+from handloom.errors import HandloomError
 from handloom.train.estimators import ESTIMATORS
 from handloom.train.settings import Settings
+from handloom.train.text_classifier import TextClassifier
 
 TRAIN = ["train", "text-classification", "--model", "minilm-l6", "--train", "train.csv", "--valid", "valid.csv"]
 QUICK = ["--epochs", "2", "--lr", "1e-3", "--threads", "1"]
@@ -121,6 +124,30 @@ def test_a_pair_is_read_where_the_model_was_trained_with_pairs(
     capsys.readouterr()
     assert main(["predict", "runs/twins", "--data", "pairs.jsonl", "--json"]) == 0
     assert [json.loads(line)["pair"] for line in capsys.readouterr().out.splitlines()] == ["sad bad", ""]
+
+
+def test_a_model_of_pairs_judges_no_text_alone(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [TextExample(f"film {i}", "x", label) for i, label in enumerate(20 * "pn")]
+    model = TextClassifier.from_pretrained("minilm-l6").fit(rows, epochs=0.1, threads=1, out="runs/judge")
+    capsys.readouterr()
+    assert main(["predict", "runs/judge", "film"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("handloom: the text: this model was trained on pairs of texts") and "--data FILE" in said
+    assert main(["evaluate", "runs/judge", "--data", "test.csv"]) == 1
+    assert "test.csv:2: this model was trained on pairs" in capsys.readouterr().err
+    for text in ("film", ["film"]):
+        with pytest.raises(HandloomError, match=r"\(text, pair\)"):
+            model.predict(text)
+    assert model.predict(("film", "x")).label in "pn" and model.notes == ()
+    assert model.command("runs/judge") == "handloom predict runs/judge --data FILE"
+
+
+def test_a_pair_for_a_model_of_single_texts_is_noted(trained: Path) -> None:
+    model = TextClassifier.load(trained)
+    assert model.predict([("a film", "great")], top=1)[0].label in ("neg", "pos")
+    assert model.notes == ("a second text is read beside each, and this model was trained on single texts",)
+    model.predict("a film")
+    assert model.notes == ()
 
 
 TINY = {"epochs": 0.01, "threads": 1, "before": False, "baselines": False, "listener": lambda progress: None}

@@ -300,7 +300,8 @@ def _as_told(made: Dataset[TextExample], options: Options) -> Dataset[TextExampl
         replace(example, label=form.read(example.label, "label", example.where or f"row {number}"))
         for number, example in enumerate(made)
     ]
-    return replace(made, examples=tuple(examples), problem=form.problem or ONE, order=form.order)
+    used = {"text": "text", **({"pair": "pair"} if any(example.pair is not None for example in made) else {})}
+    return replace(made, examples=tuple(examples), columns=used, problem=form.problem or ONE, order=form.order)
 
 
 def _holds_words(row: Sequence[Any], options: Options) -> bool:

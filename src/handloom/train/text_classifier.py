@@ -66,6 +66,22 @@ class TextClassifier(Estimator):
             own["none_label"] = task.none_label
         return {**own, **given}
 
+    def read(self, data: Any, *, labelled: bool = True, **reading: Any) -> Dataset[Any]:
+        """As of every estimator. HandloomError for a text alone where the model has learnt from pairs."""
+        dataset = super().read(data, labelled=labelled, **reading)
+        alone = next((example for example in dataset if example.pair is None), None)
+        if self.pairs and alone is not None:
+            raise HandloomError(
+                f"{alone.where or 'the text'}: this model was trained on pairs of texts, and there is no second text; "
+                "in a file (--data FILE) --pair-column names its column, in Python it is given as (text, pair)"
+            )
+        if self.pairs is False and any(example.pair is not None for example in dataset):
+            self.tell(["a second text is read beside each, and this model was trained on single texts"])
+        return dataset
+
+    def command(self, run: str) -> str:
+        return f"handloom predict {run} --data FILE" if self.pairs else super().command(run)
+
     def predict(self, data: Any, **how: Any) -> Any:
         """Prediction(label, score, scores) of each text; LabelSet(labels, scores) where it may have several labels,
         Number(value) where that is what was learnt.
