@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import MISSING, fields
@@ -15,7 +17,13 @@ import typer
 
 from handloom import __version__
 from handloom.cli.main import app, main
+from handloom.cli.options import TASK
+from handloom.data.examples import TextExample
+from handloom.data.meant_for import MEANT_FOR
+from handloom.errors import HandloomError
+from handloom.train.estimators import ESTIMATORS
 from handloom.train.settings import Settings
+from handloom.train.text_classifier import TextClassifier
 
 TRAIN = ["train", "text-classification", "--model", "minilm-l6", "--train", "train.csv", "--valid", "valid.csv"]
 QUICK = ["--epochs", "2", "--lr", "1e-3", "--threads", "1"]
@@ -55,7 +63,7 @@ def test_train_shows_tables(work: Path, capsys: pytest.CaptureFixture[str]) -> N
         "Per label",
         "Confusion",
         "runs/tables",
-        "handloom predict",
+        'handloom predict runs/tables "…"\n',
     ):
         assert words in out
 
@@ -72,6 +80,12 @@ def test_evaluate_prints_one_object(work: Path, trained: Path, capsys: pytest.Ca
     found = json.loads(capsys.readouterr().out)
     assert set(found) >= {"metrics", "labels", "confusion", "before"}
     assert sum(map(sum, found["confusion"]["matrix"])) == 12
+
+
+def test_what_is_asked_is_for_the_models_task(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["evaluate", str(trained), "--data", "test.csv"], ["predict", str(trained), "a great film"]):
+        assert main([*words, "--beams", "2"]) == 2
+        assert "--beams is for translation and summarization, not text-classification" in capsys.readouterr().err
 
 
 def test_predict_keeps_the_order_and_the_other_columns(
@@ -110,6 +124,62 @@ def test_a_pair_is_read_where_the_model_was_trained_with_pairs(
     capsys.readouterr()
     assert main(["predict", "runs/twins", "--data", "pairs.jsonl", "--json"]) == 0
     assert [json.loads(line)["pair"] for line in capsys.readouterr().out.splitlines()] == ["sad bad", ""]
+
+
+def test_a_model_of_pairs_judges_no_text_alone(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [TextExample(f"film {i}", "x", label) for i, label in enumerate(20 * "pn")]
+    model = TextClassifier.from_pretrained("minilm-l6").fit(rows, epochs=0.1, threads=1, out="runs/judge")
+    capsys.readouterr()
+    assert main(["predict", "runs/judge", "film"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("handloom: the text: this model was trained on pairs of texts") and "--data FILE" in said
+    assert main(["evaluate", "runs/judge", "--data", "test.csv"]) == 1
+    assert "test.csv:2: this model was trained on pairs" in capsys.readouterr().err
+    for text in ("film", ["film"]):
+        with pytest.raises(HandloomError, match=r"\(text, pair\)"):
+            model.predict(text)
+    assert model.predict(("film", "x")).label in "pn" and model.notes == ()
+    assert model.command("runs/judge") == "handloom predict runs/judge --data FILE"
+
+
+def test_a_pair_for_a_model_of_single_texts_is_noted(trained: Path) -> None:
+    model = TextClassifier.load(trained)
+    assert model.predict([("a film", "great")], top=1)[0].label in ("neg", "pos")
+    assert model.notes == ("a second text is read beside each, and this model was trained on single texts",)
+    model.predict("a film")
+    assert model.notes == ()
+
+
+TINY = {"epochs": 0.01, "threads": 1, "before": False, "baselines": False, "listener": lambda progress: None}
+USED = {
+    "text-classification": ("train.csv", 'predict {run} "…"'),
+    "token-classification": ("train.conll", 'predict {run} "…"'),
+    "relation-extraction": ("relations.jsonl", 'predict {run} "… <e1>…</e1> … <e2>…</e2> …"'),
+    "question-answering": ("questions.json", 'predict {run} "…" --context FILE'),
+    "sentence-similarity": ("faq.csv", 'sentence-similarity {run} "…" "…"'),
+    "multiple-choice": ("exam.jsonl", 'choose {run} "…" --choice "…" --choice "…"'),
+    "translation": ("lines.jsonl", 'predict {run} "…"'),
+    "summarization": ("lines.jsonl", 'predict {run} "…"'),
+    "text-generation": ("chats.jsonl", "chat {run}"),
+}
+"""Of each task what may be learnt from, and the command that uses a model."""
+
+
+@pytest.mark.parametrize("task", ESTIMATORS)
+def test_the_command_that_uses_a_model_runs(
+    task: str, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"source": "the cat " * (i + 1), "target": "the dog"}) for i in range(20)]
+    (work / "lines.jsonl").write_text("\n".join(lines))
+    writes = task in MEANT_FOR["prompt"] or task == "text-generation"
+    model = ESTIMATORS[task].from_pretrained("smollm2-135m-instruct" if writes else "minilm-l6")
+    wanted = {"prompt": "{text}"} if task in MEANT_FOR["prompt"] else {}
+    model.fit(USED[task][0], out=f"runs/used-{task}", **TINY, **wanted)
+    command = model.command(f"runs/used-{task}")
+    assert command == f"handloom {USED[task][1].format(run=f'runs/used-{task}')}"
+    monkeypatch.setattr("sys.stdin", io.StringIO("the cat\n"))
+    assert main(shlex.split(command.replace("FILE", "new.csv"))[1:]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out
 
 
 def test_unknown_characters_are_named(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,6 +295,23 @@ def test_options_of_train_are_the_settings() -> None:
             assert shown is True, setting.name
         else:
             assert shown == str(setting.default), setting.name
+
+
+def test_options_for_some_tasks_alone_are_in_the_table() -> None:
+    """The group "For one task" names the table's tasks; a setting that is not in the table is for all tasks."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    shown = {one.name: one for name in ("train", "evaluate", "predict") for one in commands[name].params}
+    told = {name: one.help for name, one in shown.items() if getattr(one, "rich_help_panel", None) == TASK}
+    assert told.keys() - {"form"} <= MEANT_FOR.keys() <= shown.keys() | {"max_new_tokens"}
+    for name in told.keys() & MEANT_FOR.keys():
+        assert told[name].startswith(", ".join(MEANT_FOR[name])), name
+    assert {task for tasks in MEANT_FOR.values() for task in tasks} == ESTIMATORS.keys()
+    general = {
+        "epochs", "batch_size", "batch_tokens", "micro_batch_tokens", "lr", "final_lr", "optimizer", "schedule",
+        "warmup", "weight_decay", "beta2", "dropout", "clip", "metric", "patience", "validate_every", "freeze",
+        "augment", "augment_times", "max_length", "seed", "threads", "precision", "max_memory", "keep",
+    }  # fmt: skip
+    assert general == set(Settings.names()) - MEANT_FOR.keys()
 
 
 def test_choices_in_help_are_those_of_the_code() -> None:

@@ -17,6 +17,7 @@ from handloom.cli.main import app, main
 from handloom.cli.nearest import SYNONYMS, nearest
 
 TRAIN = ["train", "text-classification", "--model", "minilm-l6", "--out", "runs/never", "--train"]
+TAGGER = ["train", "token-classification", "--train", "train.conll", "--out", "runs/never"]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,17 @@ TRAIN = ["train", "text-classification", "--model", "minilm-l6", "--out", "runs/
         (["predict", "nowhere", "a", " "], 1, ["text 2 is empty"]),
         (["resume", "minilm-l6"], 1, ["not a run"]),
         (["evaluate", "minilm-l6", "--data", "nothing.csv"], 1, []),
+        ([*TRAIN, "train.csv", "--crf"], 2, ["--crf is for token-classification, not text-classification"]),
+        ([*TRAIN, "train.csv", "--subwords", "mean"], 2, ["--subwords is for token-classification, not"]),
+        ([*TRAIN, "train.csv", "--score-range", "0,5"], 2, ["--score-range is for sentence-similarity, not"]),
+        ([*TRAIN, "train.csv", "--prompt", "{text}"], 2, ["--prompt is for translation and summarization, not"]),
+        ([*TRAIN, "train.csv", "--targets", "x"], 2, ["--targets is for translation and summarization, not text-cl"]),
+        ([*TRAIN, "train.csv", "--test-targets", "x"], 2, ["--test-targets is for translation and summarization"]),
+        ([*TAGGER, "--pair-column", "nosuch"], 2, ["--pair-column is for", "not token-classification"]),
+        ([*TAGGER, "--refuse", "0.1"], 2, ["--refuse is for text-classification, not token-classification"]),
+        ([*TAGGER, "--longest-answer", "5"], 2, ["--longest-answer is for question-answering, not"]),
+        ([*TAGGER, "--label-order", "a,b"], 2, ["--label-order is for text-classification, not token-cl"]),
+        (["data", "check", "train.conll", "--problem", "one"], 2, ["--problem is for text-classification"]),
     ],
 )
 def test_complaints(
@@ -66,6 +78,26 @@ def test_complaints(
     for part in said:
         assert part in complaint, complaint
     assert not (work / "runs" / "never").exists()
+
+
+@pytest.mark.parametrize("words", [
+    ["predict", "stopped", "a"], ["evaluate", "stopped", "--data", "test.csv"],
+    ["compare", "stopped", "stopped", "--test", "test.csv"],
+    ["train", "text-classification", "--model", "stopped", "--train", "train.csv", "--out", "runs/never"],
+    ["train", "summarization", "--model", "stopped", "--train", "faq.csv", "--out", "runs/never"],
+    ["pretrain", "new.csv", "--model", "stopped", "--out", "runs/never"],
+    ["index", "new.csv", "--model", "stopped", "--out", "never.index"], ["search", "no", "a", "--rerank", "stopped"],
+    ["search", "no", "a", "--model", "stopped"], ["choose", "stopped", "a", "--choice", "b", "--choice", "c"],
+    ["generate", "stopped", "a"], ["chat", "stopped"], ["score", "stopped", "a"], ["fill-mask", "stopped", "a [MASK]"],
+    ["feature-extraction", "stopped", "a"], ["sentence-similarity", "stopped", "a", "b"], ["profile", "stopped"],
+], ids=lambda words: " ".join(words))  # fmt: skip
+def test_a_stopped_training_is_called_one(work: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever looks for a model there, and though no checkpoint has been written yet."""
+    (work / "stopped").mkdir(exist_ok=True)
+    (work / "stopped" / "settings.json").write_text("{}")
+    assert main(words) == 1
+    said = "handloom: stopped is a training that was stopped; `handloom resume stopped` ends it\n"
+    assert capsys.readouterr().err == said
 
 
 def test_no_command_shows_the_help(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

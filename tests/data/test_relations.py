@@ -136,3 +136,10 @@ def test_one_text_with_other_places_is_another_example() -> None:
     one, other = RelationExample(TEXT, CAT, FISH), RelationExample(TEXT, FISH, CAT)
     assert text_key(one) != text_key(other)
     assert text_key(one) == text_key(RelationExample(TEXT.upper(), CAT, FISH))
+
+
+def test_a_text_alone_is_called_so() -> None:
+    with pytest.raises(HandloomError, match=r"^the text: <e1> is missing"):
+        read(["no marks"], RELATION, labelled=False)
+    with pytest.raises(HandloomError, match=r"^text 2: <e1> is missing"):
+        read([MARKED, "no marks"], RELATION, labelled=False)

@@ -107,6 +107,11 @@ def test_the_commands(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr("sys.stdin", io.StringIO("the dog\n"))
     assert main(["chat", str(run)]) == 0
     assert capsys.readouterr().out.strip() == "lay by the door"
+    monkeypatch.setattr("sys.stdin", io.StringIO("/foo\n/help\n/new\nthe dog\n/bye\nthe cat\n"))
+    assert main(["chat", str(run)]) == 0
+    out, said = capsys.readouterr()
+    assert out.strip() == "lay by the door"
+    assert said.startswith("there is no command /foo; there are /new, /help, /bye\n") and said.count("/bye ") == 2
     assert main(["evaluate", str(run), "--data", str(run.parent / "chats.jsonl"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["metrics"]
     assert found.keys() == {"loss", "perplexity", "exact_match", "rougeL"} and found["perplexity"] < 1.5

@@ -6,6 +6,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,11 @@ def test_fit_learns_to_answer_and_to_be_silent(folder: Path, tmp_path: Path) -> 
     who, nothing = again.predict([(kind, context) for kind in ("is", "meets")])
     assert (who.text, nothing.text) == ("marie curie", "")
     assert who == answerer.predict(("is", context)) and context[who.start : who.end] == who.text
+    for top, others in ((1, ()), (3, who.others[:2])):
+        assert again.predict(("is", context), top=top) == replace(who, others=others)
+    assert len(who.others) == 4 and len(again.predict([("is", context)], top=9)[0].others) == 8
+    with pytest.raises(UsageError, match="top is 0; it must be a whole number"):
+        again.predict(("is", context), top=0)
     long = " ".join(["a very book ."] * 30 + ["bob works in rome ."] + ["a very book ."] * 20)
     found = again.predict(("in", long))
     assert isinstance(found, Answer) and long[found.start : found.end] == found.text
@@ -346,8 +352,12 @@ def test_fit_learns_to_answer_and_to_be_silent(folder: Path, tmp_path: Path) -> 
     (tmp_path / "docs" / "a.txt").write_text(f"{'the film ' * 9}.\n\n{context}", "utf-8")
     [row] = asked_of(again, ["is"], tmp_path / "docs" / "a.txt", {})
     assert row["context"][row["start"] : row["end"]] == row["answer"] and row["question"] == "is"
+    [row] = asked_of(again, ["is"], tmp_path / "docs" / "a.txt", {"top": 2})
+    [said, _, other] = [line.plain for line in shown(row, 2)]
+    assert said.startswith("marie curie") and other.endswith(row["others"][0]["text"]) and len(row["others"]) == 1
     (tmp_path / "docs" / "picture.png").write_bytes(b"PNG")
-    rows = asked_of(again, ["is works", "zzz"], tmp_path / "docs", {})
+    rows = asked_of(again, ["is works", "zzz"], tmp_path / "docs", {"top": 1})
+    assert len(rows) == 2
     assert again.notes[-1].endswith("hidden: 1 (picture.png)")
     whole = (tmp_path / "docs" / "a.txt").read_text("utf-8")
     assert whole[rows[0]["start"] : rows[0]["end"]] == rows[0]["answer"] and rows[-1]["answer"] == ""

@@ -215,6 +215,9 @@ def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
     for beams in (0, 2.5, True):
         with pytest.raises(UsageError, match=f"beams is a whole number from 1 on, not {beams!r}"):
             again.predict("cat sees dog", beams=beams)
+        with pytest.raises(UsageError, match=f"beams is a whole number from 1 on, not {beams!r}"):
+            again.evaluate(sentences(2, 2), beams=beams)
+    assert again.evaluate(sentences(6, 2), beams=2)["rougeL"] > 0.9
     assert again.evaluate(sentences(30, 2))["rougeL"] == pytest.approx(model.scores["rougeL"])
     compared = compare(Summarizer.from_pretrained(folder), again, sentences(20, 2))
     assert (compared.metric, compared.verdict) == ("rouge1", "better")
@@ -254,7 +257,7 @@ def test_what_cannot_write(tmp_path: Path, folder: Path) -> None:
 
     with pytest.raises(HandloomError, match="needs an encoder–decoder or a decoder, and a bert is neither"):
         Translator.from_pretrained(tiny_bert.write(tmp_path / "bert"))
-    with pytest.raises(UsageError, match="class_weights are for tasks with labels"):
+    with pytest.raises(UsageError, match=r"class_weights is for .* and relation-extraction, not translation"):
         Translator.from_pretrained(folder).fit(sentences(20, 0), class_weights="balanced")
     assert lead("One. Two.", 1) == "One."
 
@@ -277,6 +280,12 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.startswith("{")
     assert main(["predict", run, "cat sees dog", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == {"text", "written"}
+    [found] = load(run).predict_dicts(["cat sees dog"], beams=3)
+    assert main(["predict", run, "cat sees dog", "--json", "--beams", "3"]) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    measured = load(run).evaluate((Path(data[1]), Path(data[3])), beams=2, before=False)
+    assert main(["evaluate", run, "--data", data[1], "--targets", data[3], "--json", "--beams", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == measured.metrics
     assert main(["train", "summarization", "--train", data[1], "--test-targets", data[3], "--out", run]) == 2
 
 

@@ -230,7 +230,7 @@ def test_a_stopped_training_ends_with_the_same_bits(tiny: Path, tmp_path: Path) 
     ([("a", "b", 7), ("c", "d", 3)], {"score_range": (0, 5)}, r"1 of 2 scores is outside of 0 to 5: row 0 \(7\)"),
     ([("a", "b", -700), ("c", "d", 3)], {}, r"the scores go from -700 to 3.*--score-range"),
     ([("a", "b", 1), ("c", "d", 1)], {}, r"every pair of the training data has the score 1"),
-    ([("a", "b", 0.5), ("c", "d", 1)], {"class_weights": "balanced"}, r"are for tasks with labels"),
+    ([("a", "b", 0.5), ("c", "d", 1)], {"class_weights": "balanced"}, r"class_weights is for .*, not sentence-"),
 ])  # fmt: skip
 def test_what_cannot_be_learnt(tiny: Path, rows: list[Any], how: dict[str, Any], message: str) -> None:
     with pytest.raises(HandloomError, match=message):
@@ -262,8 +262,10 @@ def test_vectors(trained: tuple[SentenceMatcher, Path], tiny: Path) -> None:
     assert matcher.encode([]).shape == (0, 0)
     matcher.encode("the " * 100)
     assert matcher.notes == ("1 of 1 text was longer than the model and has been shortened",)
-    with pytest.raises(HandloomError, match="text 1: a text is needed, not ' '"):
+    with pytest.raises(HandloomError, match="text 2: a text is needed, not ' '"):
         matcher.encode(["a", " "])
+    with pytest.raises(HandloomError, match="the text: a text is needed, not ''"):
+        matcher.encode("")
     with pytest.raises(UsageError, match="two texts are compared"):
         matcher.predict("a")
 

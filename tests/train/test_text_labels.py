@@ -13,13 +13,15 @@ import tiny_bert
 import handloom.tensor as ht
 from handloom.cli.main import main
 from handloom.data.examples import TextExample
+from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks.ordered_labels import OrderedLabels
 from handloom.tasks.several_labels import LabelSet, SeveralLabels
+from handloom.tasks.text_classification import Prediction
 from handloom.tasks.text_regression import Number, TextRegression
 from handloom.train.comparing import compare
 from handloom.train.estimators import load
-from handloom.train.text_classifier import TextClassifier
+from handloom.train.text_classifier import TextClassifier, best_of
 
 FAST: dict[str, Any] = {"lr": 3e-3, "listener": lambda progress: None}
 STEPS = {"awful": 1, "poor": 2, "fine": 3, "good": 4, "great": 5}
@@ -120,6 +122,16 @@ def test_numbers_come_back_in_their_unit() -> None:
     assert scores.intervals["mean_absolute_error"] == (0, 1) and len(scores.mistakes) == 1
 
 
+@pytest.mark.parametrize(("top", "labels", "scores"), [(1, ("b",), {"b": 0.4}), (2, ("a", "b"), {"b": 0.4, "a": 0.3}),
+                                                       (3, ("a", "b"), {"b": 0.4, "a": 0.3, "c": 0.5})])  # fmt: skip
+def test_the_best_labels_are_those_with_scores(top: int, labels: tuple[str, ...], scores: dict[str, float]) -> None:
+    """A label that is given comes before a likelier one that is below its threshold."""
+    said = best_of(LabelSet(("a", "b"), {"a": 0.3, "b": 0.4, "c": 0.5, "d": 0.1}), top)
+    assert (said.labels, list(said.scores.items())) == (labels, list(scores.items()))
+    refused = best_of(Prediction(None, 0.6, {"x": 0.4, "y": 0.6}), top)
+    assert refused.label is None and next(iter(refused.scores)) == "y"
+
+
 # -- the whole way
 
 
@@ -140,7 +152,13 @@ def test_several_labels(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     lines = {name: one["threshold"] for name, one in kept["thresholds"].items()}
     assert set(one.labels) == {name for name, score in one.scores.items() if score >= lines[name]}
     top = again.predict("anna is good", top=1)
-    assert len(top.scores) == 1 and top.labels == one.labels
+    assert len(top.scores) == 1 and top.labels == tuple(top.scores) and set(top.labels) <= set(one.labels)
+    [row] = again.predict_dicts(["anna is good"], top=1)
+    assert (row["labels"], row["scores"]) == (list(top.labels), top.scores)
+    with pytest.raises(UsageError, match="beams is for translation and summarization, not text-classification"):
+        again.evaluate(test, beams=2)
+    with pytest.raises(UsageError, match="unknown option 'top'"):
+        again.evaluate(test, top=2)
     scores = again.evaluate(test, before=False).metrics
     assert {**scores, "loss": 0} == pytest.approx({**model.scores.metrics, "loss": 0})  # its weights are training's
     found = compare(again, again, test)
@@ -293,3 +311,15 @@ def test_frames_go_in_and_out(tiny: Path) -> None:
     assert list(found.columns) == ["text", "label", "scores.neg", "scores.pos", "price"] and list(found.index) == [7, 9]
     assert list(model.predict_frame(frame["text"])["label"]) == list(found["label"])
     assert [one.label for one in model.predict(frame["text"])] == list(found["label"])
+
+
+@pytest.mark.parametrize(("option", "value"), [("crf", True), ("pooling", "cls"), ("longest_answer", 3),
+                                               ("symmetric", True), ("prompt", "{text}")])  # fmt: skip
+def test_settings_of_other_tasks_are_refused(tiny: Path, option: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"{option} is for .*, not text-classification"):
+        TextClassifier.from_pretrained(tiny).fit([("a", "x"), ("b", "y")], **{option: value})
+
+
+def test_two_files_are_for_texts_that_are_rewritten() -> None:
+    with pytest.raises(UsageError, match="targets is for translation and summarization, not text-classification"):
+        read((Path("a.en"), Path("a.de")))

@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def augment(
+    command: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The training examples.", show_default=False)],
     how: Annotated[str, opt("WAY,…", "mention, typo, synonym, infill, back-translation.", DATA)],
     out: Annotated[Path, opt("FILE", "Where the examples and their copies are written, as JSONL.", OUTPUT)],
@@ -82,6 +83,7 @@ def augment(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )
     known = task or (task_of(file, **reading) if targets is None else TRANSLATION)
+    options.check_meant(known, command)
     with taken(task, known):
         found = augmented(
             options.beside(file, targets, "FILE"), known, how, times=times, seed=seed or 0, synonyms=synonyms,

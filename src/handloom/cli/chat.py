@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from handloom.cli import options
+from handloom.cli.nearest import did_you_mean
 from handloom.cli.options import DATA, opt
+from handloom.cli.output import note
 
 if TYPE_CHECKING:
     from handloom.generate.conversation import Conversation
+
+COMMANDS = {
+    "/new": "begins anew",
+    "/help": "lists these",
+    "/bye": "ends the conversation, as Ctrl-D does",
+}
+"""What a line may say that is not for the model, and what it does."""
+COMMAND = re.compile(r"/\w*")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,8 +56,9 @@ def chat(
 
     \b
     A line is what you say; standard input may be a file of them. /new begins
-    anew, Ctrl-C ends a reply, Ctrl-D (or /bye) the conversation. What no longer
-    fits the model's context is forgotten, the oldest first, and it is said.
+    anew, /help lists such commands, Ctrl-C ends a reply, Ctrl-D (or /bye) the
+    conversation. What no longer fits the model's context is forgotten, the
+    oldest first, and it is said.
     """
     from handloom.cli.download import model_folder
     from handloom.generate.conversation import Conversation
@@ -74,8 +86,11 @@ def talk(conversation: Conversation, how: dict[str, Any]) -> None:
         said = line.strip()
         if not line or said == "/bye":
             break
-        if said == "/new":
-            conversation.begin_anew()
+        if COMMAND.fullmatch(said):
+            if said == "/new":
+                conversation.begin_anew()
+            else:
+                note(helped(said))
             continue
         if not said:
             continue
@@ -91,6 +106,12 @@ def talk(conversation: Conversation, how: dict[str, Any]) -> None:
             reply.close()
         sys.stdout.write("\n")
         if conversation.forgotten > forgotten:
-            sys.stderr.write(f"(the context is full: the oldest {conversation.forgotten} messages are forgotten)\n")
+            note(f"(the context is full: the oldest {conversation.forgotten} messages are forgotten)")
     if person:
         sys.stdout.write("\n")
+
+
+def helped(said: str) -> str:
+    """What there is to say of a command that is not for the conversation: which commands there are."""
+    unknown = "" if said in COMMANDS else f"there is no command {said}{did_you_mean(said, COMMANDS)}\n"
+    return unknown + "\n".join(f"{name:6} {what}" for name, what in COMMANDS.items())

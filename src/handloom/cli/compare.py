@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def compare(
+    command: typer.Context,
     old: Annotated[Path, typer.Argument(metavar="OLD", help="The folder of the model in use.", show_default=False)],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="That of its successor.", show_default=False)],
     test: Annotated[Path, opt("FILE", "Labelled examples that neither has seen.", DATA)],
@@ -53,6 +54,7 @@ def compare(
     from handloom.train import comparing, estimators
 
     sides = [estimators.load(folder, threads, precision or "auto") for folder in (old, new)]
+    options.check_meant(sides[0].task_name, command)
     how = options.reading(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )

@@ -20,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check(
+    command: typer.Context,
     train: Annotated[Path, typer.Argument(metavar="FILE", help="The training examples.", show_default=False)],
     valid: Annotated[Path | None, opt("FILE", "Examples to validate on.", DATA)] = None,
     test: Annotated[Path | None, opt("FILE", "Examples to test on.", DATA)] = None,
@@ -81,6 +82,7 @@ def check(
     labels = {"problem": problem, "label_separator": label_separator, "label_order": label_order}
     how = options.reading(text_column, label_column, pair_column, delimiter, encoding, **labels)
     known = task or (recognition.task_of(train, **how) if targets is None else TRANSLATION)
+    options.check_meant(known, command)
 
     def read(path: Path | tuple[Path, Path] | None) -> Any:
         with recognition.taken(task, known):

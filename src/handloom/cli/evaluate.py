@@ -16,6 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
+    command: typer.Context,
     model: options.ModelFolder,
     data: Annotated[Path, opt("FILE", "Labelled examples.", DATA)],
     targets: options.Targets = None,
@@ -25,6 +26,7 @@ def evaluate(
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     label_separator: options.LabelSeparator = None,
+    beams: options.Beams = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
     json: options.Json = False,
@@ -41,10 +43,11 @@ def evaluate(
     from handloom.train import estimators
 
     estimator = estimators.load(model, threads, precision or "auto")
+    options.check_meant(estimator.task_name, command)
     how = options.reading(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )
-    scores = estimator.evaluate(options.beside(data, targets, "--data"), **how)
+    scores = estimator.evaluate(options.beside(data, targets, "--data"), **how, **options.given(beams=beams))
     for line in estimator.notes:
         note(line)
     if json:

@@ -86,7 +86,13 @@ LabelOrder = Annotated[
     str | None,
     opt("A,B,…", "text-classification: labels with an order, the lowest first; numbers need none.", TASK),
 ]
-Top = Annotated[int | None, opt("N", "text-classification: only the N best labels, with their scores.", TASK, min=1)]
+TOP_HELP = (
+    "text-classification, question-answering: only the N best labels, or answers, with their scores; labels that are "
+    "given come before likelier ones."
+)
+Top = Annotated[int | None, opt("N", TOP_HELP, TASK, min=1)]
+BEAMS_HELP = "translation, summarization: look for the likeliest text with N beams."
+Beams = Annotated[int | None, opt("N", BEAMS_HELP, TASK, min=1, default="1")]
 BatchTokens = Annotated[
     int | None,
     opt("N", "Tokens in a batch (instead of --batch-size).", TRAINING, min=1),
@@ -172,6 +178,17 @@ def given(**options: Any) -> dict[str, Any]:
     {'epochs': 3}
     """
     return {name: value for name, value in options.items() if value is not None}
+
+
+def check_meant(task: str, command: typer.Context) -> None:
+    """UsageError for an option of a command that is for other tasks than this one."""
+    from handloom.data import meant_for
+
+    names = given(**command.params)
+    try:
+        meant_for.check(task, names)
+    except UsageError as error:
+        raise UsageError(as_options(str(error), names)) from None
 
 
 def settings(command: typer.Context, kind: type[Settings | Asked], **read: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def predict(
+    command: typer.Context,
     model: options.ModelFolder,
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT…", help="Texts to judge.", show_default=False)
@@ -32,6 +33,7 @@ def predict(
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     top: options.Top = None,
+    beams: options.Beams = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
     json: options.Json = False,
@@ -77,20 +79,17 @@ def predict(
     from handloom.cli.output import note, print_json
     from handloom.data.examples import CHOICE, SIMILARITY
     from handloom.train import estimators
-    from handloom.train.text_classifier import TextClassifier
 
     how = options.reading(text_column, None, pair_column, delimiter, encoding)
     estimator = estimators.load(model, threads, precision or "auto")
+    options.check_meant(estimator.task_name, command)
     if texts and estimator.task_name == SIMILARITY:
         raise UsageError(f"two texts are compared: --data FILE, or handloom sentence-similarity {model} TEXT OTHER")
     if texts and estimator.task_name == CHOICE:
         raise UsageError(f'a question has choices: --data FILE, or handloom choose {model} "…" --choice A --choice B')
     if texts and context is None and isinstance(estimator, estimators.QuestionAnswerer):
         raise UsageError("a question is asked of a text: add --context FILE, or a folder of texts")
-    if top is not None:
-        if not isinstance(estimator, TextClassifier):
-            raise UsageError(f"--top is for text-classification; this model was trained for {estimator.task_name}")
-        how["top"] = top
+    how |= options.given(top=top, beams=beams)
     found = estimator.predict_dicts(data or texts, **how) if context is None else asked(estimator, texts, context, how)
     for line in estimator.notes:
         note(line)
@@ -142,7 +141,7 @@ def asked(estimator: Any, questions: list[str] | None, context: Path, how: dict[
         return estimator.predict_dicts([(question, text) for question in questions], **how)
     book, rows = estimator.search(context, how.get("encoding")), []
     for question in questions:
-        found = [one.to_dict() for one in book.ask(question)]
+        found = [one.to_dict() for one in book.ask(question, **options.given(count=how.get("top")))]
         nothing = {"answer": "", "start": 0, "end": 0, "score": 0.0, "document": "", "context": ""}
         rows += [{"question": question, **one} for one in found or [nothing]]
     estimator.tell(book.notes)
@@ -173,6 +172,8 @@ def shown(row: dict[str, Any], top: int | None = None) -> Iterator[Any]:
         return
     if "answer" in row:
         yield from _answer(row)
+        for other in row.get("others", ()) if top else ():
+            yield Text(f"  {other['score']:.3f}  {other['text']}")
         return
     if "spans" not in row:
         yield from _labelled(row, top)

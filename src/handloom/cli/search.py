@@ -90,7 +90,7 @@ def search(
     judge = None if rerank is None else TextClassifier.load(rerank, **how)
     index = SearchIndex.load(folder, matcher)
     found = index.search_all(queries, top, rerank=judge, candidates=max(candidates, top), relevant=relevant)
-    for line in index.matcher.notes:
+    for line in (*index.matcher.notes, *(judge.notes if judge else ())):
         note(line)
     for query, hits in zip(queries, found, strict=True):
         if not json and len(queries) > 1:

@@ -215,6 +215,7 @@ def train(
 
     if task not in estimators.ESTIMATORS:
         raise UsageError(f"there is no task {task}{did_you_mean(task, estimators.ESTIMATORS)}")
+    options.check_meant(task, command)
     settings = options.settings(
         command, Settings, class_weights=weights(class_weights), score_range=numbers(score_range)
     )

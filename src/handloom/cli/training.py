@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from handloom.cli.output import note, print_json
@@ -50,12 +51,13 @@ def report(estimator: Estimator, run: Path, json: bool) -> None:
         )
         return
     from rich.console import Console
+    from rich.text import Text
 
     console = Console()
     if scores:
         show(console, scores, estimator.baselines)
     where(console, run)
-    console.print(f'  [bold]handloom predict {run} "…"[/]', highlight=False)
+    console.print(Text(f"  {estimator.command(quote(str(run)))}", "bold"), soft_wrap=True)
 
 
 def pretrained(found: Pretrained, run: Path, json: bool) -> None:

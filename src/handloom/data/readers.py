@@ -17,6 +17,7 @@ from handloom.data import (
     folders,
     jsons,
     matches,
+    meant_for,
     questions,
     relations,
     rewritings,
@@ -46,7 +47,7 @@ from handloom.data.examples import (
     fingerprint,
 )
 from handloom.data.files import TextFile, existing, read_bytes, read_text
-from handloom.data.labels import ONE, PLAIN, LabelForm
+from handloom.data.labels import ONE, LabelForm
 from handloom.data.options import Options, Record, Tagged, refuse
 from handloom.data.records import read_texts
 from handloom.data.tagging import read_tagged, tagged_dataset
@@ -70,7 +71,7 @@ class Kind:
 
     example: their class. rows: from records. tuples: by their lengths what tuples in a list hold, labelled and not.
     files: readers of forms that the task has for itself; its_form: which of them a file's content is, if one.
-    folder: from a folder. parallel: whether two files may lie side by side.
+    folder: from a folder.
     """
 
     example: type
@@ -79,7 +80,6 @@ class Kind:
     files: Mapping[str, Callable[[TextFile, Options], AnyDataset]]
     its_form: Callable[[TextFile, Options], str | None]
     folder: Callable[[Path, Options], AnyDataset]
-    parallel: bool = False
 
 
 def is_parallel(data: Any) -> bool:
@@ -129,9 +129,10 @@ def read(
         return data
     if task not in KINDS:
         raise UsageError(f"There is no reader for the task {task!r}; there are {', '.join(KINDS)}.")
+    said = {"problem": problem, "label_separator": label_separator, "label_order": label_order,
+            "none_label": none_label, "pair_column": pair_column, "targets": data if is_parallel(data) else None}
+    meant_for.check(task, (name for name, value in said.items() if value is not None))
     form = LabelForm.of(problem, label_separator, label_order, none_label)
-    if task != TEXT and form != PLAIN:
-        raise UsageError(f"--problem and what the labels of texts look like is for {TEXT}, not {task}")
     options = Options(task, text_column, label_column, pair_column, delimiter, encoding, labelled, blanks, pairs, form)
     found = _read(data, options)
     refuse([one.where for one in found if not all(map(_encodable, _all_of(one)))],
@@ -142,7 +143,7 @@ def read(
 def _read(data: Any, options: Options) -> AnyDataset:
     if isinstance(data, (str, os.PathLike)):
         return _read_path(existing(Path(data)), options)
-    if KINDS[options.task].parallel and is_parallel(data):
+    if is_parallel(data):
         sources, targets = (existing(Path(path)) for path in data)
         return rewritings.read_parallel(sources, targets, options)
     if hasattr(data, "columns") and hasattr(data, "to_dict"):
@@ -187,7 +188,7 @@ def _read_path(path: Path, options: Options) -> AnyDataset:
     try:
         records, notes = tables.read_csv(file, options)
     except HandloomError as error:
-        if not KINDS[options.task].parallel or path.suffix.lower() in FORMS:
+        if options.task not in meant_for.REWRITING or path.suffix.lower() in FORMS:
             raise
         raise type(error)(f"{error} {rewritings.LINES} (--valid-targets, --test-targets)") from error
     return _from_records(records, Source(str(path), file.sha256, "table"), options, notes)
@@ -262,7 +263,7 @@ def _from_list(rows: list[Any], options: Options) -> AnyDataset:
         tagged = [_tagged(number, row, options) for number, row in enumerate(rows)]
         source = Source(None, fingerprint([[t.words, t.tags] for t in tagged]), "list")
         return tagged_dataset(tagged, source, options)
-    records = [_record(number, row, options) for number, row in enumerate(rows)]
+    records = [_record(_place(number, rows, options), row, options) for number, row in enumerate(rows)]
     if isinstance(rows[0], (list, tuple)):  # (text, pair) is no guess
         options = replace(options, pairs=True, tuples=True)
     return _from_records(records, source, options, [])
@@ -275,7 +276,8 @@ def _as_told(made: Dataset[TextExample], options: Options) -> Dataset[TextExampl
         replace(example, label=form.read(example.label, "label", example.where or f"row {number}"))
         for number, example in enumerate(made)
     ]
-    return replace(made, examples=tuple(examples), problem=form.problem or ONE, order=form.order)
+    used = {"text": "text", **({"pair": "pair"} if any(example.pair is not None for example in made) else {})}
+    return replace(made, examples=tuple(examples), columns=used, problem=form.problem or ONE, order=form.order)
 
 
 def _holds_words(row: Sequence[Any], options: Options) -> bool:
@@ -283,8 +285,14 @@ def _holds_words(row: Sequence[Any], options: Options) -> bool:
     return not row or not isinstance(row[0], str) or (not options.labelled and all(isinstance(w, str) for w in row))
 
 
-def _record(number: int, row: Any, options: Options) -> Record:
-    where = f"row {number}"
+def _place(number: int, rows: list[Any], options: Options) -> str:
+    """Where a row of a list stands, for errors. Texts that are to be judged count from 1."""
+    if options.labelled or not isinstance(rows[number], str):
+        return f"row {number}"
+    return "the text" if len(rows) == 1 else f"text {number + 1}"
+
+
+def _record(where: str, row: Any, options: Options) -> Record:
     if options.task == GENERATION and (record := conversations.from_list(where, row)):
         return record
     if isinstance(row, dict):
@@ -344,7 +352,7 @@ KINDS: dict[str, Kind] = {
     ),
     **dict.fromkeys((TRANSLATION, SUMMARIZATION), Kind(
         RewritingExample, lambda records, source, options, notes: rewritings.read_rewritings(records, source, options),
-        ({2: ("source", "target")}, {1: ("source",)}), {}, lambda file, options: None, _no_folder, parallel=True,
+        ({2: ("source", "target")}, {1: ("source",)}), {}, lambda file, options: None, _no_folder,
     )),
     GENERATION: Kind(
         GenerationExample, conversations.read_generations,

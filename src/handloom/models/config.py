@@ -40,9 +40,6 @@ def read_json(path: Path) -> dict[str, Any]:
             raise HandloomError(f"{path}: larger than {CONFIG_LIMIT} bytes, which no honest configuration is")
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        if (path.parent / "settings.json").is_file() and (path.parent / "checkpoints").is_dir():
-            stopped = f"{path.parent} is a training that was stopped; first go on with: handloom resume {path.parent}"
-            raise HandloomError(stopped) from error
         raise HandloomError(f"{path}: missing; a model directory holds config.json, model.safetensors and "
                             "a tokenizer's files") from error
     except OSError as error:
@@ -52,6 +49,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise HandloomError(f"{path}: must hold a JSON object")
     return found
+
+
+def check_finished(folder: Path) -> None:
+    """HandloomError for the folder of a training whose model is not there yet."""
+    if (folder / "settings.json").is_file() and not (folder / "handloom.json").is_file():
+        raise HandloomError(f"{folder} is a training that was stopped; `handloom resume {folder}` ends it")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from handloom.models import (
     t5,
     xlm_roberta,
 )
-from handloom.models.config import LABELLED, TASKS, Config, Fields, read_json
+from handloom.models.config import LABELLED, TASKS, Config, Fields, check_finished, read_json
 from handloom.models.encoder import Classifier, Encoder, Headed
 from handloom.models.gguf_checkpoint import GgufCheckpoint
 from handloom.models.weights import LoadReport, Weights, read_parameters
@@ -83,7 +83,8 @@ REFUSED = (
 
 def load_config(folder: str | Path) -> Config:
     """The checked config.json of a model directory, or what a GGUF file says in its place; an unknown `model_type`
-    names the known ones."""
+    names the known ones, and a training that was stopped says how to end it."""
+    check_finished(Path(folder))
     packed = gguf_file.within(folder)
     path = Path(folder) / "config.json" if packed is None else packed
     values = read_json(path) if packed is None else GgufCheckpoint(packed).config

@@ -28,8 +28,8 @@ class FillMask(Scorer):
     """A masked language model of a folder: BERT's, RoBERTa's and their like, in any language."""
 
     def __init__(self, folder: Path, threads: int | None = None, precision: str = "auto") -> None:
-        self.folder, self.tokenizer = folder, Tokenizer.load(folder)
         model, config, report = load_model(folder, "fill-mask")
+        self.folder, self.tokenizer = folder, Tokenizer.load(folder)
         if report.new:
             raise HandloomError(f"{folder}: holds no head for fill-mask: {', '.join(report.new[:3])} are not there")
         self.max_length = modeling.longest(self.tokenizer, config, None)

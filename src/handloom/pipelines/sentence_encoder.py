@@ -36,7 +36,7 @@ class SentenceEncoder:
         self.folder = found.folder
         self.pooling = pooling or found.pooling
         self.normalise = found.normalise if normalise is None else normalise
-        self.tokenizer, config = Tokenizer.load(found.folder), load_config(found.folder)
+        config, self.tokenizer = load_config(found.folder), Tokenizer.load(found.folder)
         self.max_length = modeling.longest(self.tokenizer, config, None)
         if found.max_length:
             self.max_length = min(found.max_length, config.max_length)

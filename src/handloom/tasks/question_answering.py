@@ -31,6 +31,7 @@ from handloom.text.windows import LongTexts, cut
 LONGEST = 30
 """Tokens that an answer has at most, unless the user says otherwise."""
 CANDIDATES = 5
+"""Answers that are given, the best one and the next best, unless the user says otherwise."""
 NOWHERE = -1e30
 MILLION = 1_000_000
 
@@ -72,7 +73,7 @@ class QuestionAnswering(Task):
     def __init__(self, longest: int = LONGEST, threshold: float | None = None) -> None:
         if longest < 1:
             raise UsageError(f"an answer has at least one token, not {longest}")
-        self.longest, self.threshold = longest, threshold
+        self.longest, self.threshold, self.candidates = longest, threshold, CANDIDATES
 
     @property
     def label_rows(self) -> str:
@@ -175,14 +176,14 @@ class QuestionAnswering(Task):
         level = best if self.threshold is None else max(best, nothing)
         mass = float(np.exp(known - level).sum()) + (0.0 if self.threshold is None else np.exp(nothing - level))
         zero = 0.0 if self.threshold is None else nothing
-        most = min(4 * CANDIDATES, len(known))
+        most = min(4 * self.candidates, len(known))
         ranked = np.argpartition(-flat, most - 1)[:most]
         ranked = ranked[np.lexsort((ranked, -flat[ranked]))]
         found: dict[Word, Answer] = {}
         for at in ranked.tolist():
             first, more = divmod(at, self.longest)
             start, end = int(places[first, 0]), int(places[first + more, 1])
-            if start < end and (start, end) not in found and len(found) < CANDIDATES:
+            if start < end and (start, end) not in found and len(found) < self.candidates:
                 share = float(np.exp(flat[at] - level) / mass)
                 found[start, end] = Answer(context[start:end], start, end, share, (), float(flat[at]) - zero)
         if not found:
@@ -191,7 +192,7 @@ class QuestionAnswering(Task):
         margin = nothing - best
         if self.threshold is not None and margin > self.threshold:
             share = float(np.exp(nothing - level) / mass)
-            return Answer("", 0, 0, share, tuple([top, *others][: CANDIDATES - 1]), -margin, margin)
+            return Answer("", 0, 0, share, tuple([top, *others][: self.candidates - 1]), -margin, margin)
         return Answer(top.text, top.start, top.end, top.score, tuple(others), top.logit, margin)
 
     def tune(self, examples: Sequence[QuestionExample], encoded: Encoded, logits: Sequence[Array]) -> str:

@@ -20,8 +20,6 @@ class MultipleChooser(Estimator):
     task_name = CHOICE
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
-        if settings.class_weights is not None or settings.label_smoothing:
-            raise UsageError(f"class_weights and label_smoothing are for tasks with labels, and {CHOICE} has none")
         return MultipleChoice()
 
     def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
@@ -32,3 +30,6 @@ class MultipleChooser(Estimator):
         if isinstance(data, str):
             raise UsageError("a question has choices: predict((question, [choice, …]))")
         return super().predict(data, **reading)  # type: ignore[no-any-return]
+
+    def command(self, run: str) -> str:
+        return f'handloom choose {run} "…" --choice "…" --choice "…"'

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from handloom.data import meant_for
 from handloom.data.examples import Dataset
-from handloom.data.readers import read
+from handloom.data.readers import is_parallel, read
 from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import LABELLED, Config
@@ -38,14 +39,18 @@ class Estimator:
     task_name: ClassVar[str] = ""
     also_known: ClassVar[str] = ""
     """Characters that a new model's vocabulary has to know besides those of its data."""
+    asks: ClassVar[tuple[str, ...]] = ()
+    """What predictions may be asked for, besides how data is read: keywords of `said_of`."""
+    judged_by: ClassVar[tuple[str, ...]] = ()
+    """The same of `evaluate`: keywords of `judge_encoded`."""
 
     def __init__(
         self, folder: Path, task: Task | None = None, threads: int | None = None, precision: str = "auto"
     ) -> None:
         self.folder = folder
         self.threads, self.precision = threads, precision
-        self.tokenizer = Tokenizer.load(folder)
         self.config: Config = load_config(folder)
+        self.tokenizer = Tokenizer.load(folder)
         self.task: Task | None = None
         self.model: Module | None = None
         self.scores: Scores | None = None
@@ -224,10 +229,15 @@ class Estimator:
         if self.fresh:
             options.setdefault("lr", FRESH_RATE)
         settings = Settings.of(**options)
+        settings.check_meant(self.task_name)
         Fit(self, settings, reading, task, listener, before and not self.fresh, baselines).run(
             {"train": train, "valid": valid, "test": test}, out, overwrite, resume
         )
         return self
+
+    def command(self, run: str) -> str:
+        """What uses a trained model in a folder, in a terminal. FILE stands for a file of the user's."""
+        return f'handloom predict {run} "…"'
 
     def _repr_html_(self) -> str | None:
         """What a notebook shows: the last training, if there was one."""
@@ -242,33 +252,40 @@ class Estimator:
     def read(self, data: Any, *, labelled: bool = True, **reading: Any) -> Dataset[Any]:
         """Data as this model was trained on it; a warning where its vocabulary knows too little of the text.
 
-        A second text is looked for only if the training data had one, or `pair_column` names it.
+        A second text is looked for only if the training data had one (`pairs`), or `pair_column` names it.
         """
         if isinstance(data, Dataset):
             return data
-        train = (self.about.get("data") or {}).get("train") or {}
-        pairs = "pair" in train.get("columns", {})
-        how = self.reading_with(_only_reading(reading))
-        dataset = read(data, self.task_name, labelled=labelled, pairs=pairs, **how)
+        _, given = _parted(self.task_name, reading)
+        how = self.reading_with(given)
+        dataset = read(data, self.task_name, labelled=labelled, pairs=bool(self.pairs), **how)
         self.tokenizer.check_known(dataset.texts)
         count = counted(len(dataset), "example")
         self.notes = (*dataset.notes, f"{count} read from {dataset.source.path}") if dataset.source.path else ()
         return dataset
 
+    @property
+    def pairs(self) -> bool | None:
+        """Whether the training data had a second text beside each; None if its folder does not say which columns."""
+        columns = ((self.about.get("data") or {}).get("train") or {}).get("columns")
+        return "pair" in columns if columns else None
+
     def reading_with(self, given: Mapping[str, Any], settings: Settings | None = None) -> dict[str, Any]:
         """What the user said of reading, with what follows from the model, or (settings) for a training of it."""
         return dict(given)
 
-    def evaluate(self, data: Any, *, before: bool = True, seed: int = 0, **reading: Any) -> Scores:
-        """Scores on labelled data; `.before` holds those of the model before training, where it is at hand."""
+    def evaluate(self, data: Any, *, before: bool = True, seed: int = 0, **how: Any) -> Scores:
+        """Scores on labelled data; `.before` holds those of the model before training, where it is at hand. how: what
+        is said of reading; of Translator and Summarizer beams, as for `predict`."""
         _, task = self._ready()
+        asked, reading = _parted(self.task_name, how, self.judged_by)
         dataset = self.read(data, **reading)
         self.check_known(dataset, task)
-        scores, _ = self.judge(self.engine(), task, dataset.examples, seed)
+        scores, _ = self.judge(self.engine(), task, dataset.examples, seed, **asked)
         if before and self._base is not None and (base := Path(self._base["folder"])).is_dir():
             untrained, _, _ = modeling.build(base, task, int(self._base["seed"]))
             engine = Engine(untrained, task, threads=self.threads, precision=self.precision)
-            scores.before, _ = self.judge(engine, task, dataset.examples, seed)
+            scores.before, _ = self.judge(engine, task, dataset.examples, seed, **asked)
         return scores
 
     def check_known(self, dataset: Dataset[Any], task: Task) -> None:
@@ -281,9 +298,11 @@ class Estimator:
                 f"{first_places(dataset, unseen)}; the model knows {', '.join(sorted(kinds)[:20])}"
             )
 
-    def judge(self, engine: Engine, task: Task, examples: Sequence[Any], seed: int = 0) -> tuple[Scores, list[Any]]:
+    def judge(
+        self, engine: Engine, task: Task, examples: Sequence[Any], seed: int = 0, **asked: Any
+    ) -> tuple[Scores, list[Any]]:
         """Scores and predictions of an engine's weights on labelled examples."""
-        return self.judge_encoded(engine, task, examples, self.encoded(task, examples), seed)
+        return self.judge_encoded(engine, task, examples, self.encoded(task, examples), seed, **asked)
 
     def encoded(self, task: Task, examples: Sequence[Any]) -> Encoded:
         """In tokens; `notes` says what of it was too long."""
@@ -306,42 +325,45 @@ class Estimator:
         scores.metrics.setdefault("loss", loss)
         return scores, predictions
 
-    def predict(self, data: Any, **reading: Any) -> Any:
+    def predict(self, data: Any, **how: Any) -> Any:
         """What the model says: of one string (or (text, pair)) one result; of a list, a Path or a Dataset a list.
 
         TextClassifier gives Prediction(label, score, scores), TokenClassifier a list of Span(start, end, label, text,
         score) for each text, RelationExtractor Relation(first, second, label, score, scores), QuestionAnswerer
         Answer(text, start, end, score, others).
         """
-        found = [self.shown(one) for one in self.predict_raw(data, **reading)]
-        return found[0] if isinstance(data, (str, tuple)) else found
+        found = [self.shown(one) for one in self.predict_raw(data, **how)]
+        return found[0] if _alone(data) else found
 
-    def predict_raw(self, data: Any, **reading: Any) -> list[Any]:
+    def predict_raw(self, data: Any, **how: Any) -> list[Any]:
         """The task's own predictions, one a text, with `to_dict` for programs."""
         self._ready()
-        rows = [data] if isinstance(data, (str, tuple)) else data
+        asked, reading = _parted(self.task_name, how, self.asks)
+        rows = [data] if _alone(data) else data
         if isinstance(rows, (list, tuple)) and not len(rows):
             return []
         dataset = self.read(rows, labelled=False, **reading)
         for example in dataset.examples:
             if not example.text.strip():
                 raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to judge")
-        return self.said_of(dataset.examples)
+        return self.said_of(dataset.examples, **asked)
 
     def said_of(self, examples: Sequence[Any]) -> list[Any]:
         """The task's predictions of examples as they are."""
-        _, task = self._ready()
+        return self.decoded(self._ready()[1], examples)
+
+    def decoded(self, task: Task, examples: Sequence[Any]) -> list[Any]:
         encoded, engine = self.encoded(task, examples), self.engine()
         logits, _ = engine.logits(encoded)
         return task.decode_by(engine.weights(), examples, encoded, logits)
 
-    def predict_dicts(self, data: Any, **reading: Any) -> list[dict[str, Any]]:
+    def predict_dicts(self, data: Any, **how: Any) -> list[dict[str, Any]]:
         """What `predict --json` prints: the text, the prediction, and the input's other columns."""
-        rows = [data] if isinstance(data, (str, tuple)) else data
-        dataset = self.read(rows, labelled=False, **reading)
-        return result_rows(dataset.examples, [one.to_dict() for one in self.predict_raw(dataset)])
+        asked, reading = _parted(self.task_name, how, self.asks)
+        dataset = self.read([data] if _alone(data) else data, labelled=False, **reading)
+        return result_rows(dataset.examples, [one.to_dict() for one in self.predict_raw(dataset, **asked)])
 
-    def predict_frame(self, data: Any, **reading: Any) -> Any:
+    def predict_frame(self, data: Any, **how: Any) -> Any:
         """The same as a pandas frame, with the index of the one that was given: a column for each label's score,
         `scores.LABEL`. HandloomError where pandas is missing."""
         try:
@@ -349,7 +371,7 @@ class Estimator:
         except ImportError as problem:
             needed = "a frame needs pandas, and it is not installed: python -m pip install 'handloom[pandas]'"
             raise HandloomError(needed) from problem
-        rows = self.predict_dicts(data, **reading)
+        rows = self.predict_dicts(data, **how)
         flat = [{key: value for name, part in row.items() for key, value in _flat(name, part)} for row in rows]
         return pandas.DataFrame(flat, index=data.index if hasattr(data, "to_dict") else None)
 
@@ -397,11 +419,27 @@ def own_name(task: Task) -> str | None:
     return None if type(task).__module__.startswith("handloom.tasks.") else type(task).__name__
 
 
-def _only_reading(options: Mapping[str, Any]) -> dict[str, Any]:
+def _alone(data: Any) -> bool:
+    """Whether it is one text, or one row, and not several of them."""
+    return isinstance(data, (str, tuple)) and not is_parallel(data)
+
+
+def _parted(
+    task: str, options: Mapping[str, Any], asks: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is asked, and what is said of reading. UsageError for anything else."""
+    given = {name: value for name, value in options.items() if value is not None}
+    meant_for.check(task, given)
     for name in options:
-        if name not in READING:
-            raise UsageError(f"unknown option {name!r}; there are {', '.join(READING)}")
-    return {name: value for name, value in options.items() if value is not None}
+        if name not in (*READING, *asks):
+            raise UsageError(f"unknown option {name!r}; there are {', '.join((*READING, *asks))}")
+    reading = {name: given.pop(name) for name in READING if name in given}
+    return given, reading
+
+
+def check_top(top: int | None) -> None:
+    if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
+        raise UsageError(f"top is {top!r}; it must be a whole number, 1 or more")
 
 
 def find_folder(name: str | os.PathLike[str], **where: Any) -> Path:

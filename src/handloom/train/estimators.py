@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from handloom.text.spans import Span
 from handloom.train import modeling
 from handloom.train.choosers import MultipleChooser
 from handloom.train.datasets import Sets, labels_of
-from handloom.train.estimator import Estimator
+from handloom.train.estimator import Estimator, check_top
 from handloom.train.generators import TextGenerator
 from handloom.train.matchers import SentenceMatcher
 from handloom.train.open_book import OpenBook
@@ -101,6 +102,9 @@ class RelationExtractor(Estimator):
         """Texts with <e1>…</e1> and <e2>…</e2> in them, or (text, first, second) with places [start, end]."""
         return super().predict(data, **reading)  # type: ignore[no-any-return]
 
+    def command(self, run: str) -> str:
+        return f'handloom predict {run} "… <e1>…</e1> … <e2>…</e2> …"'
+
     def triples(
         self, texts: Sequence[str], entities: TokenClassifier | Sequence[Sequence[Span]], within: int = 300
     ) -> list[list[Triple]]:
@@ -129,6 +133,7 @@ class QuestionAnswerer(Estimator):
     """The place in a text that answers a question."""
 
     task_name = QUESTION
+    asks = ("top",)
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
         known = self.task if isinstance(self.task, QuestionAnswering) else QuestionAnswering()
@@ -140,11 +145,23 @@ class QuestionAnswerer(Estimator):
         threshold = settings.get("threshold")
         return QuestionAnswering(int(settings.get("longest", LONGEST)), None if threshold is None else float(threshold))
 
-    def predict(self, data: Any, **reading: Any) -> Answer | list[Answer]:
-        """(question, context), or a list of such."""
+    def predict(self, data: Any, **how: Any) -> Answer | list[Answer]:
+        """(question, context), or a list of such. top: so many answers in all, the best one and the next best in
+        `others`; 5 if not given."""
         if isinstance(data, str):
             raise UsageError("a question is asked of a text: predict((question, context)), or search(…).ask(question)")
-        return super().predict(data, **reading)  # type: ignore[no-any-return]
+        return super().predict(data, **how)  # type: ignore[no-any-return]
+
+    def said_of(self, examples: Sequence[Any], top: int | None = None) -> list[Any]:
+        check_top(top)
+        _, task = self._ready()
+        if top is not None and isinstance(task, QuestionAnswering):
+            task = copy(task)
+            task.candidates = top
+        return self.decoded(task, examples)
+
+    def command(self, run: str) -> str:
+        return f'handloom predict {run} "…" --context FILE'
 
     def search(self, documents: str | os.PathLike[str] | Sequence[str], encoding: str | None = None) -> OpenBook:
         """To ask questions of a file, of all text files of a folder, or of a list of paragraphs: `.ask(question)`."""

@@ -41,6 +41,7 @@ class TextGenerator(WritingEstimator, Scorer):
     """
 
     task_name = GENERATION
+    asks = ("max_new_tokens",)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], *, weights: str = "f32", **how: Any) -> Any:
@@ -62,8 +63,6 @@ class TextGenerator(WritingEstimator, Scorer):
     def make_task(self, sets: Sets, settings: Settings) -> Task:
         if self.task is None:
             raise UsageError("an encoder–decoder is fine-tuned by Translator or Summarizer: handloom train translation")
-        if settings.class_weights is not None:
-            raise UsageError("class_weights are for tasks with labels, and text-generation has none")
         known = self.task
         assert isinstance(known, TextGeneration)
         self.tokenizer.check_known(sets.train.texts)
@@ -125,6 +124,10 @@ class TextGenerator(WritingEstimator, Scorer):
 
     def shown(self, prediction: Written) -> str:
         return prediction.text
+
+    def command(self, run: str) -> str:
+        talks = isinstance(self.task, TextGeneration) and self.task.talks
+        return f"handloom chat {run}" if talks else super().command(run)
 
     def _replies(self, model: Module, examples: Sequence[GenerationExample], most: int) -> list[Written]:
         return [Written(text) for text in self.written(model, self._prompts(model, examples, most), most)]

@@ -68,8 +68,6 @@ class SentenceMatcher(Estimator):
         return modeling.longest(self.tokenizer, config, min(own, config.max_length) if own and not wanted else wanted)
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
-        if settings.class_weights is not None or settings.label_smoothing:
-            raise UsageError(f"class_weights and label_smoothing are for tasks with labels, and {SIMILARITY} has none")
         known = self.task if isinstance(self.task, Matching) else Matching()
         kind = kind_of(sets.train.examples)
         span = settings.score_range or (0.0, 1.0)
@@ -151,13 +149,17 @@ class SentenceMatcher(Estimator):
         """How alike two texts are: of (text, other), or of a list of such, a path or a data set."""
         return super().predict(data, **reading)  # type: ignore[no-any-return]
 
+    def command(self, run: str) -> str:
+        return f'handloom sentence-similarity {run} "…" "…"'
+
     def encode(self, texts: str | Sequence[str]) -> F32:
         """f32 [texts, width], or [width] of one string. Of a text that is too long the beginning is read (`notes` says
         how many there were)."""
         given = [texts] if isinstance(texts, str) else list(texts)
-        for number, text in enumerate(given):
+        for number, text in enumerate(given, start=1):
             if not isinstance(text, str) or not text.strip():
-                raise HandloomError(f"text {number}: a text is needed, not {text!r:.60}")
+                where = "the text" if isinstance(texts, str) else f"text {number}"
+                raise HandloomError(f"{where}: a text is needed, not {text!r:.60}")
         different = list(dict.fromkeys(given))
         cuts, found = cut_all(self.tokenizer.encode_batch(different), self.max_length, "head")
         self.notes = (str(found),) if found.long else ()

@@ -29,6 +29,8 @@ class Rewriter(WritingEstimator):
     such a model can write at once, and is trained further by `fit`, where it is judged by its loss; at the end, and by
     `evaluate`, by what it writes."""
 
+    asks = judged_by = ("beams",)
+
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], *, prompt: str | None = None, **how: Any) -> Any:
         """As of every estimator. prompt: what a decoder is asked, with {text} where the text goes; None for the usual
@@ -51,8 +53,6 @@ class Rewriter(WritingEstimator):
         return super().fit(*data, **options)
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
-        if settings.class_weights is not None:
-            raise UsageError(f"class_weights are for tasks with labels, and {self.task_name} has none")
         if isinstance(self.task, Rewriting):
             if settings.prompt is not None:
                 self._with_prompt(settings.prompt)
@@ -93,27 +93,16 @@ class Rewriter(WritingEstimator):
 
     def judge_encoded(
         self, engine: Engine, task: Task, examples: Sequence[Any], encoded: Encoded, seed: int = 0, *,
-        final: bool = False,
+        final: bool = False, beams: int = 1,
     ) -> tuple[Scores, list[Any]]:  # fmt: skip
         """Loss and perplexity of the targets; at the end also what is written, and its scores."""
         found = self.losses(engine, encoded)
         if not final:
             return found, []
-        written = self._write(engine.model, [example.text for example in examples], task)
+        written = self._write(engine.model, [example.text for example in examples], task, beams)
         scores = task.score(examples, written, seed)
         scores.metrics = {**scores.metrics, **found.metrics}
         return scores, written
-
-    def predict_raw(self, data: Any, *, beams: int = 1, **reading: Any) -> list[Written]:
-        self._ready()
-        rows = [data] if isinstance(data, str) else data
-        if isinstance(rows, (list, tuple)) and not len(rows):
-            return []
-        dataset = self.read(rows, labelled=False, **reading)
-        for example in dataset.examples:
-            if not example.text.strip():
-                raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to read")
-        return self.said_of(dataset.examples, beams)
 
     def said_of(self, examples: Sequence[Any], beams: int = 1) -> list[Written]:
         model, task = self._ready()

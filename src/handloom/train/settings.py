@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from handloom.ceilings import CHOICES
+from handloom.data import meant_for
 from handloom.errors import UsageError
 from handloom.runtime.memory import size_of
 from handloom.tasks.embedding import POOLINGS
@@ -145,6 +146,10 @@ class Settings:
         if given.get("batch_tokens") is not None:
             given.setdefault("batch_size", None)
         return cls(**given)
+
+    def check_meant(self, task: str) -> None:
+        """UsageError for a setting that is for other tasks than this one, and was changed."""
+        meant_for.check(task, (field.name for field in fields(self) if getattr(self, field.name) != field.default))
 
     def to_dict(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -19,7 +19,7 @@ from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.tasks.text_regression import Number, TextRegression
 from handloom.tasks.text_task import TextTask
 from handloom.train.datasets import Sets, balanced, labels_of
-from handloom.train.estimator import Estimator
+from handloom.train.estimator import Estimator, check_top
 from handloom.train.settings import Settings
 
 #: What transformers calls heads that are not one label a text.
@@ -31,6 +31,7 @@ class TextClassifier(Estimator):
     """Labels for a text, or for a text and its pair."""
 
     task_name = TEXT
+    asks = ("top",)
 
     def make_task(self, sets: Sets, settings: Settings) -> Task:
         problem = sets.train.problem
@@ -65,36 +66,44 @@ class TextClassifier(Estimator):
             own["none_label"] = task.none_label
         return {**own, **given}
 
-    def predict(self, data: Any, *, top: int | None = None, **reading: Any) -> Any:
+    def read(self, data: Any, *, labelled: bool = True, **reading: Any) -> Dataset[Any]:
+        """As of every estimator. HandloomError for a text alone where the model has learnt from pairs."""
+        dataset = super().read(data, labelled=labelled, **reading)
+        alone = next((example for example in dataset if example.pair is None), None)
+        if self.pairs and alone is not None:
+            raise HandloomError(
+                f"{alone.where or 'the text'}: this model was trained on pairs of texts, and there is no second text; "
+                "in a file (--data FILE) --pair-column names its column, in Python it is given as (text, pair)"
+            )
+        if self.pairs is False and any(example.pair is not None for example in dataset):
+            self.tell(["a second text is read beside each, and this model was trained on single texts"])
+        return dataset
+
+    def command(self, run: str) -> str:
+        return f"handloom predict {run} --data FILE" if self.pairs else super().command(run)
+
+    def predict(self, data: Any, **how: Any) -> Any:
         """Prediction(label, score, scores) of each text; LabelSet(labels, scores) where it may have several labels,
         Number(value) where that is what was learnt.
 
-        top: only the so many best scores, the best first.
+        top: only so many labels, the best, and their scores: those that are given first, then the likeliest others.
         """
-        return self._top(super().predict(data, **reading), top)
+        return super().predict(data, **how)
 
-    def predict_dicts(self, data: Any, *, top: int | None = None, **reading: Any) -> list[dict[str, Any]]:
-        rows = super().predict_dicts(data, **reading)
-        self._check_top(top)
-        return [row if top is None else {**row, "scores": _best(row["scores"], top)} for row in rows]
-
-    def _top(self, found: Any, top: int | None) -> Any:
-        self._check_top(top)
-        if top is None:
-            return found
-        if isinstance(found, list):
-            return [self._top(one, top) for one in found]
-        return replace(found, scores=_best(found.scores, top))
-
-    def _check_top(self, top: int | None) -> None:
-        if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
-            raise UsageError(f"top is {top!r}; it must be a whole number, 1 or more")
+    def said_of(self, examples: Sequence[Any], top: int | None = None) -> list[Any]:
+        check_top(top)
         if top is not None and isinstance(self.task, TextRegression):
             raise UsageError("top asks for the best labels; this model gives numbers")
+        found = super().said_of(examples)
+        return found if top is None else [best_of(one, top) for one in found]
 
 
-def _best(scores: Mapping[str, float], top: int) -> dict[str, float]:
-    return dict(sorted(scores.items(), key=lambda one: -one[1])[:top])
+def best_of(said: Any, top: int) -> Any:
+    """A prediction with no more labels and scores than `top`."""
+    given = said.labels if isinstance(said, LabelSet) else (said.label,)
+    ranked = sorted(said.scores, key=lambda label: (label not in given, -said.scores[label]))[:top]
+    left = {"labels": tuple(label for label in given if label in ranked)} if isinstance(said, LabelSet) else {}
+    return replace(said, scores={label: said.scores[label] for label in ranked}, **left)
 
 
 # -- the task that the data asks for

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from handloom.errors import UsageError
 from handloom.generate import defaults
@@ -93,7 +94,7 @@ class WritingEstimator(Estimator):
         return self._writer[2]
 
     def judge(
-        self, engine: Engine, task: Task, examples: Sequence[object], seed: int = 0
+        self, engine: Engine, task: Task, examples: Sequence[object], seed: int = 0, **asked: Any
     ) -> tuple[Scores, list[object]]:
         encoded = task.encode(examples, self.tokenizer, self.max_length, self.long)
-        return self.judge_encoded(engine, task, examples, encoded, seed, final=True)
+        return self.judge_encoded(engine, task, examples, encoded, seed, final=True, **asked)
