@@ -204,7 +204,7 @@ def test_long_texts_leave_room_for_what_is_written(folder: Path, template: str |
     for one, prompt in zip(encoded.features, prompts, strict=True):
         assert one.rows is not None and one.rows[0] == len(prompt) - 1  # the first of what is written comes behind it
         np.testing.assert_array_equal(one.encoding.ids[: len(prompt)], prompt)
-    assert encoded.notes == tuple(f"1 of 2 {what} were too long for 48 tokens, 8 of them for what is written, and have "
+    assert encoded.notes == tuple(f"1 of 2 {what} was too long for 48 tokens, 8 of them for what is written, and has "
                                   "been shortened" for what in ("texts", "targets"))  # fmt: skip
     assert notes == encoded.notes[:1]
 

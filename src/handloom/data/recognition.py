@@ -189,13 +189,15 @@ def task_of(
 ) -> str:  # fmt: skip
     """The task that a file, or a folder, is clearly for; TEXT where that is left open, or follows from what is said of
     its labels. The rest is as for `read`."""
-    if problem or label_separator or label_order or not path.exists():
+    if not path.exists():
         return TEXT
     if path.is_dir():
         return GENERATION if _is_tree(path) else TEXT
     form = FORMS.get(path.suffix.lower())
     if form == "conll":
         return TOKEN
+    if problem or label_separator or label_order:
+        return TEXT
     if form == "parquet":
         rows: Rows = [record.values for record in tables.read_parquet(path)[:FIRST]]
     elif form == "excel":
