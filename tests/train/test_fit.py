@@ -450,7 +450,7 @@ def test_memory_is_foretold_and_kept_below(tiny: Path, tmp_path: Path) -> None:
         found.append(model.model.parameters()["classifier.weight"].numpy().tobytes())
     assert found[0] == found[1]
     assert sum(text.startswith("memory: about ") for text in said) == 2
-    with pytest.raises(HandloomError, match=r"takes about \d+ MB, even if .* and 1 MB may be used"):
+    with pytest.raises(HandloomError, match=r"takes about [\d.]+ [MG]B, even if .* and 1 MB may be used"):
         TextClassifier.from_pretrained(tiny).fit(rows, max_memory=10**6, **options)
     with pytest.raises(UsageError, match="such as 4GB or 512MiB, not 'lots'"):
         TextClassifier.from_pretrained(tiny).fit(rows, max_memory="lots", **options)
