@@ -24,7 +24,9 @@ def kinds(report: Report) -> dict[str, tuple[str, int]]:
 def test_nothing_stands_out() -> None:
     report = check(read([("a", "x"), ("b", "y")]), None, read([("c", "x")]))
     assert report.ok and not report.findings
-    assert str(report).endswith("Nothing stands out.")
+    assert str(report).endswith("Nothing stands out.") and "train: 2 examples, 2 labels\n" in str(report)
+    pairs = check(read([("ein Hund", "a dog"), ("eine Katze", "a cat")], "translation"))
+    assert "train: 2 examples\n" in str(pairs)
 
 
 def test_duplicates_conflicts_and_leaks() -> None:

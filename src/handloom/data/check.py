@@ -107,7 +107,8 @@ class Report:
     def __str__(self) -> str:
         lines = []
         for one in self.splits:
-            size = f"{counted(one.examples, 'example')}, {counted(len(one.labels), 'label')}"
+            labels = f", {counted(len(one.labels), 'label')}" if one.labels else ""
+            size = f"{counted(one.examples, 'example')}{labels}"
             lines += [f"{one.name}: {size}", *(f"  {note}" for note in one.notes)]
             heads = "".join(f"{f'{q:.0%}':>8}" for q in QUANTILES)
             lines.append(f"  {'length at':<14}{heads}")
