@@ -6,6 +6,7 @@ much time or memory to compile, or has no text that ends, is found out where the
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import json
 import sys
@@ -23,13 +24,15 @@ ALIKE = 3
 """Texts of one length, with the same tokens allowed next, that are all followed."""
 TRIED = 1 << 18
 """Tokens of ends of a known text that are tried, all together."""
-WALKS, WALKED, KEPT = 9, 512, 128
+WALKS, WALKED, KEPT = 18, 512, 128
 """Texts that are begun at random to see whether a grammar grows too large on the way, bytes of each, and bytes for
 which some keep to few that are the same."""
 AHEAD = 10
 """How many times the work of a mask over single bytes one over a vocabulary takes, whose tokens look bytes ahead: with
 so much less, nested repetitions break off at the same places (`(a{1,100}){1,100}` behind 81 bytes, and behind 83 with
 SmolLM2's vocabulary)."""
+SET = [[bit for bit in range(8) if bits >> bit & 1] for bits in range(256)]
+"""Which bits of a byte are set."""
 OPENING = 8
 """What a bracket costs more than a letter, because that which it opens must come to its end, too; and a comma where a
 bracket could close instead."""
@@ -164,17 +167,19 @@ def _search(matcher: Any, atoms: Atoms, inside: int | None, commits: bool) -> li
     return None
 
 
-def too_large(start: Any, atoms: Atoms, hints: bytes) -> str:
-    """What a grammar breaks off with while texts of it are begun at random; "" where it does not. Of three texts one
-    takes any byte each time; the others keep for a while to three bytes, or one, of the grammar itself, which leaves
-    most ways to repeat open."""
+def too_large(start: Any, hints: bytes) -> str:
+    """What a grammar, over the bytes as tokens, breaks off with while texts of it are begun at random; "" where it does
+    not. Of three texts one takes any byte of ASCII each time, or the first or last of others; two keep for a while to
+    three bytes, or one, of the grammar itself, which leaves most ways to repeat open."""
     for walk in range(WALKS):
         draw, now = Random(walk), start.deep_copy()
         few = (0, 3, 1)[walk % 3]
         kept: list[int] = []
         for _ in range(WALKED):
             mask = now.compute_bitmask()
-            allowed = list(atoms.allowed(mask, None))
+            may = [8 * at + bit for at in range(32) if (bits := mask[at]) for bit in SET[bits]]
+            more = bisect.bisect(may, 127)
+            allowed = may[:more] + may[more : more + 1] + may[more + 1 :][-1:]
             if now.is_error() or not allowed:
                 break
             if few and (not set(kept) & set(allowed) or draw.random() < 1 / KEPT):
@@ -260,7 +265,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
         return {"error": matcher.get_error() or "endless"}
     less = {**task["limits"], "step_lexer_fuel": task["limits"]["step_lexer_fuel"] // AHEAD}
     walked = LLMatcher(every, task["grammar"], log_level=0, limits=LLParserLimits(**less))
-    if error := walked.get_error() or too_large(walked, atoms, bytes(task["hints"])):
+    if error := walked.get_error() or too_large(walked, bytes(task["hints"])):
         return {"large": error}
     return {"text": found, "warnings": matcher.get_grammar_warnings()}
 
