@@ -24,7 +24,7 @@ ALIKE = 3
 """Texts of one length, with the same tokens allowed next, that are all followed."""
 TRIED = 1 << 18
 """Tokens of ends of a known text that are tried, all together."""
-WALKS, WALKED, KEPT = 18, 512, 128
+WALKS, WALKED, KEPT = 18, 256, 128
 """Texts that are begun at random to see whether a grammar grows too large on the way, bytes of each, and bytes for
 which some keep to few that are the same."""
 AHEAD = 10
@@ -177,15 +177,17 @@ def too_large(start: Any, hints: bytes) -> str:
         kept: list[int] = []
         for _ in range(WALKED):
             mask = now.compute_bitmask()
-            may = [8 * at + bit for at in range(32) if (bits := mask[at]) for bit in SET[bits]]
-            more = bisect.bisect(may, 127)
-            allowed = may[:more] + may[more : more + 1] + may[more + 1 :][-1:]
-            if now.is_error() or not allowed:
-                break
-            if few and (not set(kept) & set(allowed) or draw.random() < 1 / KEPT):
-                known = [byte for byte in allowed if byte in hints] or allowed
-                kept = draw.sample(known, min(few, len(known)))
-            now.consume_token(draw.choice([byte for byte in kept if byte in allowed] or allowed))
+            live = [byte for byte in kept if mask[byte >> 3] >> (byte & 7) & 1]
+            if not live or draw.random() < 1 / KEPT:
+                may = [8 * at + bit for at in range(32) if (bits := mask[at]) for bit in SET[bits]]
+                if now.is_error() or not may:
+                    break
+                more = bisect.bisect(may, 127)
+                live = may[:more] + may[more : more + 1] + may[more + 1 :][-1:]
+                if few:
+                    known = [byte for byte in live if byte in hints] or live
+                    kept = live = draw.sample(known, min(few, len(known)))
+            now.consume_token(draw.choice(live))
         if now.is_error():
             return str(now.get_error())
     return ""
