@@ -299,7 +299,8 @@ def test_options_of_train_are_the_settings() -> None:
 
 def test_options_for_some_tasks_alone_are_in_the_table() -> None:
     """The group "For one task" names the table's tasks; a setting that is not in the table is for all tasks."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    group: Any = typer.main.get_command(app)
+    commands = group.commands
     shown = {one.name: one for name in ("train", "evaluate", "predict") for one in commands[name].params}
     told = {name: one.help for name, one in shown.items() if getattr(one, "rich_help_panel", None) == TASK}
     assert told.keys() - {"form"} <= MEANT_FOR.keys() <= shown.keys() | {"max_new_tokens"}

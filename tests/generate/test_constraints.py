@@ -221,8 +221,10 @@ def test_patterns_that_would_explode_elsewhere(byte_level: Writer, pattern: str)
 
 
 @pytest.mark.parametrize(
-    "pattern", ["((a{1,1000}){1,1000}){1,1000}", "(a{1,100}){1,100}", ".*(a{1,1000}){1,1000}", "(.{0,500} ){0,10}"]
-)
+    "pattern",
+    ["((a{1,1000}){1,1000}){1,1000}", "(a{1,1000}){1,1000}", "(a{1,100}){1,100}", ".*(a{1,1000}){1,1000}",
+     "(.{0,500} ){0,10}"],
+)  # fmt: skip
 def test_what_would_grow_too_large_while_it_is_written_is_refused_before(byte_level: Writer, pattern: str) -> None:
     with pytest.raises(HandloomError, match="the pattern is refused: it grows too large while a text of it is written"):
         of_pattern(byte_level.vocabulary, pattern)

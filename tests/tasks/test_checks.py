@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Batch, Counted, Encoded
 from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.tensor import Tensor
-from handloom.testing import CHECKS, CheckFailed, Subject, check_task, learning
+from handloom.testing import CHECKS, CheckFailed, Subject, check_task
 
 Features = list[Any]
 
@@ -184,7 +185,8 @@ class Divides(TextClassification):
 
 
 class AsTheGuideSays(TextClassification):
-    def score(self, examples: Sequence[Any], predictions: Sequence[Any], seed: int) -> Scores:  # type: ignore[override]
+    def score(self, *given: Any, **more: Any) -> Scores:
+        examples, predictions, seed = given
         return super().score(examples, predictions, seed)
 
 
@@ -256,10 +258,20 @@ def test_methods_are_called_as_training_calls_them(folder: Path) -> None:
     CHECKS["counts_agree_with_scores"](subject)
 
 
-def test_a_loss_that_falls_at_one_of_the_rates_falls(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wide_model_is_trained_at_a_low_rate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Subject(TextClassification(["neg", "pos"]), text()["examples"], folder)
-    monkeypatch.setattr(learning, "RATES", (0.0, 5e-3))  # as a rate for tiny models does nothing good to a checkpoint
-    CHECKS["training_lowers_the_loss"](subject)
+    rates: list[float] = []
+    step = subject.trainer.step
+
+    def noted(parts: Any, number: int, rate: float) -> Any:
+        rates.append(rate)
+        return step(parts, number, 5e-3)
+
+    monkeypatch.setattr(subject.trainer, "step", noted)
+    for width in (32, 384):
+        subject.config = replace(subject.config, hidden_size=width)
+        CHECKS["training_lowers_the_loss"](subject)
+    assert sorted(set(rates)) == pytest.approx([0.16 / 384, 0.16 / 32])
 
 
 def test_a_model_has_a_folder_or_a_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import handloom.tensor as ht
 from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
 from handloom.nn import Linear, Module
+from handloom.runtime import memory
 from handloom.tasks.text_classification import TextClassification
 from handloom.text.spans import Span
 from handloom.train import estimators
@@ -441,7 +442,8 @@ def test_texts_that_are_measured_on_and_trained_on_are_told_of(tiny: Path) -> No
     assert any("of the 12 texts in validation are in train, too" in text for text in said)
 
 
-def test_memory_is_foretold_and_kept_below(tiny: Path, tmp_path: Path) -> None:
+def test_memory_is_foretold_and_kept_below(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 10**8)  # a process of many tests may hold gigabytes
     rows, said = tiny_bert.opinions(60), []
     options = {**FAST, "listener": lambda event: said.append(event.text), "before": False, "baselines": False}
     found = []
@@ -450,7 +452,7 @@ def test_memory_is_foretold_and_kept_below(tiny: Path, tmp_path: Path) -> None:
         found.append(model.model.parameters()["classifier.weight"].numpy().tobytes())
     assert found[0] == found[1]
     assert sum(text.startswith("memory: about ") for text in said) == 2
-    with pytest.raises(HandloomError, match=r"takes about [\d.]+ [MG]B, even if .* and 1 MB may be used"):
+    with pytest.raises(HandloomError, match=r"takes about \d+ MB, even if .* and 1 MB may be used"):
         TextClassifier.from_pretrained(tiny).fit(rows, max_memory=10**6, **options)
     with pytest.raises(UsageError, match="such as 4GB or 512MiB, not 'lots'"):
         TextClassifier.from_pretrained(tiny).fit(rows, max_memory="lots", **options)

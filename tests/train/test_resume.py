@@ -124,3 +124,13 @@ def test_stopped_without_a_run_folder(tiny: Path, data: Path, monkeypatch: pytes
     monkeypatch.setattr(loop, "hook", lambda point: os.kill(os.getpid(), signal.SIGINT) if point == "step 2" else None)
     with pytest.raises(loop.Interrupted, match="stopped at step 2 of"):
         TextClassifier.from_pretrained(tiny).fit(data, listener=silent, epochs=2, before=False)
+
+
+def test_a_settings_file_of_somebody_else_stops_nothing(tiny: Path, tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    shutil.copytree(tiny, place)
+    (place / "settings.json").write_text("{}")
+    assert TextClassifier.from_pretrained(place).folder == place
+    (place / "log.jsonl").write_text("")
+    with pytest.raises(HandloomError, match=r"is a training that was stopped; `handloom resume .*model` ends it"):
+        TextClassifier.from_pretrained(place)

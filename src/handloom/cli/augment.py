@@ -73,6 +73,7 @@ def augment(
     from handloom.data.recognition import READ_AS, taken, task_of
     from handloom.errors import HandloomError, UsageError
     from handloom.pipelines.augmenter import augment as augmented
+    from handloom.text.counting import counted
     from handloom.train.storage import publish_text
 
     if out.suffix.lower() not in (".jsonl", ".ndjson"):
@@ -94,4 +95,4 @@ def augment(
         note(READ_AS.format(known))
     for line in found.notes:
         note(line)
-    note(f"{len(found):,} examples written to {out}")
+    note(f"{counted(len(found), 'example')} written to {out}")

@@ -74,6 +74,7 @@ def show(found: Comparison) -> None:
 
     from handloom.cli.output import note
     from handloom.cli.tables import change, plain
+    from handloom.text.counting import counted
     from handloom.text.width import shown
 
     console = Console()
@@ -97,14 +98,14 @@ def show(found: Comparison) -> None:
             console.print(f"  … and {count - SHOWN:,} more (--json lists all)", highlight=False)
 
     metrics = {name.replace("_", " "): one for name, one in found.metrics.items()}
-    table(f"Metric, on {found.examples:,} examples", metrics)
+    table(f"Metric, on {counted(found.examples, 'example')}", metrics)
     labels = sorted(found.labels.items(), key=lambda item: (-abs(item[1].new - item[1].old), item[0]))
     if labels:
         table("Label, those that changed most first", dict(labels[:SHOWN]))
         more(len(labels))
     sides = (("only the old model", found.broken), ("only the new model", found.fixed))
     for name, examples in sides if found.broken or found.fixed else ():
-        console.print(f"{len(examples):,} examples that {name} gets right")
+        console.print(f"{counted(len(examples), 'example')} that {name} gets right")
         for example in examples[:SHOWN]:
             console.print(f"  {shown(example.text, console.width - 2)}", markup=False, highlight=False, soft_wrap=True)
         more(len(examples))

@@ -41,6 +41,7 @@ def index(
     """
     from handloom.cli.download import model_folder
     from handloom.cli.output import note
+    from handloom.text.counting import counted
     from handloom.train.matchers import SentenceMatcher
 
     if out.exists() and not (out / "index.json").is_file():
@@ -51,7 +52,7 @@ def index(
     for line in matcher.notes:
         note(line)
     made.save(out)
-    note(f"{len(made):,} texts in {out}; to search them: handloom search {out} \"…\"")
+    note(f"{counted(len(made), 'text')} in {out}; to search them: handloom search {out} \"…\"")
 
 
 def search(

@@ -53,28 +53,23 @@ def read_generations(
         if options.labelled:
             silent = [e.where for e in examples if not e.turns and e.prompt and not (e.target or "").strip()]
             refuse(silent, "nothing to write behind the prompt", "Fill or remove them.")
-    notes = [*before, *(_forms(count, form) for form, count in forms.most_common())]
+    notes = [*before, *(f"{count:,} {agreed(count, form)}" for form, count in forms.most_common())]
     if open_ones := [e.where for e in examples if e.turns and e.answer is None and options.labelled]:
         end = agreed(len(open_ones), "[ends|end] without a reply, and nothing is learnt of [its|their] last turn")
         notes.append(f"{counted(len(open_ones), 'conversation')} {end} (the first: {open_ones[0]})")  # fmt: skip
     return Dataset(tuple(examples), source, tuple(notes))
 
 
-def _forms(count: int, form: str) -> str:
-    noun, *rest = form.split(" ", 1)
-    return " ".join([counted(count, noun), *rest])
-
-
 def _example(record: Record, options: Options) -> tuple[str, Example]:
-    """The form of a row, and what it says."""
+    """The form of a row, as `agreed` takes it, and what it says."""
     values, where = record.values, record.where
     if options.text_column is not None or options.label_column is not None:
         return _named(record, options)
     for name in TURNS:
         if name in values:
-            return "conversation", _conversation(values[name], name, values, {name, "system"}, where, options)
+            return "conversation[|s]", _conversation(values[name], name, values, {name, "system"}, where, options)
     if "instruction" in values:
-        return "conversation (instruction, output)", _alpaca(values, where, options)
+        return "conversation[|s] (instruction, output)", _alpaca(values, where, options)
     names = list(values)
     prompt, completion = columns.guess(names, PROMPTS), columns.guess(names, COMPLETIONS)
     if prompt is not None and (completion is not None or not options.labelled):
@@ -104,8 +99,8 @@ def _text(values: Mapping[str, Any], name: str, where: str, options: Options) ->
     """Learnt as a whole; where nothing is learnt, what is to be gone on with."""
     text, extra = _string(values[name], name, where), _rest(values, {name})
     if options.labelled:
-        return "text", Example(target=text, extra=extra, where=where)
-    return "prompt", Example(prompt=text, extra=extra, where=where)
+        return "text[|s]", Example(target=text, extra=extra, where=where)
+    return "prompt[|s]", Example(prompt=text, extra=extra, where=where)
 
 
 def _pair(
@@ -116,9 +111,9 @@ def _pair(
     used = {prompt, completion or ""} if options.labelled else {prompt}
     if isinstance(before, list):
         more = after if isinstance(after, list) else [] if blank(after) else [{"role": "assistant", "content": after}]
-        return "conversation", _conversation([*before, *more], prompt, values, used, where, options)
+        return "conversation[|s]", _conversation([*before, *more], prompt, values, used, where, options)
     target = _string(after, completion or "", where) if options.labelled else None
-    return "prompt with what follows", Example(
+    return "prompt[|s] with what follows", Example(
         prompt=_string(before, prompt, where), target=target, extra=_rest(values, used), where=where
     )
 

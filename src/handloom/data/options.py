@@ -30,9 +30,10 @@ class Options:
 
     def told(self, used: Mapping[str, str], given: Container[str] | None = None) -> list[str]:
         """Notes on which column holds what. given: the roles that the user named, where the others are guesses."""
-        guesses = {role: given is not None and role not in given for role in used}
-        notes = [f"{role}: column {name!r}{' (guessed)' if guesses[role] else ''}" for role, name in used.items()]
-        return [] if self.tuples else notes
+        if self.tuples:
+            return []
+        said = used if given is None else given
+        return [f"{role}: column {name!r}{'' if role in said else ' (guessed)'}" for role, name in used.items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,8 @@ from handloom.data.examples import (
     QUESTION,
     RELATION,
     SIMILARITY,
-    SUMMARIZATION,
     TEXT,
     TOKEN,
-    TRANSLATION,
     ChoiceExample,
     Dataset,
     GenerationExample,
@@ -350,7 +348,7 @@ KINDS: dict[str, Kind] = {
          {2: ("question", "choices"), 3: ("context", "question", "choices")}),
         {}, lambda file, options: None, _no_folder,
     ),
-    **dict.fromkeys((TRANSLATION, SUMMARIZATION), Kind(
+    **dict.fromkeys(meant_for.REWRITING, Kind(
         RewritingExample, lambda records, source, options, notes: rewritings.read_rewritings(records, source, options),
         ({2: ("source", "target")}, {1: ("source",)}), {}, lambda file, options: None, _no_folder,
     )),

@@ -58,7 +58,7 @@ def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
     for name, found in numbers.items():
         are = agreed(len(found), "[is a number|are numbers] or the like, and [is read as a text|are read as texts]")
         notes.append(f"{len(found):,} of {counted(len(records), 'value')} of column {name!r} {are}, such as "
-                     f"{found[0]}")  # fmt: skip  # fmt: skip
+                     f"{found[0]}")  # fmt: skip
     return Read(tuple(examples), tuple(notes), used, form)
 
 

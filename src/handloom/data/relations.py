@@ -21,7 +21,7 @@ _SENTENCE = re.compile(r"(\d+)\s+(.*?)\s*")
 
 FORWARD, BACKWARD = "(e1,e2)", "(e2,e1)"
 """How a label ends that has a direction."""
-_DIRECTION = re.compile(r"\(\s*e\d+\s*,\s*e\d+\s*\)\s*", re.IGNORECASE)
+_DIRECTION = re.compile(r"\(\s*e\d+\s*,\s*e\d+\s*\)\Z", re.IGNORECASE)
 
 FIRST_NAMES = ("first", "e1", "head", "subject", "subj", "h", "entity1", "arg1", "主语", "头实体", "实体1")
 SECOND_NAMES = ("second", "e2", "tail", "object", "obj", "t", "entity2", "arg2", "宾语", "尾实体", "实体2")
@@ -160,7 +160,7 @@ def _example(record: Record, used: Mapping[str, str]) -> RelationExample:
 def _directed(label: str, where: str) -> str:
     """The label; HandloomError if it ends in what looks like a direction and is none."""
     found = _DIRECTION.search(label)
-    if found and found.end() == len(label) and not label.endswith((FORWARD, BACKWARD)):
+    if found and not label.endswith((FORWARD, BACKWARD)):
         there = f"there are {FORWARD} and {BACKWARD}"
         raise HandloomError(f"{where}: the relation {label!r:.60} has the direction {found[0]!r}; {there}")
     return label

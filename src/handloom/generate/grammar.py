@@ -29,7 +29,7 @@ LONGEST = 1 << 16
 """Characters of a regular expression."""
 MOST_CHOICES = 10_000
 LIMITS = {"max_lexer_states": 50_000, "step_lexer_fuel": 200_000, "verbose_errors": False}
-"""llguidance's bounds: 50,000 states are at most 100 MB; so much fuel for a mask, which is its own bound, 15 ms."""
+"""llguidance's bounds: 50,000 states are at most 100 MB; the fuel of a mask is its own bound (14,000 a ms, it says)."""
 SPACE = r"\x20|\n\x20{0,16}"
 """What may stand between the parts of JSON: nothing, one space, or a new line and what indents it."""
 NOTHING = "there is no such text"

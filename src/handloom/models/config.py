@@ -52,8 +52,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_finished(folder: Path) -> None:
-    """HandloomError for the folder of a training whose model is not there yet."""
-    if (folder / "settings.json").is_file() and not (folder / "handloom.json").is_file():
+    """HandloomError for the folder of a training whose model is not there yet. A settings.json beside a model may be
+    anybody's; with a log it is ours."""
+    begun = (folder / "settings.json").is_file() and not (folder / "handloom.json").is_file()
+    if begun and ((folder / "log.jsonl").is_file() or not (folder / "config.json").is_file()):
         raise HandloomError(f"{folder} is a training that was stopped; `handloom resume {folder}` ends it")
 
 

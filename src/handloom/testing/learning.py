@@ -9,8 +9,8 @@ from handloom.testing.subject import DoesNotApply, Subject, require
 from handloom.train.modeling import WithHead
 
 STEPS = 25
-RATES = (5e-3, 5e-4)
-"""Of learning: for a tiny model, and for a checkpoint."""
+RATE = 0.16
+"""Of learning, times the width: 5e-3 for one of 32, 4e-4 for a checkpoint of 384, which more would spoil."""
 
 
 def loss_is_a_sum_and_a_weight(subject: Subject) -> None:
@@ -64,14 +64,11 @@ def gradients_reach_everything(subject: Subject) -> None:
 def training_lowers_the_loss(subject: Subject) -> None:
     """Some steps on the same examples."""
     first, weight = subject.total(subject.encoded.features)
-    lasts = []
-    for rate in RATES:
-        results = [subject.trainer.step([subject.encoded.features], step, rate) for step in range(STEPS)]
-        subject.rewind()
-        lasts.append(results[-1].loss / results[-1].weight)
-        if lasts[-1] < 0.9 * first / weight:
-            return
-    require(False, f"after {STEPS} steps the loss is {min(lasts):.4f}; it was {first / weight:.4f}")
+    rate = RATE / subject.config.hidden_size
+    results = [subject.trainer.step([subject.encoded.features], step, rate) for step in range(STEPS)]
+    subject.rewind()
+    last = results[-1].loss / results[-1].weight
+    require(last < 0.9 * first / weight, f"after {STEPS} steps the loss is {last:.4f}; it was {first / weight:.4f}")
 
 
 def alone_or_packed_the_same_bits(subject: Subject) -> None:

@@ -29,7 +29,8 @@ class MultipleChooser(Estimator):
         """(question, choices) or (context, question, choices), a list of such, a path or a data set."""
         if isinstance(data, str):
             raise UsageError("a question has choices: predict((question, [choice, …]))")
-        return super().predict(data, **reading)  # type: ignore[no-any-return]
+        found: Choice | list[Choice] = super().predict(data, **reading)
+        return found
 
     def command(self, run: str) -> str:
         return f'handloom choose {run} "…" --choice "…" --choice "…"'

@@ -353,6 +353,7 @@ class Estimator:
         return self.decoded(self._ready()[1], examples)
 
     def decoded(self, task: Task, examples: Sequence[Any]) -> list[Any]:
+        """What a task makes of the model's logits of examples."""
         encoded, engine = self.encoded(task, examples), self.engine()
         logits, _ = engine.logits(encoded)
         return task.decode_by(engine.weights(), examples, encoded, logits)
@@ -438,6 +439,7 @@ def _parted(
 
 
 def check_top(top: int | None) -> None:
+    """UsageError for a number of answers that is none."""
     if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
         raise UsageError(f"top is {top!r}; it must be a whole number, 1 or more")
 

@@ -100,7 +100,8 @@ class RelationExtractor(Estimator):
 
     def predict(self, data: Any, **reading: Any) -> Relation | list[Relation]:
         """Texts with <e1>…</e1> and <e2>…</e2> in them, or (text, first, second) with places [start, end]."""
-        return super().predict(data, **reading)  # type: ignore[no-any-return]
+        found: Relation | list[Relation] = super().predict(data, **reading)
+        return found
 
     def command(self, run: str) -> str:
         return f'handloom predict {run} "… <e1>…</e1> … <e2>…</e2> …"'
@@ -150,7 +151,8 @@ class QuestionAnswerer(Estimator):
         `others`; 5 if not given."""
         if isinstance(data, str):
             raise UsageError("a question is asked of a text: predict((question, context)), or search(…).ask(question)")
-        return super().predict(data, **how)  # type: ignore[no-any-return]
+        found: Answer | list[Answer] = super().predict(data, **how)
+        return found
 
     def said_of(self, examples: Sequence[Any], top: int | None = None) -> list[Any]:
         check_top(top)

@@ -147,7 +147,8 @@ class SentenceMatcher(Estimator):
 
     def predict(self, data: Any, **reading: Any) -> Match | list[Match]:
         """How alike two texts are: of (text, other), or of a list of such, a path or a data set."""
-        return super().predict(data, **reading)  # type: ignore[no-any-return]
+        found: Match | list[Match] = super().predict(data, **reading)
+        return found
 
     def command(self, run: str) -> str:
         return f'handloom sentence-similarity {run} "…" "…"'
