@@ -92,6 +92,18 @@ def test_labels_that_neither_model_knows_are_told(models: dict[str, Path]) -> No
     assert found.to_dict()["notes"] == list(found.notes)
 
 
+def test_what_was_read_and_shortened_is_told_by_model(models: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "test.csv"
+    path.write_text("text,label\n" + "the film " * 12 + ",pos\na film,neg\n", "utf-8")
+    old, new = loaded(models, "poor", "good")
+    notes = compare(old, new, path).notes
+    assert notes[-1] == f"2 examples read from {path}"
+    old.max_length, old.long = 8, "head"
+    *same, of_the_old = compare(old, new, path).notes
+    assert tuple(same) == notes and of_the_old.startswith(f"{models['poor']}: 1 of 2 texts ")
+    assert compare(old, new, tiny_bert.opinions(10)).notes == ()
+
+
 def test_what_cannot_be_compared(models: dict[str, Path]) -> None:
     old, new = loaded(models, "poor", "good")
     with pytest.raises(UsageError, match=r"compared by 'span_f1'; there are accuracy, macro_f1"):

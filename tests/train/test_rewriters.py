@@ -221,6 +221,8 @@ def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
     assert again.evaluate(sentences(30, 2))["rougeL"] == pytest.approx(model.scores["rougeL"])
     compared = compare(Summarizer.from_pretrained(folder), again, sentences(20, 2))
     assert (compared.metric, compared.verdict) == ("rouge1", "better")
+    by_beams = compare(again, again, sentences(20, 2), beams=2).metrics["rougeL"].new
+    assert by_beams == again.evaluate(sentences(20, 2), beams=2, before=False)["rougeL"]
     assert Writer.from_pretrained(run).generate("cat sees dog").text.strip() == after[0]
 
 
@@ -275,7 +277,10 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["evaluate", run, "--data", data[1], "--targets", data[3], "--json"]) == 0
     assert {"rouge1", "rouge2", "rougeL", "loss", "perplexity"} <= json.loads(capsys.readouterr().out)["metrics"].keys()
     assert main(["compare", run, run, "--test", data[1], "--targets", data[3], "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdict"] == "no difference"
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == "no difference" and found["notes"][-1] == f"40 examples read from {data[1]}"
+    assert main(["compare", run, run, "--test", data[1], "--targets", data[3], "--beams", "0"]) == 2
+    assert "--beams" in capsys.readouterr().err
     assert main(["data", "check", data[1], "--targets", data[3], "--task", "summarization", "--json"]) == 0
     assert capsys.readouterr().out.startswith("{")
     assert main(["predict", run, "cat sees dog", "--json"]) == 0

@@ -35,6 +35,7 @@ def compare(
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     label_separator: options.LabelSeparator = None,
+    beams: options.Beams = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
     json: options.Json = False,
@@ -59,6 +60,7 @@ def compare(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )
     data = options.beside(test, targets, "--test")
+    how |= options.given(beams=beams)
     found = comparing.compare(sides[0], sides[1], data, metric=metric, seed=seed or 0, **how)
     if json:
         print_json(found.to_dict())

@@ -20,7 +20,7 @@ from handloom.tasks import metrics
 from handloom.tasks.metrics import LabelCounts, Summands
 from handloom.tasks.scores import ERRORS
 from handloom.tasks.task import Task
-from handloom.train.estimator import Estimator
+from handloom.train.estimator import Estimator, parted
 
 DRAWS = 2000
 SLOW_DRAWS = 200  #: of tasks whose scores are not made of counts
@@ -85,24 +85,29 @@ def _shown(example: Any) -> dict[str, Any]:
 
 
 def compare(
-    old: Estimator, new: Estimator, test: Any, *, metric: str | None = None, seed: int = 0, **reading: Any
+    old: Estimator, new: Estimator, test: Any, *, metric: str | None = None, seed: int = 0, **how: Any
 ) -> Comparison:
     """Both models on labelled examples, which are read as `new` reads them.
 
-    metric: by which they are judged; None for the task's own. Raises UsageError for models of different tasks and for a
-    metric that there is not.
+    metric: by which they are judged; None for the task's own. how: what is said of reading; of Translator and
+    Summarizer beams, as for `predict`. Raises UsageError for models of different tasks and for a metric that there is
+    not.
     """
     if old.task_name != new.task_name:
         raise UsageError(f"{old.folder} was trained for {old.task_name} and {new.folder} for {new.task_name}")
+    asked, reading = parted(new.task_name, how, new.judged_by)
+    for model in (old, new):
+        model.notes = ()
     data = new.read(test, **reading)
-    sides = [_predicted(model, data.examples) for model in (old, new)]
+    sides = [_predicted(model, data.examples, **asked) for model in (old, new)]
+    notes = (*new.notes, *(f"{old.folder}: {note}" for note in old.notes if note not in new.notes))
     (_, old_said), (task, new_said) = sides
     if not task.comparable(sides[0][0]):
         raise UsageError(f"{old.folder} and {new.folder} were trained for different problems, and cannot be compared")
     counted = [task.counted(data.examples, said) for task, said in sides]
     if counted[0] is None or counted[1] is None:
         found = _resampled(task, data.examples, old_said, new_said, seed)
-        return Comparison(_known(metric, task, found), found, {}, len(data))
+        return Comparison(_known(metric, task, found), found, {}, len(data), notes=notes)
     before, after = counted[0], counted[1]
     aligned, labels = _aligned(before.counts, after.counts)
     both: NDArray[Any] = np.stack(aligned, 1)  # [examples, 2, labels, 3], or [examples, 2, numbers]
@@ -119,7 +124,7 @@ def compare(
         _known(metric, task, found), found, by_label, len(data),
         [data[i] for i in np.flatnonzero(is_ & ~was).tolist()],
         [data[i] for i in np.flatnonzero(was & ~is_).tolist()],
-        _strange(both, labels, {*sides[0][0].known, *task.known}),
+        (*notes, *_strange(both, labels, {*sides[0][0].known, *task.known})),
     )  # fmt: skip
 
 
@@ -147,12 +152,12 @@ def _known(metric: str | None, task: Task, found: dict[str, Difference]) -> str:
     return metric
 
 
-def _predicted(model: Estimator, examples: Sequence[Any]) -> tuple[Task, list[Any]]:
+def _predicted(model: Estimator, examples: Sequence[Any], **asked: Any) -> tuple[Task, list[Any]]:
     task = model.task
     if task is None:
         raise HandloomError(f"{model.folder} holds no model that was trained for {model.task_name}")
     # without labels: one that a model does not know is one that it gets wrong
-    return task, model.said_of([unlabelled(example) for example in examples])
+    return task, model.said_of([unlabelled(example) for example in examples], **asked)
 
 
 def _aligned(

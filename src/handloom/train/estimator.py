@@ -256,7 +256,7 @@ class Estimator:
         """
         if isinstance(data, Dataset):
             return data
-        _, given = _parted(self.task_name, reading)
+        _, given = parted(self.task_name, reading)
         how = self.reading_with(given)
         dataset = read(data, self.task_name, labelled=labelled, pairs=bool(self.pairs), **how)
         self.tokenizer.check_known(dataset.texts)
@@ -278,7 +278,7 @@ class Estimator:
         """Scores on labelled data; `.before` holds those of the model before training, where it is at hand. how: what
         is said of reading; of Translator and Summarizer beams, as for `predict`."""
         _, task = self._ready()
-        asked, reading = _parted(self.task_name, how, self.judged_by)
+        asked, reading = parted(self.task_name, how, self.judged_by)
         dataset = self.read(data, **reading)
         self.check_known(dataset, task)
         scores, _ = self.judge(self.engine(), task, dataset.examples, seed, **asked)
@@ -338,7 +338,7 @@ class Estimator:
     def predict_raw(self, data: Any, **how: Any) -> list[Any]:
         """The task's own predictions, one a text, with `to_dict` for programs."""
         self._ready()
-        asked, reading = _parted(self.task_name, how, self.asks)
+        asked, reading = parted(self.task_name, how, self.asks)
         rows = [data] if _alone(data) else data
         if isinstance(rows, (list, tuple)) and not len(rows):
             return []
@@ -360,7 +360,7 @@ class Estimator:
 
     def predict_dicts(self, data: Any, **how: Any) -> list[dict[str, Any]]:
         """What `predict --json` prints: the text, the prediction, and the input's other columns."""
-        asked, reading = _parted(self.task_name, how, self.asks)
+        asked, reading = parted(self.task_name, how, self.asks)
         dataset = self.read([data] if _alone(data) else data, labelled=False, **reading)
         return result_rows(dataset.examples, [one.to_dict() for one in self.predict_raw(dataset, **asked)])
 
@@ -425,7 +425,7 @@ def _alone(data: Any) -> bool:
     return isinstance(data, (str, tuple)) and not is_parallel(data)
 
 
-def _parted(
+def parted(
     task: str, options: Mapping[str, Any], asks: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is asked, and what is said of reading. UsageError for anything else."""
