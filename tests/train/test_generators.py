@@ -101,6 +101,22 @@ def test_what_is_not_read_of_a_prompt_is_told(run: Path) -> None:
     assert model.notes == (f"conversations read without their oldest turns: 1 of 1, {end}",)
 
 
+def test_what_is_not_judged_is_told(run: Path) -> None:
+    model = load(run)
+    assert isinstance(model, TextGenerator)
+    long = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "the cat " * model.max_length}]
+    rows = [*chats(3), {"messages": long}]
+    model.evaluate(rows, before=False)
+    [note] = model.notes
+    assert note.startswith("1 exchange is longer than") and "left out" in note
+    model.evaluate([*chats(1), *[{"prompt": "Once upon", "completion": " a time"}] * 120], before=False)
+    assert model.notes == ("what is written is judged for the first 100 of 121 prompts",)
+    notes: list[str] = []
+    model.fit(chats(4), chats(2), [{"prompt": "Once upon", "completion": " a time"}] * 101, epochs=1,
+              listener=lambda event: notes.append(event.text))  # fmt: skip
+    assert notes.count("what is written is judged for the first 100 of 101 prompts") == 1
+
+
 def test_the_commands(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run), "the cat", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"text": "the cat", "written": "sat on the mat"}

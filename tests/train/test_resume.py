@@ -74,6 +74,18 @@ def test_the_same_bits(tiny: Path, data: Path, whole: Path, tmp_path: Path, poin
     assert not (out / "checkpoints").exists()
 
 
+def test_a_damaged_checkpoint_is_told(tiny: Path, data: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert start(tiny, data, out, "step 7", "SIGTERM").returncode == 143
+    [older, newest] = sorted((out / "checkpoints").iterdir())
+    (newest / "weights.safetensors").write_bytes(b"half")
+    said: list[str] = []
+    estimators.resume(out, listener=lambda event: said.append(event.text))
+    [told] = [text for text in said if "damaged" in text]
+    assert told == f"{newest}: damaged, and left aside; training goes on from {older.name}"
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
 def test_changed_data_and_settings_are_refused(tiny: Path, data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "toy.jsonl"
     copy.write_bytes(data.read_bytes())

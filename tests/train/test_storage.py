@@ -33,8 +33,8 @@ def test_checkpoints_keep_the_newest_and_the_best(tmp_path: Path) -> None:
     for step, best in ((1, None), (2, 2), (3, 2), (4, 2)):
         checkpoint.save_checkpoint(tmp_path, State(step=step, best_step=best), WEIGHTS, MOMENTS)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000004"]
-    place = checkpoint.latest(tmp_path)
-    assert place is not None and checkpoint.load_state(place) == State(step=4, best_step=2)
+    place, damaged = checkpoint.latest(tmp_path)
+    assert place is not None and not damaged and checkpoint.load_state(place) == State(step=4, best_step=2)
     np.testing.assert_array_equal(checkpoint.load_weights(place)["b.weight"], WEIGHTS["b.weight"])
     assert checkpoint.load_moments(place)["ids"].tolist() == [1, -2]
 
@@ -45,8 +45,11 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     data = bytearray((newest / "weights.safetensors").read_bytes())
     data[-1] ^= 1
     (newest / "weights.safetensors").write_bytes(data)
-    place = checkpoint.latest(tmp_path)
-    assert place is not None and place.name == "step-00000001"
+    place, damaged = checkpoint.latest(tmp_path)
+    assert place is not None and place.name == "step-00000001" and damaged == [newest]
+    (place / "moments.safetensors").unlink()
+    assert checkpoint.latest(tmp_path) == (None, [newest, place])
+    assert checkpoint.latest(tmp_path / "none") == (None, [])
 
 
 def test_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +67,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: p
     with pytest.raises(HandloomError, match="disk is full"):
         checkpoint.save_checkpoint(tmp_path, State(step=2), WEIGHTS, MOMENTS)
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
-    place = checkpoint.latest(tmp_path)
+    place, _ = checkpoint.latest(tmp_path)
     assert place is not None and checkpoint.load_state(place).step == 1
 
 

@@ -73,14 +73,15 @@ def prune(folder: Path, keep: set[int | None]) -> None:
             shutil.rmtree(gone, ignore_errors=True)
 
 
-def latest(folder: Path) -> Path | None:
-    """The newest checkpoint whose files are whole, or None."""
-    if not folder.is_dir():
-        return None
-    for place in sorted((p for p in folder.iterdir() if _NAME.fullmatch(p.name)), reverse=True):
-        if complete(place):
-            return place
-    return None
+def latest(folder: Path) -> tuple[Path | None, list[Path]]:
+    """The newest checkpoint whose files are whole, or None; and those newer than it, which are damaged."""
+    damaged: list[Path] = []
+    if folder.is_dir():
+        for place in sorted((p for p in folder.iterdir() if _NAME.fullmatch(p.name)), reverse=True):
+            if complete(place):
+                return place, damaged
+            damaged.append(place)
+    return None, damaged
 
 
 def load_state(place: Path) -> State:

@@ -302,7 +302,7 @@ class Estimator:
         self, engine: Engine, task: Task, examples: Sequence[Any], seed: int = 0, **asked: Any
     ) -> tuple[Scores, list[Any]]:
         """Scores and predictions of an engine's weights on labelled examples."""
-        return self.judge_encoded(engine, task, examples, self.encoded(task, examples), seed, **asked)
+        return self.judge_encoded(engine, task, examples, self.encoded(task, examples), seed, final=True, **asked)
 
     def encoded(self, task: Task, examples: Sequence[Any]) -> Encoded:
         """In tokens; `notes` says what of it was too long."""

@@ -175,8 +175,9 @@ class Fit:
         model.load(trained)
         scores = None
         if measured is not None:
-            examples = measured.examples
+            examples, told = measured.examples, {*estimator.notes, *encoded[name].notes}
             scores, _ = estimator.judge_encoded(engine, task, examples, encoded[name], settings.seed, final=True)
+            self._note(*(note for note in estimator.notes if note not in told))
             scores.before = self._before(engine, task, measured, encoded[name], trained)
         estimator.precision = settings.precision
         estimator.trained(model, prepared.config, task, self._base())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 from handloom.data.examples import GENERATION, GenerationExample, Turn
@@ -91,9 +90,12 @@ class TextGenerator(WritingEstimator, Scorer):
     ) -> tuple[Scores, list[Any]]:  # fmt: skip
         """Loss and perplexity; at the end also what is written for the first JUDGED prompts, if there are any."""
         found = self.losses(engine, encoded)
-        asked = list(islice((one for one in examples if one.answer is not None), JUDGED if final else 0))
+        prompts = [one for one in examples if one.answer is not None]
+        asked = prompts[: JUDGED if final else 0]
         if not asked:
             return found, []
+        if len(asked) < len(prompts):
+            self.tell([f"what is written is judged for the first {len(asked)} of {len(prompts):,} prompts"])
         written = self._replies(engine.model, asked, REPLY)
         scores = task.score(asked, written, seed)
         scores.metrics = {**found.metrics, **scores.metrics}

@@ -241,7 +241,10 @@ class Loop:
     def _resume(self) -> None:
         if self.run is None:
             return
-        place = checkpoint.latest(self.run.checkpoints)
+        place, damaged = checkpoint.latest(self.run.checkpoints)
+        if damaged:
+            instead = f"goes on from {place.name}" if place else "begins anew, for no checkpoint is whole"
+            self._tell("note", text=f"{', '.join(map(str, damaged))}: damaged, and left aside; training {instead}")
         if place is not None:
             self.state = checkpoint.load_state(place)
             weights = checkpoint.load_weights(place)

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from handloom.errors import UsageError
 from handloom.generate import defaults
@@ -19,7 +18,7 @@ from handloom.models.config import read_json
 from handloom.models.language_model import LanguageModel
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
-from handloom.tasks.task import Encoded, Task
+from handloom.tasks.task import Encoded
 from handloom.tasks.text_generation import TextGeneration
 from handloom.text.encoding import Ints
 from handloom.train.engine import Engine
@@ -92,9 +91,3 @@ class WritingEstimator(Estimator):
             writer = Writer(decoder, self.tokenizer, own.ends, self.tokenizer.chat_template, own)
             self._writer = model, turn_ends, writer
         return self._writer[2]
-
-    def judge(
-        self, engine: Engine, task: Task, examples: Sequence[object], seed: int = 0, **asked: Any
-    ) -> tuple[Scores, list[object]]:
-        encoded = task.encode(examples, self.tokenizer, self.max_length, self.long)
-        return self.judge_encoded(engine, task, examples, encoded, seed, final=True, **asked)
