@@ -260,6 +260,20 @@ def test_data_check_judges_labels_and_compares_files(work: Path, capsys: pytest.
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "label errors, by 3 folds of linear" in said and "the two files are not told apart" in said
+    (work / "new.csv").write_text((work / "train.csv").read_text("utf-8"), "utf-8")
+    model = TextClassifier.from_pretrained("minilm-l6")
+    model.fit("train.csv", "valid.csv", out="runs/seen", epochs=0.2, baselines=False)
+    capsys.readouterr()
+    assert main(["data", "check", "new.csv", "--against", "runs/seen", "--json"]) == 0
+    out, said = capsys.readouterr()
+    assert f"runs/seen learnt from {work / 'train.csv'}" in said
+    assert json.loads(out)["distance"]["texts"] == [48, 48]
+    model.fit([(f"film {i}", "ab"[i % 2]) for i in range(40)], out="runs/python", epochs=0.2, baselines=False)
+    assert main(["data", "check", "new.csv", "--against", "runs/python"]) == 1
+    assert "runs/python does not say which labelled file it learnt from: name that file" in capsys.readouterr().err
+    (work / "train.csv").write_text((work / "valid.csv").read_text("utf-8"), "utf-8")
+    assert main(["data", "check", "new.csv", "--against", "runs/seen"]) == 1
+    assert f"{work / 'train.csv'} is not what runs/seen learnt from any more" in capsys.readouterr().err
     assert main(["data", "check", "train.csv", "--perplexity"]) == 2
     assert "name one with --model" in capsys.readouterr().err
 

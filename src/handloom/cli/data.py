@@ -34,7 +34,8 @@ def check(
         opt("NAME", "Count tokens, and those unknown, as this model would.", DATA),
     ] = None,
     against: Annotated[
-        Path | None, opt("FILE", "Tell how far its texts are from those of FILE.", DATA)
+        Path | None,
+        opt("FILE|RUN", "Tell how far its texts are from those of FILE, or those that RUN learnt from.", DATA),
     ] = None,
     label_errors: Annotated[
         str | None,
@@ -63,7 +64,8 @@ def check(
     handloom data check train.conll --valid valid.conll --test test.conll
     handloom data check train.csv --label-errors linear
     handloom data check train.csv --against new.csv
-    handloom data check train.csv --model minilm-l6 --perplexity
+    handloom data check new.csv --against runs/reviews
+    handloom data check train.csv --model smollm2-135m-instruct --perplexity
 
     \b
     Balance, lengths, duplicates, texts with two labels, and texts that are
@@ -109,8 +111,13 @@ def check(
         more["label_errors"] = looking.find(data, known, judge, folds=parts, seed=seed or 0, threads=threads, say=note)
     if against is not None:
         from handloom.pipelines import distances
+        from handloom.train import estimators
 
-        other = readers.read(against, known, labelled=False, **{**how, "label_column": None})
+        if (against / "handloom.json").is_file():
+            other = estimators.learnt_from(against)
+            note(f"{against} learnt from {other.source.path}")
+        else:
+            other = readers.read(against, known, labelled=False, **{**how, "label_column": None})
         more["distance"] = distances.between(texts_of(data), texts_of(other), seed or 0, threads)
     if json:
         print_json({**found.to_dict(), **{name: one.to_dict() for name, one in more.items()}})

@@ -31,7 +31,10 @@ class FillMask(Scorer):
         model, config, report = load_model(folder, "fill-mask")
         self.folder, self.tokenizer = folder, Tokenizer.load(folder)
         if report.new:
-            raise HandloomError(f"{folder}: holds no head for fill-mask: {', '.join(report.new[:3])} are not there")
+            raise HandloomError(
+                f"{folder}: holds no head for fill-mask: {', '.join(report.new[:3])} are not there, as in "
+                "other encoders of sentences; a masked model with its head foretells words, or smollm2-135m-instruct"
+            )
         self.max_length = modeling.longest(self.tokenizer, config, None)
         self._task = MaskFilling(self.tokenizer)
         self._engine = Engine(model, self._task, threads=threads, precision=precision)

@@ -20,9 +20,11 @@ from handloom.data.examples import (
     TEXT,
     TOKEN,
     TRANSLATION,
+    Dataset,
     RelationExample,
     TokenExample,
 )
+from handloom.data.readers import read
 from handloom.errors import HandloomError, UsageError
 from handloom.models.registry import load_config
 from handloom.tasks.question_answering import LONGEST, Answer, QuestionAnswering
@@ -230,6 +232,19 @@ def resume(
         **data, out=run, resume=True, listener=listener, before=found["before"], baselines=found["baselines"],
         **found["reading"], **settings,
     )  # fmt: skip
+
+
+def learnt_from(run: str | os.PathLike[str]) -> Dataset[Any]:
+    """The training examples of a run, read once more. Raises HandloomError where they are gone or have changed."""
+    with RunFolder.open(run) as folder:
+        found = folder.settings()
+    entry = found["data"].get("train") if found.get("task") in ESTIMATORS else None
+    if entry is None or entry["path"] is None:
+        raise HandloomError(f"{run} does not say which labelled file it learnt from: name that file")
+    data = read(parallel(entry["path"]), found["task"], **found["reading"])
+    if data.source.sha256 != entry["sha256"]:
+        raise HandloomError(f"{entry['path']} is not what {run} learnt from any more")
+    return data
 
 
 def parallel(place: Any) -> Any:
