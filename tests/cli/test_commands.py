@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import MISSING, fields
@@ -260,20 +261,21 @@ def test_data_check_judges_labels_and_compares_files(work: Path, capsys: pytest.
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "label errors, by 3 folds of linear" in said and "the two files are not told apart" in said
-    (work / "new.csv").write_text((work / "train.csv").read_text("utf-8"), "utf-8")
+    shutil.copy("train.csv", "seen.csv")
+    shutil.copy("train.csv", "other.csv")
     model = TextClassifier.from_pretrained("minilm-l6")
-    model.fit("train.csv", "valid.csv", out="runs/seen", epochs=0.2, baselines=False)
+    model.fit("seen.csv", "valid.csv", out="runs/seen", epochs=0.2, baselines=False)
     capsys.readouterr()
-    assert main(["data", "check", "new.csv", "--against", "runs/seen", "--json"]) == 0
+    assert main(["data", "check", "other.csv", "--against", "runs/seen", "--json"]) == 0
     out, said = capsys.readouterr()
-    assert f"runs/seen learnt from {work / 'train.csv'}" in said
+    assert f"runs/seen learnt from {work / 'seen.csv'}" in said
     assert json.loads(out)["distance"]["texts"] == [48, 48]
     model.fit([(f"film {i}", "ab"[i % 2]) for i in range(40)], out="runs/python", epochs=0.2, baselines=False)
-    assert main(["data", "check", "new.csv", "--against", "runs/python"]) == 1
+    assert main(["data", "check", "other.csv", "--against", "runs/python"]) == 1
     assert "runs/python does not say which labelled file it learnt from: name that file" in capsys.readouterr().err
-    (work / "train.csv").write_text((work / "valid.csv").read_text("utf-8"), "utf-8")
-    assert main(["data", "check", "new.csv", "--against", "runs/seen"]) == 1
-    assert f"{work / 'train.csv'} is not what runs/seen learnt from any more" in capsys.readouterr().err
+    shutil.copy("valid.csv", "seen.csv")
+    assert main(["data", "check", "other.csv", "--against", "runs/seen"]) == 1
+    assert f"{work / 'seen.csv'} is not what runs/seen learnt from any more" in capsys.readouterr().err
     assert main(["data", "check", "train.csv", "--perplexity"]) == 2
     assert "name one with --model" in capsys.readouterr().err
 
@@ -387,9 +389,12 @@ def test_a_classifier_cannot_choose(trained: Path, capsys: pytest.CaptureFixture
 def test_generate_streams_or_prints_one_object(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["generate", "smollm2-135m-instruct", "the cat", "--max-new-tokens", "12", "--temperature", "0.8"]
     assert main([*words, "--seed", "3"]) == 0
-    streamed = capsys.readouterr().out
+    streamed, said = capsys.readouterr()
     assert main([*words, "--seed", "3", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert ("(broken off: there was no room for more" in said) == (found["finish"] == "length")
+    assert main(["generate", "smollm2-135m-instruct", "the cat", "--max-new-tokens", "1"]) == 0
+    assert capsys.readouterr().err.endswith("(broken off: there was no room for more; --max-new-tokens gives it)\n")
     assert found["text"] + "\n" == streamed and found["finish"] in ("end", "length") and found["tokens"] <= 12
     assert main(["generate", "smollm2-135m-instruct", "--chat", "Hi", "--beams", "2", "--max-new-tokens", "3"]) == 0
     assert capsys.readouterr().out.strip()
@@ -402,6 +407,9 @@ def test_generate_keeps_to_what_is_wanted(work: Path, capsys: pytest.CaptureFixt
         return found
 
     assert written("--choice", "cats", "--choice", "dogs")["text"].strip() in ("cats", "dogs")
+    closed = ["generate", "smollm2-135m-instruct", "the cat", "--max-new-tokens", "1", "--choice", "the cat on the mat"]
+    assert main(closed) == 0
+    assert capsys.readouterr().err.startswith("(closed by the shortest way: there was no room for the rest")
     assert re.fullmatch("(a|o){3},(at|on)+", written("--pattern", "(a|o){3},(at|on)+")["text"].strip())
     Path("schema.json").write_text('{"type": "integer"}', encoding="utf-8")
     words = ["generate", "smollm2-135m-instruct", "the cat", "--schema", "schema.json"]

@@ -237,7 +237,8 @@ def test_long_texts_are_shortened_and_it_is_said(folder: Path) -> None:
                              "1 of 2 targets was longer than 12 tokens and has been shortened")  # fmt: skip
     model.fit(sentences(8, 0), sentences(4, 1), epochs=1, max_length=12)
     assert len(model.predict(["cat " * 60, "cat"])) == 2
-    assert model.notes == ("1 of 2 texts was longer than 12 tokens and has been shortened",)
+    assert model.notes == ("1 of 2 texts was longer than 12 tokens and has been shortened",
+                           "2 of 2 texts broke off when 12 tokens were written")  # fmt: skip
     batch = model.task.pack(encoded.features)
     assert batch["labels"][-2:].tolist() == [Tokenizer.load(folder).token_id("Katze"), 1]
     assert batch["ids"][-2] == 0 and batch["source_starts"].tolist() == [0, 12, 14]
@@ -278,13 +279,14 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert {"rouge1", "rouge2", "rougeL", "loss", "perplexity"} <= json.loads(capsys.readouterr().out)["metrics"].keys()
     assert main(["compare", run, run, "--test", data[1], "--targets", data[3], "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["verdict"] == "no difference" and found["notes"][-1] == f"40 examples read from {data[1]}"
+    assert found["verdict"] == "no difference" and f"40 examples read from {data[1]}" in found["notes"]
+    assert "40 of 40 texts broke off when 512 tokens were written" in found["notes"]
     assert main(["compare", run, run, "--test", data[1], "--targets", data[3], "--beams", "0"]) == 2
     assert "--beams" in capsys.readouterr().err
     assert main(["data", "check", data[1], "--targets", data[3], "--task", "summarization", "--json"]) == 0
     assert capsys.readouterr().out.startswith("{")
     assert main(["predict", run, "cat sees dog", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out).keys() == {"text", "written"}
+    assert json.loads(capsys.readouterr().out).keys() == {"text", "written", "cut"}
     [found] = load(run).predict_dicts(["cat sees dog"], beams=3)
     assert main(["predict", run, "cat sees dog", "--json", "--beams", "3"]) == 0
     assert json.loads(capsys.readouterr().out) == found

@@ -11,7 +11,7 @@ import typer
 from handloom.cli import options
 from handloom.cli.nearest import did_you_mean
 from handloom.cli.options import DATA, opt
-from handloom.cli.output import note
+from handloom.cli.output import note, write_out
 
 if TYPE_CHECKING:
     from handloom.generate.conversation import Conversation
@@ -97,14 +97,12 @@ def talk(conversation: Conversation, how: dict[str, Any]) -> None:
         forgotten = conversation.forgotten
         reply = conversation.say(said, **how)
         try:
-            for piece in reply:
-                sys.stdout.write(piece)
-                sys.stdout.flush()
+            write_out(reply)
         except KeyboardInterrupt:
             if not person:
                 raise
             reply.close()
-        sys.stdout.write("\n")
+            sys.stdout.write("\n")
         if conversation.forgotten > forgotten:
             note(f"(the context is full: the oldest {conversation.forgotten} messages are forgotten)")
     if person:

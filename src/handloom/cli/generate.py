@@ -120,7 +120,7 @@ def generate(
             raise UsageError(f"--steer draws block by block, and --{next(iter(whole))} is about the whole text: leave "
                              "one out")  # fmt: skip
     from handloom.cli.download import model_folder
-    from handloom.cli.output import print_json
+    from handloom.cli.output import print_json, tell_ending, write_out
     from handloom.generate import steering
     from handloom.generate.generator import Writer
     from handloom.train.text_classifier import TextClassifier
@@ -149,12 +149,10 @@ def generate(
     elif json:
         found = generator.generate(given, stop=stop or (), **how, **kept)
     else:
-        for piece in generator.stream(given, stop=stop or (), **how, **kept):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-        sys.stdout.write("\n")
+        write_out(generator.stream(given, stop=stop or (), **how, **kept))
         return
     if json:
         print_json({"text": found.text, "finish": found.finish, "tokens": len(found.ids), **score})
     else:
         sys.stdout.write(found.text + "\n")
+        tell_ending(found.finish)

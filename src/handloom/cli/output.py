@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from handloom.generate.search import Finish
 
 
 def print_json(value: Any) -> None:
@@ -23,6 +27,29 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(part) for part in value]
     return None if isinstance(value, float) and value - value != 0 else value
+
+
+ENDINGS = {
+    "length": "(broken off: there was no room for more; --max-new-tokens gives it)",
+    "closed": "(closed by the shortest way: there was no room for the rest; --max-new-tokens gives it)",
+}
+"""What there is to say of how a text ended."""
+
+
+def write_out(pieces: Generator[str, None, Finish]) -> None:
+    """A text as it comes, and a note where it did not end by itself."""
+    try:
+        while True:
+            sys.stdout.write(next(pieces))
+            sys.stdout.flush()
+    except StopIteration as ended:
+        sys.stdout.write("\n")
+        tell_ending(ended.value)
+
+
+def tell_ending(finish: Finish) -> None:
+    if finish in ENDINGS:
+        note(ENDINGS[finish])
 
 
 def note(message: str) -> None:

@@ -62,7 +62,8 @@ def predict(
     and with its other columns: {"text", "label", "scores"} or
     {"text", "labels", "scores"} or {"text", "value"} or
     {"text", "spans": [{"start", "end", "label", "text", "score"}]} or
-    {"text", "first", "second", "label", "scores"}, {"text", "written"} or
+    {"text", "first", "second", "label", "scores"}, {"text", "written"} (and
+    "cut": true where there was room for no more) or
     {"question", "context", "answer", "start", "end", "score", "others"} or
     {"text", "pair", "score", "same"}, a cosine, or {"question", "choices",
     "choice", "answer", "score", "scores"}. A

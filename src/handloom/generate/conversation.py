@@ -14,6 +14,7 @@ import numpy as np
 from handloom.errors import HandloomError
 from handloom.generate.decoder import Cache, CachedDecoder, Decoder, Floats, Ids, State, check_prompts
 from handloom.generate.generator import Writer
+from handloom.generate.search import Finish
 from handloom.text.chat import Message
 
 
@@ -89,8 +90,9 @@ class Conversation:
         self.messages: list[Message] = list(self.system)
         self.forgotten = 0
 
-    def say(self, text: str, *, max_new_tokens: int | None = None, **how: Any) -> Generator[str, None, None]:
-        """The reply, piece by piece; what is not taken of it was not said. how: as for Writer.stream.
+    def say(self, text: str, *, max_new_tokens: int | None = None, **how: Any) -> Generator[str, None, Finish]:
+        """The reply, piece by piece; what is not taken of it was not said. how, and what is returned: as for
+        Writer.stream.
 
         Raises HandloomError for a text that is too long even if all else is forgotten.
         """
@@ -100,9 +102,14 @@ class Conversation:
             del said[oldest : oldest + 2]
             self.forgotten += 2
             ids = self.generator.encode(said)
-        reply = ""
+        reply, pieces = "", self.generator.stream(ids, max_new_tokens=max_new_tokens, **how)
         try:
-            for piece in self.generator.stream(ids, max_new_tokens=max_new_tokens, **how):
+            while True:
+                try:
+                    piece = next(pieces)
+                except StopIteration as ended:
+                    finish: Finish = ended.value
+                    return finish
                 reply += piece
                 yield piece
         finally:

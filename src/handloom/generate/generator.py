@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -139,13 +139,15 @@ class Writer(Scorer):
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int | None = None, stop: str | Sequence[str] = (),
         constraint: Constraint | None = None, close: bool = True, **sampling: Any,
-    ) -> Iterator[str]:  # fmt: skip
-        """The text that `generate` would give, piece by piece as it becomes certain (with beams, at the end)."""
+    ) -> Generator[str, None, Finish]:  # fmt: skip
+        """The text that `generate` would give, piece by piece as it becomes certain (with beams, at the end). What the
+        generator returns is how the text ended (Generation.finish)."""
         wanted, sampling = split(sampling)
         how, [rule] = self._sampling(sampling), self._rules(constraint, wanted, stop, 1)
         if self._searches(how, stop):
-            yield self.beams(prompt, max_new_tokens=max_new_tokens, constraint=rule, close=close, **sampling)[0].text
-            return
+            best = self.beams(prompt, max_new_tokens=max_new_tokens, constraint=rule, close=close, **sampling)[0]
+            yield best.text
+            return best.finish
         ids, most = self.encode(prompt), self.most(max_new_tokens)
         text = self._text(ids, stop, rule)
         pieces: list[str] = []
@@ -154,11 +156,14 @@ class Writer(Scorer):
             pieces.append(text.push(token))
             return text.stopped
 
-        for _ in generate(self.decoder, [ids], how, most, self.ends, stopped, None, [rule], close):
+        finish: Finish = "length"
+        for _, _, ended in generate(self.decoder, [ids], how, most, self.ends, stopped, None, [rule], close):
             yield from (piece for piece in pieces if piece)
             pieces.clear()
+            finish = ended or "length"
         if rest := text.finish():
             yield rest
+        return finish
 
     def beams(
         self, prompt: Prompt, *, beams: int | None = None, length_penalty: float | None = None,

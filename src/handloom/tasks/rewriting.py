@@ -28,12 +28,13 @@ from handloom.text.windows import Cut, LongTexts, cut_all
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a model has written."""
+    """What a model has written. cut: whether it breaks off, because there was room for no more."""
 
     text: str
+    cut: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        return {"written": self.text}
+        return {"written": self.text, **({"cut": True} if self.cut else {})}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

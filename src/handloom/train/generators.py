@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from handloom.errors import HandloomError, UsageError
 from handloom.generate.constraints import Constraint
 from handloom.generate.decoder import Ids
 from handloom.generate.generator import Generation, Prompt, Said, Writer
+from handloom.generate.search import Finish
 from handloom.models.registry import load_model
 from handloom.nn import Module
 from handloom.scoring import Likely, Scorer, TokenScore
@@ -132,7 +133,7 @@ class TextGenerator(WritingEstimator, Scorer):
         return f"handloom chat {run}" if talks else super().command(run)
 
     def _replies(self, model: Module, examples: Sequence[GenerationExample], most: int) -> list[Written]:
-        return [Written(text) for text in self.written(model, self._prompts(model, examples, most), most)]
+        return self.written(model, self._prompts(model, examples, most), most)
 
     def _prompts(self, model: Module, examples: Sequence[GenerationExample], most: int) -> list[Ints]:
         """The tokens to go on with. Of a conversation that leaves no room for a reply the oldest exchanges are left
@@ -183,8 +184,8 @@ class TextGenerator(WritingEstimator, Scorer):
         """What the model goes on with: see generate.generator.Writer.generate."""
         return self._asked.generate(prompts, **how)
 
-    def stream(self, prompt: Prompt, **how: Any) -> Iterator[str]:
-        """The text of `generate`, piece by piece as it becomes certain."""
+    def stream(self, prompt: Prompt, **how: Any) -> Generator[str, None, Finish]:
+        """The text of `generate`, piece by piece as it becomes certain; see generate.generator.Writer.stream."""
         return self._asked.stream(prompt, **how)
 
     def beams(self, prompt: Prompt, **how: Any) -> list[Generation]:

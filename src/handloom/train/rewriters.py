@@ -122,7 +122,7 @@ class Rewriter(WritingEstimator):
         prompts, notes = task.prompts(texts, self.tokenizer, self.max_length)
         self.tell(notes)
         most = task.room if isinstance(task, Prompted) else self.max_length
-        return [Written(text) for text in self.written(model, prompts, most, beams)]
+        return self.written(model, prompts, most, beams)
 
 
 class Translator(Rewriter):

@@ -17,9 +17,11 @@ from handloom.generate.generator import Writer, decoder_of
 from handloom.models.config import read_json
 from handloom.models.language_model import LanguageModel
 from handloom.nn import Module
+from handloom.tasks.rewriting import Written
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Encoded
 from handloom.tasks.text_generation import TextGeneration
+from handloom.text.counting import counted
 from handloom.text.encoding import Ints
 from handloom.train.engine import Engine
 from handloom.train.estimator import Estimator
@@ -62,13 +64,14 @@ class WritingEstimator(Estimator):
         loss = total / weight if weight else float("nan")
         return Scores({"loss": loss, "perplexity": math.exp(min(loss, 700.0))})
 
-    def written(self, model: Module, prompts: Sequence[Ints], most: int, beams: int = 1) -> list[str]:
-        """What the model makes of prompts (an encoder–decoder: of sources), those of like length together."""
+    def written(self, model: Module, prompts: Sequence[Ints], most: int, beams: int = 1) -> list[Written]:
+        """What the model makes of prompts (an encoder–decoder: of sources), those of like length together. `notes` says
+        how many of the texts break off."""
         if isinstance(beams, bool) or not isinstance(beams, int) or beams < 1:
             raise UsageError(f"beams is a whole number from 1 on, not {beams!r}")
         writer = self.writer(model)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        found = [""] * len(prompts)
+        found = [Written("")] * len(prompts)
         for begin in range(0, len(order), AT_ONCE):
             group = order[begin : begin + AT_ONCE]
             if beams > 1:
@@ -76,7 +79,9 @@ class WritingEstimator(Estimator):
             else:
                 made = writer.generate([prompts[i] for i in group], max_new_tokens=most)
             for i, one in zip(group, made, strict=True):
-                found[i] = one.text.strip()
+                found[i] = Written(one.text.strip(), one.finish == "length")
+        if cut := sum(one.cut for one in found):
+            self.tell([f"{cut:,} of {counted(len(found), 'text')} broke off when {most} tokens were written"])
         return found
 
     def writer(self, model: Module) -> Writer:
