@@ -20,6 +20,7 @@ from handloom.tasks.task import Array, Batch, Counted, Encoded
 from handloom.tasks.text_classification import Prediction, TextClassification
 from handloom.tensor import Tensor
 from handloom.testing import CHECKS, CheckFailed, Subject, check_task
+from handloom.train.text_classifier import TextClassifier
 
 Features = list[Any]
 
@@ -250,6 +251,20 @@ def test_where_the_first_fails_the_others_are_not_run(folder: Path) -> None:
     first, problem = str(caught.value).splitlines()
     assert first == f"Divides fails {RETURNS}, and the other {len(CHECKS) - 1} checks were not run:"
     assert problem.startswith(f"{RETURNS}: ZeroDivisionError: of what? ({__file__}:")
+
+
+def test_examples_come_as_fit_takes_them(folder: Path) -> None:
+    rows = [(one.text, one.label) for one in text()["examples"]]
+    subject = Subject(TextClassification(["neg", "pos"]), rows, folder)
+    assert [(one.text, one.label) for one in subject.examples] == rows and len(subject.odd) > 3
+    CHECKS["features_cover_the_examples"](subject)
+
+
+def test_training_says_what_a_loss_must_return(folder: Path) -> None:
+    rows = [(one.text, one.label) for one in text()["examples"]]
+    said = r"`loss` of LosesByHalf returns \(sum, weight\), two tensors .* not a Tensor; handloom\.testing\.check_task"
+    with pytest.raises(UsageError, match=said):
+        TextClassifier.from_pretrained(folder).fit(rows, rows, epochs=1, task=LosesByHalf(["neg", "pos"]))
 
 
 def test_methods_are_called_as_training_calls_them(folder: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import handloom.tensor as ht
 from handloom.data.examples import Dataset, Source, fingerprint, unlabelled
 from handloom.data.labels import ONE
+from handloom.data.readers import read
 from handloom.models.registry import load_config
 from handloom.nn import Module
 from handloom.tasks.scores import Scores
@@ -53,11 +54,12 @@ def require(fact: object, message: str) -> None:
 class Subject:
     """What is checked, and what the checks share.
 
-    task: an instance. examples: labelled, some six to twenty, of every label that the task has, two at least of each;
-    one of them long (twenty tokens or more). model: a tiny model whose tokenizer knows their words, a folder or a name.
-    estimator: the class that trains it. odd: examples that trip tasks up (see ODD), labelled or not; made of the first
-    example where that is plain text. unknown: an example with a label that the task has not, at the place MARK; made
-    where an example has a `label`. Raises HandloomError for a model that cannot be opened.
+    task: an instance. examples: labelled, as objects or as `fit` takes them, some six to twenty, of every label that
+    the task has, two at least of each; one of them long (twenty tokens or more). model: a tiny model whose tokenizer
+    knows their words, a folder or a name. estimator: the class that trains it. odd: examples that trip tasks up (see
+    ODD), labelled or not; made of the first example where that is plain text. unknown: an example with a label that
+    the task has not, at the place MARK; made where an example has a `label`. Raises HandloomError for a model that
+    cannot be opened.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Subject:
         odd: Sequence[Any] | None = None,
         unknown: Any = None,
     ) -> None:
-        self.task, self.examples, self.folder, self.kind = task, list(examples), find_folder(model), estimator
+        self.task, self.folder, self.kind = task, find_folder(model), estimator
+        made = all(map(is_dataclass, examples))
+        self.examples = list(examples if made else read(list(examples), estimator.task_name).examples)
         self.tokenizer, self.config = Tokenizer.load(self.folder), load_config(self.folder)
         self.odd = list(self._odd() if odd is None else odd)
         self.unknown = self._unknown() if unknown is None else unknown

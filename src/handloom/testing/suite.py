@@ -53,10 +53,11 @@ def check_task(
 ) -> dict[str, str]:
     """Run every check over a task, as `Subject` takes it; {name of a check: "", or why it does not apply}.
 
-    task: an instance. examples: some six to twenty labelled ones, two or more of every label, one of twenty tokens or
-    more. model: a tiny model that knows their words, a folder or a name. Raises CheckFailed, which names all checks
-    that failed and says in what; where the first fails, the others are not run, for they would trip over the same. It
-    takes some seconds; in pytest, parametrise over CHECKS and share a Subject to see them one by one.
+    task: an instance. examples: some six to twenty labelled ones, as objects or as `fit` takes them, two or more of
+    every label, one of twenty tokens or more. model: a tiny model that knows their words, a folder or a name. Raises
+    CheckFailed, which names all checks that failed and says in what; where the first fails, the others are not run, for
+    they would trip over the same. It takes some seconds with a tiny model and half a minute with MiniLM-L6; in pytest,
+    parametrise over CHECKS and share a Subject to see them one by one.
     """
     if isinstance(task, type):
         raise UsageError(f"the checks take an instance: {task.__name__}(…), not the class")

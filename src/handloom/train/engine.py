@@ -18,6 +18,7 @@ import numpy as np
 import handloom.tensor as ht
 from handloom.ceilings import choose
 from handloom.compiler import Executable
+from handloom.errors import UsageError
 from handloom.nn import Module
 from handloom.runtime import memory
 from handloom.split import SplitProgram
@@ -248,7 +249,13 @@ class Engine:
         self, params: Tree, frozen: Tree, batch: Batch, state: Tensor, carried: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
         with self.model.bound({**params, **frozen}), random.using(state):
-            return self.task.carry(self.model, batch, carried)
+            found: object = self.task.carry(self.model, batch, carried)
+        if not (isinstance(found, tuple) and len(found) > 1 and all(isinstance(one, Tensor) for one in found)):
+            raise UsageError(
+                f"`loss` of {type(self.task).__name__} returns (sum, weight), two tensors of one number each, and not "
+                f"a {type(found).__name__}; handloom.testing.check_task looks at all methods of a task"
+            )
+        return found
 
     def _accumulate(self, params: Tree, frozen: Tree, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor, Tree]:
         carried = self.task.begin(self.model)  # only where a step has one part can anything go on
