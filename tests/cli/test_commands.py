@@ -437,7 +437,7 @@ def test_generate_is_steered_by_a_classifier(work: Path, trained: Path, capsys: 
         (["Hi", "--top-k", "3"], "give a temperature above 0"),
         (["Hi", "--schema", "x.json", "--choice", "a"], "give one of them"),
         (["Hi", "--schema", "missing.json"], "missing.json"),
-        (["Hi", "--pattern", "(a"], "the pattern is refused"),
+        (["Hi", "--pattern", "(a"], "the pattern is refused: invalid regex"),
         (["Hi", "--toward", "pos"], "--toward belongs to --steer"),
         (["Hi", "--steer", "runs/shared"], "--steer needs --toward"),
         (["Hi", "--steer", "runs/shared", "--toward", "pos", "--choice", "a"], "--choice is about the whole text"),

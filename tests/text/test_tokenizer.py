@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handloom.errors import HandloomError
+from handloom.text import unknown
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
 from handloom.text.words import split_words
@@ -246,6 +247,11 @@ def test_unknown_tokens_are_named_with_their_script_and_a_better_model(bert: Tok
     assert (russian.script, russian.suggestion) == ("Cyrillic", "google-bert/bert-base-multilingual-cased")
     emoji = bert.unknown_report(["🚀"], bert.encode_batch(["🚀"]), warn=False)
     assert emoji.script == "symbols and emoji" and "roberta" in emoji.suggestion
+
+
+def test_only_characters_of_the_script_are_named() -> None:
+    found = unknown.report(9, ["é", "é", "🚀", "🎉"], lambda character: False)
+    assert "mostly Latin: é (2×). What" in found.message  # as many letters as emoji: a script is more to the point
 
 
 def test_five_percent_unknown_is_no_warning(bert: Tokenizer, recwarn: pytest.WarningsRecorder) -> None:

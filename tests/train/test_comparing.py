@@ -12,7 +12,7 @@ from handloom.cli.compare import show
 from handloom.cli.main import main
 from handloom.data.examples import TextExample
 from handloom.data.readers import read
-from handloom.errors import UsageError
+from handloom.errors import HandloomError, UsageError
 from handloom.tasks.text_classification import TextClassification
 from handloom.train import comparing
 from handloom.train.comparing import Comparison, Difference, compare
@@ -108,6 +108,8 @@ def test_what_cannot_be_compared(models: dict[str, Path]) -> None:
     old, new = loaded(models, "poor", "good")
     with pytest.raises(UsageError, match=r"compared by 'span_f1'; there are accuracy, macro_f1"):
         compare(old, new, tiny_bert.opinions(10), metric="span_f1")
+    with pytest.raises(HandloomError, match=r"no label that either model knows: odd .*; they know neg, pos"):
+        compare(old, new, [("the film", "odd"), ("a film", "odd")])
     with pytest.raises(UsageError, match="token-classification"):
         compare(old, TokenClassifier.load(models["tagger"]), tiny_bert.opinions(10))
 

@@ -206,6 +206,7 @@ def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
               listener=heard.append)  # fmt: skip
     assert model.scores is not None and model.scores["rougeL"] > 0.95 and model.scores["loss"] < 0.3
     assert model.scores.before is not None and model.scores.before["loss"] > 2
+    assert all(one.guess != one.gold for one in model.scores.mistakes)
     assert set(model.baselines) == {"the first sentence", "the most central sentence"}
     after = model.predict(["cat sees dog", "small bird hears big fish"])
     assert after == ["Katze sieht Hund", "klein Vogel hört groß Fisch"] != before
@@ -294,6 +295,9 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["evaluate", run, "--data", data[1], "--targets", data[3], "--json", "--beams", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"] == measured.metrics
     assert main(["train", "summarization", "--train", data[1], "--test-targets", data[3], "--out", run]) == 2
+    capsys.readouterr()
+    assert main(["train", "translation", *data, "--out", str(tmp_path / "other")]) == 2
+    assert "translation has no usual model: name one that writes with --model" in capsys.readouterr().err
 
 
 def test_smoothing_is_for_training_alone(folder: Path) -> None:

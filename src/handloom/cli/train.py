@@ -14,7 +14,9 @@ from handloom.cli.options import DATA, MODEL, TASK, TRAINING, opt
 from handloom.errors import UsageError
 
 USUAL = "minilm-l6"
-USUAL_OF = {"text-generation": "smollm2-135m-instruct", "summarization": "smollm2-135m-instruct"}
+USUAL_OF = {
+    "text-generation": "smollm2-135m-instruct", "summarization": "smollm2-135m-instruct", "translation": None
+}  # fmt: skip
 
 
 def add_to(app: typer.Typer) -> None:
@@ -235,7 +237,11 @@ def train(
         if described:
             name = {"values": "set"}.get(first := next(iter(described)), first).replace("_", "-")
             raise UsageError(f"--{name} describes a model from scratch: it goes with --model-type or --config")
-        estimator = kind.from_pretrained(model_folder(model or USUAL_OF.get(task, USUAL), offline, yes))
+        usual = model or USUAL_OF.get(task, USUAL)
+        if usual is None:
+            raise UsageError(f"{task} has no usual model: name one that writes with --model, or train one from nothing "
+                             "with --model-type marian")  # fmt: skip
+        estimator = kind.from_pretrained(model_folder(usual, offline, yes))
     elif model is not None:
         raise UsageError("give either --model, or --model-type or --config for a model from scratch")
     else:

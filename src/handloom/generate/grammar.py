@@ -9,6 +9,7 @@ bounds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,8 @@ LIMITS = {"max_lexer_states": 50_000, "step_lexer_fuel": 200_000, "verbose_error
 SPACE = r"\x20|\n\x20{0,16}"
 """What may stand between the parts of JSON: nothing, one space, or a new line and what indents it."""
 NOTHING = "there is no such text"
+PLACE = re.compile(r"\bat \d+\(\d+\): ")
+"""In the grammar that llguidance was given, which nobody else has seen."""
 PROGRAM = Path(completion.__file__)
 MISSING = (
     "schemas, patterns and choices need llguidance, which is not installed: python -m pip install "
@@ -253,5 +256,5 @@ def _first(message: str) -> str:
     """What an error of llguidance says, without where in its own grammar that is and what the state was."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     said = [*lines[:1], *(line for line in lines[1:] if line.startswith("error:"))]
-    text = " ".join(said) if lines else NOTHING
+    text = PLACE.sub("", " ".join(said)) if lines else NOTHING
     return (NOTHING if text.startswith("NoExtension") else text)[:300]

@@ -54,7 +54,8 @@ class WrittenTexts:
 
     def score(self, examples: Sequence[RewritingExample], predictions: Sequence[Written], seed: int = 0) -> Scores:
         found = SCORERS[self.what]([p.text for p in predictions], self._right(examples), seed)
-        wrong = sorted(zip(found.each, examples, predictions, strict=True), key=lambda row: row[0])
+        judged = zip(found.each, examples, predictions, strict=True)
+        wrong = sorted((row for row in judged if row[2].text not in row[1].targets), key=lambda row: row[0])
         return Scores(
             found.metrics, found.intervals,
             mistakes=[Mistake(e.text, e.targets[0], p.text, value) for value, e, p in wrong[:20]],

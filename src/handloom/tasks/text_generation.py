@@ -127,10 +127,11 @@ class TextGeneration(Continuing):
         if not asked:
             return Scores({})
         sums = self._sums([e for e, _ in asked], [p for _, p in asked])
-        wrong = sorted(zip(sums[:, 2].tolist(), asked, strict=True), key=lambda row: row[0])
+        judged = zip(sums[:, 2].tolist(), asked, strict=True)
+        wrong = sorted(((value, e, p) for value, (e, p) in judged if p.text != e.answer), key=lambda row: row[0])
         return Scores(
             *evaluated(sums, WRITTEN, seed),
-            mistakes=[Mistake(_question(e), str(e.answer), p.text, value) for value, (e, p) in wrong[:20]],
+            mistakes=[Mistake(_question(e), str(e.answer), p.text, value) for value, e, p in wrong[:20]],
             listed=LOWEST,
         )  # fmt: skip
 

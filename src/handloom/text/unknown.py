@@ -57,7 +57,10 @@ class UnknownReport:
         """The warning, or "" where no more than 5 % is unknown."""
         if self.share <= LIMIT:
             return ""
-        named = ", ".join(f"{_visible(character)} ({count}×)" for character, count in self.characters[:8])
+        named = ", ".join(
+            f"{_visible(character)} ({count}×)"
+            for character, count in [one for one in self.characters if script_of(one[0])[0] == self.script][:8]
+        )
         return (
             f"{self.share:.1%} of the tokens are unknown to this model's vocabulary ({self.unknown} of {self.tokens}), "
             f"mostly {self.script}: {named}. What is unknown cannot be learned from; "
@@ -85,7 +88,8 @@ def report(tokens: int, pieces: Iterable[str], known: Callable[[str], bool]) -> 
     scripts: Counter[tuple[str, str]] = Counter()
     for character, count in common:
         scripts[script_of(character)] += count
-    script, suggestion = max(scripts.items(), key=lambda item: (item[1], item[0]))[0] if scripts else ("", "")
+    most = max(scripts.items(), key=lambda item: (item[1], item[0] != _SYMBOLS, item[0]), default=(("", ""), 0))
+    script, suggestion = most[0]
     return UnknownReport(tokens, unknown, tuple(common[:20]), script, suggestion)
 
 

@@ -20,6 +20,7 @@ from handloom.tasks import metrics
 from handloom.tasks.metrics import LabelCounts, Summands
 from handloom.tasks.scores import ERRORS
 from handloom.tasks.task import Task
+from handloom.train.datasets import first_places
 from handloom.train.estimator import Estimator, parted
 
 DRAWS = 2000
@@ -99,6 +100,12 @@ def compare(
     for model in (old, new):
         model.notes = ()
     data = new.read(test, **reading)
+    known = {name for model in (old, new) if model.task is not None for name in model.task.known}
+    if known and data.labels and not known.intersection(data.labels):
+        raise HandloomError(
+            f"{data.source.path or 'the data'} has no label that either model knows: "
+            f"{first_places(data, sorted(set(data.labels)))}; they know {', '.join(sorted(known)[:20])}"
+        )
     sides = [_predicted(model, data.examples, **asked) for model in (old, new)]
     notes = (*new.notes, *(f"{old.folder}: {note}" for note in old.notes if note not in new.notes))
     (_, old_said), (task, new_said) = sides
