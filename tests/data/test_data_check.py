@@ -68,6 +68,22 @@ def test_what_a_training_would_refuse_is_found(task: str, rows: list[Any], said:
     assert check(read(rows[:1], task, blanks="keep")).ok
 
 
+def test_texts_to_write_are_called_so(tmp_path: Path) -> None:
+    sides = tmp_path / "a.en", tmp_path / "b.de"
+    for side, lines in zip(sides, ("one\ntwo\none\n", "eins\n\nein\n"), strict=True):
+        side.write_text(lines, "utf-8")
+    report = check(read(sides, "translation", blanks="keep"))
+    assert [finding.message for finding in report.findings] == [
+        f"train: 1 text with nothing to write ({sides[1]}:2)",
+        f"train: 1 repetition of 1 text, such as '{sides[0]}:1: one'",
+        f"train: 1 text with different texts to write in different places, such as '{sides[0]}:1: one'",
+    ]
+    other = check(read([("one", "eins")], "summarization"), read([("one", "zwei")], "summarization"))
+    assert "train and valid: 1 text with different texts to write, such as" in str(other)
+    asked = [{"question": "q", "context": "a b", "answers": answer} for answer in ("a", "b")]
+    assert "train: 1 text with different answers in different places" in str(check(read(asked, "question-answering")))
+
+
 def test_conversations_need_no_last_reply() -> None:
     turns = [("user", "Hi."), ("assistant", "Hello."), ("user", "And now?")]
     talk = {"messages": [{"role": role, "content": text} for role, text in turns]}

@@ -226,6 +226,11 @@ def _place(example: AnyExample) -> str:
     return f"{example.where}: {text}" if example.where else text
 
 
+def _wanting(example: AnyExample) -> str:
+    """Where that should stand which an example lacks."""
+    return (example.beside if isinstance(example, RewritingExample) else "") or example.where
+
+
 def _empty(example: AnyExample) -> bool:
     paired = isinstance(example, (QuestionExample, MatchExample))
     return not example.text.strip() or (paired and not (example.pair or "").strip())
@@ -238,13 +243,25 @@ def _unlabelled(example: AnyExample) -> bool:
 
 
 LACKING: Mapping[str, Callable[[AnyExample], bool]] = {
-    "a label": _unlabelled,
-    "a score": lambda example: isinstance(example, MatchExample) and example.score is None,
-    "a text that does not belong to it":
+    "without a label": lambda example: not isinstance(example, RewritingExample) and _unlabelled(example),
+    "with nothing to write": lambda example: isinstance(example, RewritingExample) and not example.targets,
+    "without a score": lambda example: isinstance(example, MatchExample) and example.score is None,
+    "without a text that does not belong to it":
         lambda example: isinstance(example, MatchExample) and not (example.negative or "").strip(),
 }  # fmt: skip
-"""What training asks of an example; of all but the first either all examples have it or none."""
-ALWAYS = ("a label",)
+"""How an example is called that lacks what training asks of it; what only MatchExamples have, all of them have or
+none."""
+ALWAYS = ("without a label", "with nothing to write")
+
+VERDICTS: Mapping[type, str] = {
+    QuestionExample: "answers", ChoiceExample: "answers", MatchExample: "scores", RewritingExample: "texts to write",
+    GenerationExample: "texts to write",
+}  # fmt: skip
+"""What a task calls that which is true of an example, where that is no label."""
+
+
+def _verdicts(example: AnyExample) -> str:
+    return VERDICTS.get(type(example), "labels")
 
 
 def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) -> list[Finding]:
@@ -255,9 +272,9 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
         message = f"{name}: {counted(len(empty), 'empty text')} ({', '.join(empty[:SHOWN])})"
         findings.append(Finding("error", "empty", message, len(empty), tuple(empty[:SHOWN])))
     for what, lacks in LACKING.items():
-        some = [example.where or str(index) for index, example in enumerate(rows) if lacks(example)]
+        some = [_wanting(example) or str(index) for index, example in enumerate(rows) if lacks(example)]
         if some and (what in ALWAYS or len(some) < len(rows)):
-            message = f"{name}: {counted(len(some), 'text')} without {what} ({', '.join(some[:SHOWN])})"
+            message = f"{name}: {counted(len(some), 'text')} {what} ({', '.join(some[:SHOWN])})"
             findings.append(Finding("error", "unlabelled", message, len(some), tuple(some[:SHOWN])))
     tagged = [example for example in rows if isinstance(example, TokenExample)]
     findings += [Finding("warning", "spans", f"{name}: {note}") for note in inexact_spans(tagged, data.unit)]
@@ -271,8 +288,8 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
     if conflicts:
         places = tuple(_place(group[0]) for group in conflicts[:SHOWN])
         message = (
-            f"{name}: {counted(len(conflicts), 'text')} with different labels in different places, such as "
-            f"{places[0]!r}"
+            f"{name}: {counted(len(conflicts), 'text')} with different {_verdicts(rows[0])} in different places, such "
+            f"as {places[0]!r}"
         )
         findings.append(Finding("warning", "conflicts", message, len(conflicts), places))
     return findings
@@ -313,7 +330,8 @@ def _across(
             if odd:
                 places = tuple(_place(keyed[second][key][0]) for key in odd[:SHOWN])
                 message = (
-                    f"{first} and {second}: {counted(len(odd), 'text')} with different labels, such as {places[0]!r}"
+                    f"{first} and {second}: {counted(len(odd), 'text')} with different "
+                    f"{_verdicts(splits[first][0])}, such as {places[0]!r}"
                 )
                 findings.append(Finding("warning", "conflicts", message, len(odd), places))
     return findings

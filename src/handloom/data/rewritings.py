@@ -103,9 +103,10 @@ def read_parallel(sources: Path, targets: Path, options: Options) -> Dataset[Rew
         if options.blanks == "error":
             refuse(empty, "an empty line", "Fill or remove it, and its partner.")
     examples = tuple(
-        RewritingExample(source, (target,) if target.strip() else (), {}, f"{sources}:{number}")
+        RewritingExample(source, (target,) if target.strip() else (), {}, f"{sources}:{number}",
+                         f"{targets}:{number}")
         for number, (source, target) in enumerate(zip(*lines, strict=True), 1)
-    )
+    )  # fmt: skip
     digest = files[0].sha256 if files[0].sha256 == files[1].sha256 else f"{files[0].sha256} {files[1].sha256}"
     return Dataset(examples, Source(str(sources), digest, "parallel"), (f"targets: {targets}",))
 
