@@ -12,6 +12,8 @@ from handloom.data.check import Report, check
 from handloom.data.examples import TOKEN
 from handloom.data.readers import read
 from handloom.errors import HandloomError
+from handloom.tasks.question_answering import QuestionAnswering
+from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.text.tokenizer import Tokenizer
 
 TRAIN = [("a cat", "x"), ("a dog", "y"), ("a  Cat", "y"), ("a fish", "x"), ("a dog", "y")]
@@ -95,6 +97,41 @@ def test_spans_inside_of_words_are_told() -> None:
     assert report.ok and [finding.kind for finding in report.findings] == ["spans"]
     said = "train: spans that do not begin and end where words do: 1 of 2, such as 'é' (row 0); the words"
     assert report.findings[0].message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("context", "answer", "inexact"),
+    [
+        ("abcdef ghi", "cd", True), ("abcdef ghi", "abc", True), ("abcdef ghi", "abcdef", False),
+        ("abcdef ghi", "f ghi", True), ("(abc) d", "abc", False), ("a cafe\u0301 b", "cafe", True),
+        ("a cafe\u0301 b", "cafe\u0301", False), ("👩\u200d👧 b", "👩", True), ("👩👧 b", "👩", False),
+        ("北京市长江大桥", "市长", False), ("我用NBA看球", "NBA", False), ("我用NBA看球", "NB", True),
+        ("東京タワーへ", "タワー", False), ("ภาษาไทย", "ไทย", False), ("ที่นี่", "ท", True), ("été là", "ét", True),
+        ("x" * 90 + "y", "y", True), ("xé " + "é" * 90 + " y", "é" * 90, False),
+    ],
+)  # fmt: skip
+def test_answers_inside_of_words_are_told(context: str, answer: str, inexact: bool) -> None:
+    start = context.index(answer)
+    row = {"question": "q", "context": context, "answers": answer, "answer_start": start}
+    report = check(read([row], "question-answering"))
+    assert report.ok and [finding.kind for finding in report.findings] == ["spans"] * inexact
+    if inexact:
+        said = f"train: answers that do not begin and end where words do: 1 of 1, such as {answer!r:.40} (row 0); the"
+        assert report.findings[0].message.startswith(said)
+
+
+def test_places_inside_of_words_are_told() -> None:
+    rows = [("abcdef ghi", (0, 2), (7, 10), "r"), ("abc de", (0, 3), (4, 6), "s")]
+    said = "train: places that do not begin and end where words do: 1 of 4, such as 'ab' (row 0); they are read apart"
+    assert [one.message.startswith(said) for one in check(read(rows, "relation-extraction")).findings] == [True]
+
+
+def test_a_training_tells_places_inside_of_words(bert: Tokenizer) -> None:
+    asked = read([("the cat", "the dogs", "dog")], "question-answering")
+    related = read([("the cats dog", (4, 7), (9, 12), "r")], "relation-extraction")
+    for task, data in ((QuestionAnswering(), asked), (RelationExtraction(("r", "s")), related)):
+        (note,) = task.encode(data.examples, bert, 64, "windows").notes
+        assert "that do not begin and end where words do: 1 of" in note
 
 
 def test_an_empty_word_is_refused_by_a_check_too() -> None:

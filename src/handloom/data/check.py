@@ -20,6 +20,7 @@ from handloom.data.examples import (
     TextExample,
     TokenExample,
 )
+from handloom.data.inexact import inexact_places
 from handloom.data.labels import NUMBER, SEVERAL
 from handloom.data.tagging import inexact_spans
 from handloom.data.texts import AnyExample, text_key
@@ -277,7 +278,9 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
             message = f"{name}: {counted(len(some), 'text')} {what} ({', '.join(some[:SHOWN])})"
             findings.append(Finding("error", "unlabelled", message, len(some), tuple(some[:SHOWN])))
     tagged = [example for example in rows if isinstance(example, TokenExample)]
-    findings += [Finding("warning", "spans", f"{name}: {note}") for note in inexact_spans(tagged, data.unit)]
+    placed = [example for example in rows if isinstance(example, (QuestionExample, RelationExample))]
+    inexact = (*inexact_spans(tagged, data.unit), *inexact_places(placed))
+    findings += [Finding("warning", "spans", f"{name}: {note}") for note in inexact]
     repeated = [group for group in keyed.values() if len(group) > 1]
     extra = sum(len(group) - 1 for group in repeated)
     if extra:
