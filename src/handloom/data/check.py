@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,10 @@ from handloom.data.examples import (
 )
 from handloom.data.inexact import inexact_places
 from handloom.data.labels import NUMBER, SEVERAL
+from handloom.data.matches import assumed_span, useless_triplets
 from handloom.data.tagging import inexact_spans
 from handloom.data.texts import AnyExample, text_key
+from handloom.errors import HandloomError
 from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
@@ -164,6 +166,7 @@ def check(
     for name, data in splits.items():
         findings += _inside(name, data, keyed[name])
     findings += _across(splits, keyed)
+    findings += _span(splits.values())
     unlabelled = (QuestionExample, MatchExample, ChoiceExample, RewritingExample, GenerationExample)
     if train.problem != NUMBER and not any(isinstance(example, unlabelled) for example in train):
         # a tagged word is in a span or outside, and a text has one of several labels or not: two classes at least
@@ -281,6 +284,8 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
     placed = [example for example in rows if isinstance(example, (QuestionExample, RelationExample))]
     inexact = (*inexact_spans(tagged, data.unit), *inexact_places(placed))
     findings += [Finding("warning", "spans", f"{name}: {note}") for note in inexact]
+    matches = [example for example in rows if isinstance(example, MatchExample)]
+    findings += [Finding("warning", "triplets", f"{name}: {note}") for note in useless_triplets(matches)]
     repeated = [group for group in keyed.values() if len(group) > 1]
     extra = sum(len(group) - 1 for group in repeated)
     if extra:
@@ -338,6 +343,18 @@ def _across(
                 )
                 findings.append(Finding("warning", "conflicts", message, len(odd), places))
     return findings
+
+
+def _span(splits: Iterable[AnySplit]) -> list[Finding]:
+    """Of scores that are no labels 0 and 1, on which scale a training reads them."""
+    pairs = [example for data in splits for example in data if isinstance(example, MatchExample)]
+    scores = [pair.score for pair in pairs if pair.score is not None]
+    if set(scores) <= {0, 1}:
+        return []
+    try:
+        return [Finding("note", "score-range", note) for note in assumed_span(scores)]
+    except HandloomError as error:
+        return [Finding("warning", "score-range", str(error))]
 
 
 def _labels(summaries: Sequence[SplitSummary], several: bool) -> list[Finding]:
