@@ -12,6 +12,8 @@ from handloom.data.check import Report, check
 from handloom.data.examples import TOKEN
 from handloom.data.readers import read
 from handloom.errors import HandloomError
+from handloom.tasks.question_answering import QuestionAnswering
+from handloom.tasks.relation_extraction import RelationExtraction
 from handloom.text.tokenizer import Tokenizer
 
 TRAIN = [("a cat", "x"), ("a dog", "y"), ("a  Cat", "y"), ("a fish", "x"), ("a dog", "y")]
@@ -68,6 +70,22 @@ def test_what_a_training_would_refuse_is_found(task: str, rows: list[Any], said:
     assert check(read(rows[:1], task, blanks="keep")).ok
 
 
+def test_texts_to_write_are_called_so(tmp_path: Path) -> None:
+    sides = tmp_path / "a.en", tmp_path / "b.de"
+    for side, lines in zip(sides, ("one\ntwo\none\n", "eins\n\nein\n"), strict=True):
+        side.write_text(lines, "utf-8")
+    report = check(read(sides, "translation", blanks="keep"))
+    assert [finding.message for finding in report.findings] == [
+        f"train: 1 text with nothing to write ({sides[1]}:2)",
+        f"train: 1 repetition of 1 text, such as '{sides[0]}:1: one'",
+        f"train: 1 text with different texts to write in different places, such as '{sides[0]}:1: one'",
+    ]
+    other = check(read([("one", "eins")], "summarization"), read([("one", "zwei")], "summarization"))
+    assert "train and valid: 1 text with different texts to write, such as" in str(other)
+    asked = [{"question": "q", "context": "a b", "answers": answer} for answer in ("a", "b")]
+    assert "train: 1 text with different answers in different places" in str(check(read(asked, "question-answering")))
+
+
 def test_conversations_need_no_last_reply() -> None:
     turns = [("user", "Hi."), ("assistant", "Hello."), ("user", "And now?")]
     talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
@@ -79,6 +97,41 @@ def test_spans_inside_of_words_are_told() -> None:
     assert report.ok and [finding.kind for finding in report.findings] == ["spans"]
     said = "train: spans that do not begin and end where words do: 1 of 2, such as 'é' (row 0); the words"
     assert report.findings[0].message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("context", "answer", "inexact"),
+    [
+        ("abcdef ghi", "cd", True), ("abcdef ghi", "abc", True), ("abcdef ghi", "abcdef", False),
+        ("abcdef ghi", "f ghi", True), ("(abc) d", "abc", False), ("a cafe\u0301 b", "cafe", True),
+        ("a cafe\u0301 b", "cafe\u0301", False), ("👩\u200d👧 b", "👩", True), ("👩👧 b", "👩", False),
+        ("北京市长江大桥", "市长", False), ("我用NBA看球", "NBA", False), ("我用NBA看球", "NB", True),
+        ("東京タワーへ", "タワー", False), ("ภาษาไทย", "ไทย", False), ("ที่นี่", "ท", True), ("été là", "ét", True),
+        ("x" * 90 + "y", "y", True), ("xé " + "é" * 90 + " y", "é" * 90, False),
+    ],
+)  # fmt: skip
+def test_answers_inside_of_words_are_told(context: str, answer: str, inexact: bool) -> None:
+    start = context.index(answer)
+    row = {"question": "q", "context": context, "answers": answer, "answer_start": start}
+    report = check(read([row], "question-answering"))
+    assert report.ok and [finding.kind for finding in report.findings] == ["spans"] * inexact
+    if inexact:
+        said = f"train: answers that do not begin and end where words do: 1 of 1, such as {answer!r:.40} (row 0); the"
+        assert report.findings[0].message.startswith(said)
+
+
+def test_places_inside_of_words_are_told() -> None:
+    rows = [("abcdef ghi", (0, 2), (7, 10), "r"), ("abc de", (0, 3), (4, 6), "s")]
+    said = "train: places that do not begin and end where words do: 1 of 4, such as 'ab' (row 0); they are read apart"
+    assert [one.message.startswith(said) for one in check(read(rows, "relation-extraction")).findings] == [True]
+
+
+def test_a_training_tells_places_inside_of_words(bert: Tokenizer) -> None:
+    asked = read([("the cat", "the dogs", "dog")], "question-answering")
+    related = read([("the cats dog", (4, 7), (9, 12), "r")], "relation-extraction")
+    for task, data in ((QuestionAnswering(), asked), (RelationExtraction(("r", "s")), related)):
+        (note,) = task.encode(data.examples, bert, 64, "windows").notes
+        assert "that do not begin and end where words do: 1 of" in note
 
 
 def test_an_empty_word_is_refused_by_a_check_too() -> None:

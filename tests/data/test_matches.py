@@ -10,6 +10,7 @@ import pytest
 
 from handloom.data.check import check
 from handloom.data.examples import SIMILARITY, MatchExample
+from handloom.data.matches import useless_triplets
 from handloom.data.readers import read
 from handloom.data.split import split
 from handloom.errors import HandloomError
@@ -70,6 +71,27 @@ def test_lists_and_named_columns(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(HandloomError, match=message):
         read(jsonl(tmp_path / "data.jsonl", rows), SIMILARITY)
+
+
+def test_a_wrong_text_that_is_the_right_one_is_told() -> None:
+    rows = [("a", "b", "c"), ("d", "E f", "e  F"), ("g", "h", "h")]
+    report = check(read(rows, SIMILARITY))
+    said = "triplets whose wrong text is the right one: 2 of 3, such as 'E f' (row 1); it is none of the"
+    assert report.ok and [finding.message.startswith(f"train: {said}") for finding in report.findings] == [True]
+    (note,) = useless_triplets(read(rows, SIMILARITY).examples)
+    assert note.startswith(said) and not useless_triplets(read(rows[:1], SIMILARITY).examples)
+
+
+@pytest.mark.parametrize(("scores", "said"), [
+    ([1, 2], "note: scores from 1 to 2 are read on a scale of 0 to 5; --score-range names another"),
+    ([0.2, 0.5], "note: scores from 0.2 to 0.5 are read on a scale of 0 to 1; --score-range names another"),
+    ([-700, 3], "warning: the scores go from -700 to 3, which is no usual range: name it (--score-range)"),
+    ([0, 5], "Nothing stands out."),
+    ([0, 1], "Nothing stands out."),
+])  # fmt: skip
+def test_the_scale_of_scores_is_told(scores: list[float], said: str) -> None:
+    data = read([(f"a{score}", f"b{score}", score) for score in scores], SIMILARITY)
+    assert str(check(data)).splitlines()[-1] == said
 
 
 def test_splits_and_checks() -> None:

@@ -50,6 +50,16 @@ def test_squads_form(indent: int | None, tmp_path: Path) -> None:
     assert check(found).ok
 
 
+def test_an_id_that_several_questions_have(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(squad(asked(), asked(id="q8"), asked(question="Where?"))), "utf-8")
+    places = (f"{path}:1 article 0 paragraph 0 question {number}" for number in (0, 2))
+    assert f"1 id stands more than once, such as 'q7' ({' and '.join(places)})" in read(path, QUESTION).notes
+    rows = [asked(context=CONTEXT, id=number // 2) for number in range(5)]
+    assert "2 ids stand more than once, such as '0' (row 0 and row 1)" in read(rows, QUESTION).notes
+    assert not any("more than once" in note for note in read(rows[1:3], QUESTION).notes)
+
+
 @pytest.mark.parametrize(
     "row",
     [

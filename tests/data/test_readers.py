@@ -261,7 +261,7 @@ def test_files_that_a_folder_holds_besides_are_told(tmp_path: Path) -> None:
 
 def test_a_frame_with_a_name_twice() -> None:
     pandas = pytest.importorskip("pandas")
-    with pytest.raises(HandloomError, match="names of columns more than once: 'text'"):
+    with pytest.raises(HandloomError, match="data frame has names of columns more than once: 'text'"):
         read(pandas.DataFrame([["a", "b", "x"]], columns=["text", "text", "label"]))
 
 

@@ -52,6 +52,16 @@ def test_semevals_form(tmp_path: Path) -> None:
     assert one(read(path, RELATION, labelled=False)) == (TEXT, CAT, FISH, None)
 
 
+@pytest.mark.parametrize("between", ["\n", "\n\n", "\r\n"])
+def test_semevals_form_without_relations(between: str, tmp_path: Path) -> None:
+    path = tmp_path / "test.txt"
+    path.write_text("".join(f'{number}\t"{MARKED}"{between}' for number in (8001, 8002, 8003)), "utf-8", newline="")
+    found = read(path, RELATION, labelled=False)
+    assert [one([example]) for example in found] == [(TEXT, CAT, FISH, None)] * 3
+    assert [example.extra["id"] for example in found] == ["8001", "8002", "8003"]
+    assert found[2].where == f"{path}:{1 + 2 * between.count(chr(10))}"
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -82,6 +92,9 @@ def test_forms_of_the_same_row(row: Any, tmp_path: Path) -> None:
         ({"text": "<e1></e1> <e2>b</e2>", "relation": "r"}, "the first place, 0 to 0, holds no text"),
         ({"text": "<e1>a <e2>b</e1> c</e2>", "relation": "r"}, "the two places overlap: 'a b' and 'b c'"),
         ({"text": "</e1>a<e1> <e2>b</e2>", "relation": "r"}, "the first place, 1 to 0"),
+        ({"text": "</e1>a<e1> <e2>b</e2>", "relation": "r"}, "</e1> comes before <e1> in '</e1>a<e1> <e2>b</e2>'"),
+        ({"text": "</e2>a<e2> <e1>b</e1>", "relation": "r"}, "</e2> comes before <e2>"),
+        ({"text": "a", "head": [0, 1], "tail": [2, 3], "label": "r"}, "is not in a text of 1 character"),
         ({"text": TEXT, "head": [4, 7], "tail": [14, 40], "label": "r"}, "second place, 14 to 40, is not in a text"),
         ({"text": TEXT, "head": [4, 7], "tail": [-3, 4], "label": "r"}, "is not in a text"),
         ({"text": TEXT, "head": "dog", "tail": "fish", "label": "r"}, "'dog' is not in the text"),
@@ -104,6 +117,8 @@ def test_what_is_wrong_with_a_row(row: dict[str, Any], said: str) -> None:
     [
         ('1\t"<e1>a</e1> <e2>b</e2>"\n', "x.txt:1: there is no relation"),
         ('1\t"<e1>a</e1> <e2>b</e2>"\nr\ns\n', "x.txt:3: 's' is one line too many"),
+        ('1\t"<e1>a</e1> <e2>b</e2>"\nr\n' + "s" * 90, f"x.txt:3: '{'s' * 59}…' is one line too many"),
+        ('1\t"<e1>a</e1> <e2>b</e2>"\n2\t"<e1>a</e1> <e2>b</e2>"\n', "x.txt:1: there is no relation; after"),
         ('1\t"<e1>a</e1> <e2>b</e2>"\nr\n\nhello there\nr\n', "x.txt:4: 'hello there' should be a number"),
     ],
 )

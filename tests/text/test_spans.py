@@ -150,6 +150,8 @@ refused = [
 def test_bad_spans_are_refused(spans: list[Span], message: str) -> None:
     with pytest.raises(HandloomError, match=message):
         check_spans("hello", spans, "x:1")
+    with pytest.raises(HandloomError, match="does not fit a text of 1 character;"):
+        check_spans("a", [Span(0, 2, "A")], "x:1")
 
 
 def test_good_spans_are_sorted_and_said() -> None:

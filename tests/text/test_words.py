@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handloom.text.words import join_words, split_words, unit_of
+from handloom.text.words import join_words, split_words, unit_of, within_word
 
 cases = [
     ("Marie Curie worked.", ["Marie", "Curie", "worked", "."]),
@@ -50,6 +50,14 @@ def test_words_lie_in_order_and_hold_all_that_is_visible(text: str, unit: str) -
         invisible = character.isspace() or unicodedata.category(character) in ("Cc", "Zs", "Zl", "Zp")
         assert (index in covered) != invisible or unicodedata.category(character) == "Cf"
     assert all(text[at] not in "\u200b\u200c\u200d\u202c\ufeff" for start, end in words for at in (start, end - 1))
+
+
+@given(st.text("ab1. -é\u0301👩🏽\u200d\u200b北ท่한", max_size=12))
+def test_places_within_words_are_told_from_what_is_near(text: str) -> None:
+    inside = {place for start, end in split_words(text) for place in range(start + 1, end)}
+    far = f"{'far ' * 9}{text}{' far' * 9}"
+    for place in range(len(text) + 1):
+        assert within_word(text, place) == within_word(far, 36 + place) == (place in inside)
 
 
 @given(st.lists(st.text(max_size=5), max_size=8), st.sampled_from(["words", "characters"]))

@@ -123,6 +123,18 @@ def test_where_parallel_files_begin_to_be_shifted(side: int, tmp_path: Path) -> 
     assert off[8:].count(0) >= 10 and max(off[13:]) <= 1 and sum(off) <= 9
 
 
+@pytest.mark.parametrize("cut", [1, 2, 5, 10, 50, 150])
+def test_a_parallel_file_that_is_cut_off(cut: int, tmp_path: Path) -> None:
+    draw = random.Random(cut)
+    sizes = [draw.randrange(20, 90) for _ in range(200)]
+    lines = ["a" * size for size in sizes], ["b" * round(1.15 * size + draw.gauss(0, size**0.5)) for size in sizes]
+    paths = tmp_path / "x.en", tmp_path / "x.de"
+    for path, whole, end in zip(paths, lines, (200, 200 - cut), strict=True):
+        path.write_text("\n".join(whole[:end]), "utf-8")
+    with pytest.raises(HandloomError, match=rf"The first line without one: .*x\.en:{201 - cut} 'a+…?'$"):
+        read(paths, TRANSLATION)
+
+
 def test_lines_of_plain_text_without_targets(tmp_path: Path) -> None:
     lines = tmp_path / "x.en"
     lines.write_text("A dog, a cat\nA child, a man, a house\n", "utf-8")

@@ -13,8 +13,9 @@ import tiny_bert
 import handloom as hl
 import handloom.tensor as ht
 from handloom.data.examples import MatchExample
+from handloom.data.matches import span_of
 from handloom.errors import HandloomError, UsageError
-from handloom.tasks.matching import LABELLED, PAIRS, SCORED, TRIPLETS, Matching, kind_of, span_of
+from handloom.tasks.matching import LABELLED, PAIRS, SCORED, TRIPLETS, Matching, kind_of
 from handloom.text.tokenizer import Tokenizer
 from handloom.train import modeling
 from handloom.train.comparing import compare
@@ -235,6 +236,15 @@ def test_a_stopped_training_ends_with_the_same_bits(tiny: Path, tmp_path: Path) 
 def test_what_cannot_be_learnt(tiny: Path, rows: list[Any], how: dict[str, Any], message: str) -> None:
     with pytest.raises(HandloomError, match=message):
         SentenceMatcher.from_pretrained(tiny).fit(rows, rows, **how, **FIT)
+
+
+def test_the_scale_that_scores_are_read_on_is_told(tiny: Path) -> None:
+    rows = [("good film", "fine film", 2), ("good film", "bad film", 1)]
+    for given, said in ({}, True), ({"score_range": (1, 2)}, False):
+        heard: list[Any] = []
+        SentenceMatcher.from_pretrained(tiny).fit(rows, rows, epochs=1, **given, **{**FIT, "listener": heard.append})
+        note = "scores from 1 to 2 are read on a scale of 0 to 5; --score-range names another"
+        assert (note in [one.text for one in heard if one.kind == "note"]) == said
 
 
 def test_spans() -> None:

@@ -221,6 +221,13 @@ def test_numbers(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert again.task.settings() == model.task.settings()
 
 
+def test_a_label_for_none_that_stands_nowhere(tiny: Path) -> None:
+    model, rows = TextClassifier.from_pretrained(tiny), tiny_bert.opinions(20)
+    with pytest.raises(UsageError, match=r"--none-label 'rest' stands nowhere in the .* there are: neg, pos$"):
+        model.fit(rows, rows, none_label="rest", **FAST)
+    model.fit(rows, [*rows, ("ann lives in rome", "rest")], none_label="rest", epochs=1, **FAST)
+
+
 def test_none_of_these(tiny: Path, tmp_path: Path) -> None:
     model = TextClassifier.from_pretrained(tiny)
     rest = [(f"{name} lives in {place}", "rest") for name in tiny_bert.NAMES for place in tiny_bert.PLACES]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +20,12 @@ from handloom.data.examples import (
     TextExample,
     TokenExample,
 )
+from handloom.data.inexact import inexact_places
 from handloom.data.labels import NUMBER, SEVERAL
+from handloom.data.matches import assumed_span, useless_triplets
 from handloom.data.tagging import inexact_spans
 from handloom.data.texts import AnyExample, text_key
+from handloom.errors import HandloomError
 from handloom.text.counting import agreed, counted
 from handloom.text.encoding import Encoding
 from handloom.text.tokenizer import Tokenizer
@@ -163,6 +166,7 @@ def check(
     for name, data in splits.items():
         findings += _inside(name, data, keyed[name])
     findings += _across(splits, keyed)
+    findings += _span(splits.values())
     unlabelled = (QuestionExample, MatchExample, ChoiceExample, RewritingExample, GenerationExample)
     if train.problem != NUMBER and not any(isinstance(example, unlabelled) for example in train):
         # a tagged word is in a span or outside, and a text has one of several labels or not: two classes at least
@@ -226,6 +230,11 @@ def _place(example: AnyExample) -> str:
     return f"{example.where}: {text}" if example.where else text
 
 
+def _wanting(example: AnyExample) -> str:
+    """Where that should stand which an example lacks."""
+    return (example.beside if isinstance(example, RewritingExample) else "") or example.where
+
+
 def _empty(example: AnyExample) -> bool:
     paired = isinstance(example, (QuestionExample, MatchExample))
     return not example.text.strip() or (paired and not (example.pair or "").strip())
@@ -238,13 +247,25 @@ def _unlabelled(example: AnyExample) -> bool:
 
 
 LACKING: Mapping[str, Callable[[AnyExample], bool]] = {
-    "a label": _unlabelled,
-    "a score": lambda example: isinstance(example, MatchExample) and example.score is None,
-    "a text that does not belong to it":
+    "without a label": lambda example: not isinstance(example, RewritingExample) and _unlabelled(example),
+    "with nothing to write": lambda example: isinstance(example, RewritingExample) and not example.targets,
+    "without a score": lambda example: isinstance(example, MatchExample) and example.score is None,
+    "without a text that does not belong to it":
         lambda example: isinstance(example, MatchExample) and not (example.negative or "").strip(),
 }  # fmt: skip
-"""What training asks of an example; of all but the first either all examples have it or none."""
-ALWAYS = ("a label",)
+"""How an example is called that lacks what training asks of it; what only MatchExamples have, all of them have or
+none."""
+ALWAYS = ("without a label", "with nothing to write")
+
+VERDICTS: Mapping[type, str] = {
+    QuestionExample: "answers", ChoiceExample: "answers", MatchExample: "scores", RewritingExample: "texts to write",
+    GenerationExample: "texts to write",
+}  # fmt: skip
+"""What a task calls that which is true of an example, where that is no label."""
+
+
+def _verdicts(example: AnyExample) -> str:
+    return VERDICTS.get(type(example), "labels")
 
 
 def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) -> list[Finding]:
@@ -255,12 +276,16 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
         message = f"{name}: {counted(len(empty), 'empty text')} ({', '.join(empty[:SHOWN])})"
         findings.append(Finding("error", "empty", message, len(empty), tuple(empty[:SHOWN])))
     for what, lacks in LACKING.items():
-        some = [example.where or str(index) for index, example in enumerate(rows) if lacks(example)]
+        some = [_wanting(example) or str(index) for index, example in enumerate(rows) if lacks(example)]
         if some and (what in ALWAYS or len(some) < len(rows)):
-            message = f"{name}: {counted(len(some), 'text')} without {what} ({', '.join(some[:SHOWN])})"
+            message = f"{name}: {counted(len(some), 'text')} {what} ({', '.join(some[:SHOWN])})"
             findings.append(Finding("error", "unlabelled", message, len(some), tuple(some[:SHOWN])))
     tagged = [example for example in rows if isinstance(example, TokenExample)]
-    findings += [Finding("warning", "spans", f"{name}: {note}") for note in inexact_spans(tagged, data.unit)]
+    placed = [example for example in rows if isinstance(example, (QuestionExample, RelationExample))]
+    inexact = (*inexact_spans(tagged, data.unit), *inexact_places(placed))
+    findings += [Finding("warning", "spans", f"{name}: {note}") for note in inexact]
+    matches = [example for example in rows if isinstance(example, MatchExample)]
+    findings += [Finding("warning", "triplets", f"{name}: {note}") for note in useless_triplets(matches)]
     repeated = [group for group in keyed.values() if len(group) > 1]
     extra = sum(len(group) - 1 for group in repeated)
     if extra:
@@ -271,8 +296,8 @@ def _inside(name: str, data: AnySplit, keyed: dict[Hashable, list[AnyExample]]) 
     if conflicts:
         places = tuple(_place(group[0]) for group in conflicts[:SHOWN])
         message = (
-            f"{name}: {counted(len(conflicts), 'text')} with different labels in different places, such as "
-            f"{places[0]!r}"
+            f"{name}: {counted(len(conflicts), 'text')} with different {_verdicts(rows[0])} in different places, such "
+            f"as {places[0]!r}"
         )
         findings.append(Finding("warning", "conflicts", message, len(conflicts), places))
     return findings
@@ -313,10 +338,23 @@ def _across(
             if odd:
                 places = tuple(_place(keyed[second][key][0]) for key in odd[:SHOWN])
                 message = (
-                    f"{first} and {second}: {counted(len(odd), 'text')} with different labels, such as {places[0]!r}"
+                    f"{first} and {second}: {counted(len(odd), 'text')} with different "
+                    f"{_verdicts(splits[first][0])}, such as {places[0]!r}"
                 )
                 findings.append(Finding("warning", "conflicts", message, len(odd), places))
     return findings
+
+
+def _span(splits: Iterable[AnySplit]) -> list[Finding]:
+    """Of scores that are no labels 0 and 1, on which scale a training reads them."""
+    pairs = [example for data in splits for example in data if isinstance(example, MatchExample)]
+    scores = [pair.score for pair in pairs if pair.score is not None]
+    if set(scores) <= {0, 1}:
+        return []
+    try:
+        return [Finding("note", "score-range", note) for note in assumed_span(scores)]
+    except HandloomError as error:
+        return [Finding("warning", "score-range", str(error))]
 
 
 def _labels(summaries: Sequence[SplitSummary], several: bool) -> list[Finding]:

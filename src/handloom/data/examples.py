@@ -159,12 +159,13 @@ class QuestionExample:
 @dataclass(frozen=True, slots=True)
 class RewritingExample:
     """A text to be read, and the texts that may be written for it (none where the data has none): the first is learnt,
-    all count in scores."""
+    all count in scores. beside: where these stand, if they are in a file of their own."""
 
     text: str
     targets: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     where: str = ""
+    beside: str = ""
 
     @property
     def pair(self) -> None:

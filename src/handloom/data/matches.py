@@ -4,14 +4,16 @@ wrong text. Which of these a file holds is told from its columns."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from handloom.data import columns
 from handloom.data.examples import Dataset, MatchExample, Source
+from handloom.data.inexact import noted
 from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
+from handloom.data.texts import folded
 from handloom.errors import HandloomError
 from handloom.text.counting import agreed, counted
 
@@ -32,6 +34,7 @@ USUAL = {
     ),
 }  # fmt: skip
 """Names of columns, by what they hold."""
+SPANS = ((0.0, 1.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))  #: ranges that scores usually have
 TRUTH = {"true": 1.0, "false": 0.0}
 THIRD = "third"  #: of (text, pair, third) in a list: a number is a score, a text one that does not belong there
 
@@ -118,6 +121,35 @@ def _examples(record: Record, used: Mapping[str, str]) -> Iterator[MatchExample]
         raise HandloomError(f"{where}: column {used['pair']!r} holds a list of {len(others)}: {right} is needed")
     for other in others:
         yield MatchExample(text, text_string(other, used["pair"], where), score, negative, extra, where)
+
+
+def useless_triplets(examples: Iterable[MatchExample]) -> tuple[str, ...]:
+    """A note of the triplets whose wrong text is the right one."""
+    triplets = [one for one in examples if (one.negative or "").strip()]
+    found = [(one.other, one.where) for one in triplets if folded(one.other) == folded(one.negative or "")]
+    so = "it is none of the wrong texts, and is never found nearer"
+    return noted("triplets whose wrong text is the right one", found, len(triplets), so)
+
+
+def span_of(scores: Sequence[float]) -> tuple[float, float]:
+    """The usual range that scores lie in. HandloomError where there is none."""
+    low, high = min(scores), max(scores)
+    if -1 <= low < 0 and high <= 1:
+        return (-1.0, 1.0)
+    for span in SPANS:
+        if span[0] <= low and high <= span[1]:
+            return span
+    raise HandloomError(f"the scores go from {low:g} to {high:g}, which is no usual range: name it (--score-range)")
+
+
+def assumed_span(scores: Sequence[float]) -> tuple[str, ...]:
+    """A note of the usual range that scores are read on, where that is not the one that they have."""
+    low, high = min(scores), max(scores)
+    least, most = span_of(scores)
+    if (low, high) == (least, most):
+        return ()
+    return (f"scores from {low:g} to {high:g} are read on a scale of {least:g} to {most:g}; "
+            "--score-range names another",)  # fmt: skip
 
 
 def _number(value: Any, column: str, where: str) -> float | None:

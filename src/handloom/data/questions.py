@@ -61,7 +61,21 @@ def read_questions(records: Sequence[Record], source: Source, options: Options) 
     notes += [f"{without:,} of {counted(len(examples), 'question')} {have} text"] * bool(without)
     placed = agreed(taken["first"], "[is|are] taken where [it stands|they stand]")
     notes += [f"{counted(taken['first'], 'answer')} without a place {placed} first"] * bool(taken["first"])
+    notes += _repeated(examples)
     return Dataset(examples, source, tuple(notes), columns=used)
+
+
+def _repeated(examples: Sequence[QuestionExample]) -> Iterator[str]:
+    """A note of the ids that several questions have, by which other programs tell their answers apart."""
+    places: dict[str, list[str]] = {}
+    for example in examples:
+        known = next((example.extra[key] for key in IDS if not blank(example.extra.get(key))), None)
+        if isinstance(known, (str, int)):
+            places.setdefault(str(known), []).append(example.where)
+    twice = [(name, found) for name, found in places.items() if len(found) > 1]
+    for name, (first, second, *_) in twice[:1]:
+        stand = agreed(len(twice), "[stands|stand] more than once")
+        yield f"{counted(len(twice), 'id')} {stand}, such as {name!r:.60} ({first} and {second})"
 
 
 def unfolded(records: Sequence[Record]) -> list[Record]:
@@ -83,9 +97,10 @@ def _opened(record: Record, name: str, inner: str, nested: bool) -> Iterator[tup
         what = "is missing" if name not in record.values else "should be a list of objects"
         raise HandloomError(f"{record.where}: {name!r} {what}, unlike in SQuAD's files")
     above = {k: v for k, v in record.values.items() if isinstance(v, str) and k not in (*IDS, "version")}
-    for number, value in enumerate(values):
-        known = next((value[key] for key in IDS if key in value), None) if name == "qas" else None
-        said = number if known is None else repr(known)
+    known = [next((repr(value[key]) for key in IDS if name == "qas" and key in value), "") for value in values]
+    often = Counter(known)
+    for number, (value, one) in enumerate(zip(values, known, strict=True)):
+        said = one if one and often[one] == 1 else number
         yield Record(f"{record.where} {inner} {said}", {**above, **value}), True
 
 

@@ -13,7 +13,9 @@ from handloom.data.labels import blank, label_string, text_string
 from handloom.data.options import Options, Record, refuse
 from handloom.data.records import names_of
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 from handloom.text.spans import Word
+from handloom.text.width import shown
 
 MARKS = ("<e1>", "</e1>", "<e2>", "</e2>")
 _MARK = re.compile("|".join(map(re.escape, MARKS)))
@@ -35,15 +37,20 @@ def unmarked(marked: str, where: str) -> tuple[str, Word, Word]:
     for mark in _MARK.finditer(marked):
         text += marked[end : mark.start()]
         if places[mark[0]] >= 0:
-            raise HandloomError(f"{where}: {mark[0]} stands twice in {marked!r:.90}")
+            raise HandloomError(f"{where}: {mark[0]} stands twice in '{shown(marked, 90)}'")
         places[mark[0]], end = len(text), mark.end()
     text += marked[end:]
     for mark_, place in places.items():
         if place < 0:
             raise HandloomError(
-                f"{where}: {mark_} is missing in {marked!r:.90}; write <e1>…</e1> and <e2>…</e2> around the two places"
+                f"{where}: {mark_} is missing in '{shown(marked, 90)}'; write <e1>…</e1> and <e2>…</e2> around the two "
+                "places"
             )
     first, second = (places["<e1>"], places["</e1>"]), (places["<e2>"], places["</e2>"])
+    for name, (start, end), (open_, close) in (("first", first, MARKS[:2]), ("second", second, MARKS[2:])):
+        if end < start:
+            raise HandloomError(f"{where}: the {name} place, {start} to {end}, ends before it begins: {close} comes "
+                                f"before {open_} in '{shown(marked, 90)}'")  # fmt: skip
     _check(text, first, second, where)
     return text, first, second
 
@@ -51,7 +58,7 @@ def unmarked(marked: str, where: str) -> tuple[str, Word, Word]:
 def _check(text: str, first: Word, second: Word, where: str) -> None:
     for name, (start, end) in (("first", first), ("second", second)):
         if not 0 <= start <= end <= len(text):
-            size = f"a text of {len(text)} characters"
+            size = f"a text of {counted(len(text), 'character')}"
             raise HandloomError(f"{where}: the {name} place, {start} to {end}, is not in {size}")
         if not text[start:end].strip():
             raise HandloomError(f"{where}: the {name} place, {start} to {end}, holds no text")
@@ -63,22 +70,27 @@ def _check(text: str, first: Word, second: Word, where: str) -> None:
 
 def looks_like_semeval(text: str) -> bool:
     """Whether the first line is a number and a sentence with marks."""
-    first = text.lstrip().split("\n", 1)[0]
-    return bool(_SENTENCE.fullmatch(first)) and "<e1>" in first
+    return _begins(text.lstrip().split("\n", 1)[0])
+
+
+def _begins(line: str) -> bool:
+    return bool(_SENTENCE.fullmatch(line)) and "<e1>" in line
 
 
 def read_semeval(file: TextFile, options: Options) -> Dataset[RelationExample]:
-    """SemEval-2010 task 8: a number and a sentence in quotes, the relation, perhaps `Comment:`, an empty line."""
-    examples = []
-    block: list[tuple[int, str]] = []
-    for number, line in enumerate([*file.text.split("\n"), ""], 1):
-        if line.strip():
-            block.append((number, line.strip()))
-        elif block:
-            examples.append(_sentence(block, file, options))
-            block = []
-    if not examples:
+    """SemEval-2010 task 8: a number and a sentence in quotes, the relation, perhaps `Comment:`, an empty line. The
+    next sentence may follow at once, as it does where there are no relations."""
+    blocks: list[list[tuple[int, str]]] = []
+    open_ = False
+    for number, line in enumerate(map(str.strip, file.text.split("\n")), 1):
+        if line and (not open_ or _begins(line)):
+            blocks.append([])
+        if line:
+            blocks[-1].append((number, line))
+        open_ = bool(line)
+    if not blocks:
         raise HandloomError(f"{file.path} holds no sentences.")
+    examples = [_sentence(block, file, options) for block in blocks]
     return Dataset(tuple(examples), Source(str(file.path), file.sha256, "SemEval"), ("SemEval's form",))
 
 
@@ -88,7 +100,7 @@ def _sentence(block: list[tuple[int, str]], file: TextFile, options: Options) ->
     found = _SENTENCE.fullmatch(line)
     if not found:
         right = '1\t"The <e1>…</e1> … <e2>…</e2>."'
-        raise HandloomError(f"{where}: {line!r:.60} should be a number and a sentence: {right}")
+        raise HandloomError(f"{where}: '{shown(line, 60)}' should be a number and a sentence: {right}")
     sentence = found[2]
     if len(sentence) > 1 and sentence[0] == sentence[-1] == '"':
         sentence = sentence[1:-1]
@@ -96,7 +108,7 @@ def _sentence(block: list[tuple[int, str]], file: TextFile, options: Options) ->
     labels = [(at, text) for at, text in rest if not text.startswith("Comment:")]
     if len(labels) > 1 or (options.labelled and not labels):
         at = labels[1][0] if len(labels) > 1 else number
-        what = f"{labels[1][1]!r:.60} is one line too many" if len(labels) > 1 else "there is no relation"
+        what = f"'{shown(labels[1][1], 60)}' is one line too many" if len(labels) > 1 else "there is no relation"
         raise HandloomError(f"{file.path}:{at}: {what}; after a sentence come its relation, perhaps a comment, and an "
                             "empty line")  # fmt: skip
     label = _directed(labels[0][1], f"{file.path}:{labels[0][0]}") if labels and options.labelled else None

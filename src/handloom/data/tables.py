@@ -145,7 +145,7 @@ def read_frame(frame: Any) -> list[Record]:
     names = [str(name) for name in frame.columns]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise HandloomError(f"the data frame has {len(twice)} names of columns more than once: {columns.listed(twice)}")
+        raise HandloomError(f"the data frame has names of columns more than once: {columns.listed(twice)}")
     rows = frame.to_dict("records")
     return [
         Record(f"row {number}", dict(zip(names, (_plain(value) for value in row.values()), strict=True)))

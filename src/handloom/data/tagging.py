@@ -8,6 +8,7 @@ from typing import Any
 
 from handloom.data import columns, label_studio
 from handloom.data.examples import Dataset, Source, TokenExample
+from handloom.data.inexact import noted
 from handloom.data.labels import blank, text_string
 from handloom.data.options import Options, Record, Tagged, refuse
 from handloom.data.records import names_of
@@ -212,10 +213,8 @@ def words_of(example: TokenExample, unit: str) -> tuple[Word, ...]:
 def inexact_spans(examples: Iterable[TokenExample], unit: str) -> tuple[str, ...]:
     """A note of the spans that do not begin and end where words do."""
     raw = [one for one in examples if one.spans and one.tags is None]
-    found = [(span, one) for one in raw for span in runs_of_spans(words_of(one, unit), one.spans or ())[1]]
-    if not found:
-        return ()
-    (span, first), total = found[0], sum(len(one.spans or ()) for one in raw)
-    such = f"such as {span.text!r:.40} ({first.where or 'the data'})"
-    return (f"spans that do not begin and end where words do: {len(found):,} of {total:,}, {such}; the words that "
-            "they touch are learnt, and none of them counts as found",)  # fmt: skip
+    found = [
+        (span.text, one.where) for one in raw for span in runs_of_spans(words_of(one, unit), one.spans or ())[1]
+    ]
+    so = "the words that they touch are learnt, and none of them counts as found"
+    return noted("spans that do not begin and end where words do", found, sum(len(one.spans or ()) for one in raw), so)

@@ -16,6 +16,7 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.data.examples import SIMILARITY, MatchExample
+from handloom.data.matches import useless_triplets
 from handloom.data.texts import folded
 from handloom.errors import HandloomError, UsageError
 from handloom.nn import Module
@@ -36,7 +37,6 @@ METRICS = {
 }
 METRICS[TRIPLETS] = (*METRICS[PAIRS], "triplet_accuracy")
 NEVER = np.float32(-1e30)
-SPANS = ((0.0, 1.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))  #: ranges that scores usually have
 RANKS = 10
 KEPT = ("kind", "pooling", "normalise", "scale", "symmetric", "span", "threshold", "together")
 
@@ -144,7 +144,8 @@ class Matching(Grouped):
                 Compared(first, index, None, kept[some[0]], lengths[some[0]], None, None, tuple(others), numbers,
                          known[numbers[0]], self._target(example))
             )  # fmt: skip
-        return Encoded(list(features), len(examples), (str(found),) if found.long else ())
+        notes = (*((str(found),) if found.long else ()), *useless_triplets(examples))
+        return Encoded(list(features), len(examples), notes)
 
     def _target(self, example: MatchExample) -> float | None:
         return None if example.score is None else self.cosine_of(example.score)
@@ -314,17 +315,6 @@ def kind_of(examples: Sequence[MatchExample], learnt: str = PAIRS) -> str:
         labels = learnt != SCORED and all(example.score in (0, 1) for example in examples)
         return LABELLED if labels else SCORED
     return PAIRS
-
-
-def span_of(scores: Sequence[float]) -> tuple[float, float]:
-    """The usual range that scores lie in. HandloomError where there is none."""
-    low, high = min(scores), max(scores)
-    if -1 <= low < 0 and high <= 1:
-        return (-1.0, 1.0)
-    for span in SPANS:
-        if span[0] <= low and high <= span[1]:
-            return span
-    raise HandloomError(f"the scores go from {low:g} to {high:g}, which is no usual range: name it (--score-range)")
 
 
 def _masked(never: Array) -> Array:

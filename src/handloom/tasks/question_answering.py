@@ -16,6 +16,7 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.data.examples import QUESTION, QuestionExample
+from handloom.data.inexact import inexact_places
 from handloom.errors import HandloomError, UsageError
 from handloom.tasks import answers, metrics
 from handloom.tasks.metrics import Summands
@@ -117,7 +118,7 @@ class QuestionAnswering(Task):
                 of = f"{counted(len(examples), 'answer')} {agreed(len(places), '[is|are]')}"
                 notes.append(f"{len(places):,} of {of} {what}: {', '.join(places[:3])}"
                              + (" …" if len(places) > 3 else ""))  # fmt: skip
-        return Encoded(features, len(examples), tuple(notes))
+        return Encoded(features, len(examples), (*notes, *inexact_places(examples)))
 
     def pack(self, part: Any) -> dict[str, Array]:
         """labels i32 [S, 2]: tokens of the batch that answers begin and end with."""

@@ -15,6 +15,7 @@ import numpy as np
 
 import handloom.tensor as ht
 from handloom.data.examples import RELATION, RelationExample
+from handloom.data.inexact import inexact_places
 from handloom.data.relations import BACKWARD, FORWARD
 from handloom.errors import HandloomError, UsageError
 from handloom.nn import Dropout, Linear, Module
@@ -153,7 +154,7 @@ class RelationExtraction(Task):
             features.append(Feature(coded.take(kept), index, label, kept, len(coded), rows))
         were = agreed(shortened, "[was|were] longer than the model and [is|are] read around [its|their]")
         note = f"{shortened:,} of {counted(len(examples), 'text')} {were} two places"
-        return Encoded(features, len(examples), (note,) if shortened else ())
+        return Encoded(features, len(examples), (*((note,) if shortened else ()), *inexact_places(examples)))
 
     def _opening(self, example: RelationExample, coded: Encoding) -> Ints:
         """The tokens of the marks that open the first and the second place, i32 [2]."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from handloom.errors import HandloomError
+from handloom.text.counting import counted
 from handloom.text.schemes import BEGIN, END, INSIDE, OUTSIDE, SINGLE, Scheme, recognise
 
 Word = tuple[int, int]
@@ -132,7 +133,7 @@ def check_spans(text: str, spans: Iterable[Span], where: str) -> tuple[Span, ...
         start, end, label, given = span
         if not 0 <= start < end <= len(text):
             raise HandloomError(
-                f"{where}: the span {start}–{end} ({label}) does not fit a text of {len(text)} characters; "
+                f"{where}: the span {start}–{end} ({label}) does not fit a text of {counted(len(text), 'character')}; "
                 "offsets count characters from 0, the end is exclusive, and 0 ≤ start < end ≤ length."
             )
         if given and given != text[start:end]:

@@ -16,6 +16,10 @@ _UNSPACED = (
 )  # fmt: skip
 
 
+NEAR = 16
+"""Characters on each side that tell what a place is like: a long text is not split for each answer in it."""
+
+
 def split_words(text: str, unit: str = "words") -> list[tuple[int, int]]:
     """(start, end) of each word, in characters of `text`, in order and without overlap; spaces belong to no word.
 
@@ -39,6 +43,21 @@ def split_words(text: str, unit: str = "words") -> list[tuple[int, int]]:
         words.append((index, index + 1))
         open_run = kind == "letter"
     return words if text.isascii() else [word for word in (_trimmed(text, *one) for one in words) if word]
+
+
+def within_word(text: str, place: int) -> bool:
+    """Whether one of the words that `split_words` finds goes on over this place, between two characters."""
+    if not 0 < place < len(text):
+        return False
+    begin = max(0, place - NEAR)
+    near, inside = text[begin : place + NEAR], place - begin
+    if near.isascii():
+        return near[inside - 1 : inside + 1].isalnum()
+    before, after = _kind(text[place - 1]), _kind(text[place])
+    apart = after in ("space", "single") or (after == "letter" and before in ("space", "single"))
+    if apart and _JOINER not in near:  # as most places are, and quickly told
+        return False
+    return any(start < inside < end for start, end in split_words(near))
 
 
 def unit_of(texts: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from handloom.data.examples import RELATION, TEXT, Dataset
 from handloom.data.labels import ONE, ORDERED
 from handloom.data.readers import read
 from handloom.data.split import split
-from handloom.errors import HandloomError
+from handloom.errors import HandloomError, UsageError
 from handloom.text.counting import agreed, counted
 from handloom.text.schemes import Scheme
 
@@ -55,12 +55,17 @@ def read_sets(
         alike = {name: value for name, value in alike.items() if name != "none_label"}
     validation, testing = (None if data is None else read(data, task, **alike) for data in (valid, test))
     labelled, bare = _parted(training) if task == TEXT else (training, [])
+    none = reading.get("none_label")
+    if none and training.problem == ONE and not bare and (validation is None or not _parted(validation)[1]):
+        there = ", ".join(training.labels[:20]) + " …" * (len(training.labels) > 20)
+        raise UsageError(f"--none-label {none!r} stands nowhere in the training and validation data; the labels that "
+                         f"there are: {there}")  # fmt: skip
     if validation is not None:
         have = agreed(len(bare), "[it has|they have]")
         left = f"nothing is learnt from {len(bare):,} of {len(training):,} training texts: {have} none of the labels"
         if bare:
             labelled = replace(labelled, notes=(*labelled.notes, left))
-        return Sets(labelled, validation, testing, split=False, none_label=reading.get("none_label"))
+        return Sets(labelled, validation, testing, split=False, none_label=none)
     if task == RELATION or (task == TEXT and training.problem in (ONE, ORDERED)):
         _told_apart(set(training.labels) | set(known))
     kept, held = split(labelled, (1 - VALID_SHARE, VALID_SHARE), seed)
@@ -69,7 +74,7 @@ def read_sets(
         moved = f"{counted(len(bare), 'text')} {have}"
         kept = replace(kept, notes=(*kept.notes, moved))
         held = replace(held, examples=(*held.examples, *bare))
-    return Sets(kept, held, testing, split=True, none_label=reading.get("none_label"))
+    return Sets(kept, held, testing, split=True, none_label=none)
 
 
 def _parted(data: Dataset[Any]) -> tuple[Dataset[Any], list[Any]]:

@@ -247,6 +247,10 @@ class Estimator:
         """The task that the data asks for, with the labels that the model knows already first."""
         raise NotImplementedError
 
+    def remarks(self, sets: Sets, settings: Settings) -> tuple[str, ...]:
+        """What is assumed of the data for the task that `make_task` makes, to be told before the training."""
+        return ()
+
     # -- use
 
     def read(self, data: Any, *, labelled: bool = True, **reading: Any) -> Dataset[Any]:

@@ -139,7 +139,8 @@ class Fit:
         encoded = self._encode(task, sets)
         given = {"train": sets.train, "validation": sets.valid, "test": sets.test}
         warnings = shared_texts({name: data for name, data in given.items() if data is not None})
-        notes = (*sets.train.notes, *warnings, *notes, *encoded["train"].notes)
+        assumed = () if self.own_task else estimator.remarks(sets, settings)
+        notes = (*sets.train.notes, *assumed, *warnings, *notes, *encoded["train"].notes)
         return Prepared(task, model, config, encoded, modeling.frozen_names(model, settings.freeze), notes)
 
     def _model(self, task: Task) -> tuple[Module, Config, tuple[str, ...]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handloom.data.examples import SIMILARITY, Dataset, MatchExample
+from handloom.data.matches import assumed_span, span_of
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import Config
 from handloom.models.sentence_folder import files, recipe
@@ -25,7 +26,6 @@ from handloom.tasks.matching import (
     Matching,
     kind_of,
     normal,
-    span_of,
 )
 from handloom.tasks.scores import Scores
 from handloom.tasks.task import Array, Encoded, Feature, Task
@@ -71,10 +71,9 @@ class SentenceMatcher(Estimator):
         known = self.task if isinstance(self.task, Matching) else Matching()
         kind = kind_of(sets.train.examples)
         span = settings.score_range or (0.0, 1.0)
-        given = [one for one in (sets.train, sets.valid, sets.test) if one is not None]
         if kind == SCORED and settings.score_range is None:
-            span = span_of([e.score for data in given for e in data.examples if e.score is not None])
-        for data in given:
+            span = span_of(_scores(sets))
+        for data in _given(sets):
             _check_scores(data, span)
         scores = {example.score for example in sets.train.examples}
         if kind in (SCORED, LABELLED) and len(scores) == 1:
@@ -88,6 +87,10 @@ class SentenceMatcher(Estimator):
             found = METRICS[kind_of(sets.valid.examples, kind)]
             task.metric, task.metrics = found[0], (*dict.fromkeys((*found, *task.metrics)),)
         return task
+
+    def remarks(self, sets: Sets, settings: Settings) -> tuple[str, ...]:
+        assumed = settings.score_range is None and kind_of(sets.train.examples) == SCORED
+        return assumed_span(_scores(sets)) if assumed else ()
 
     def _task_from(self, labels: Sequence[str], settings: Mapping[str, Any]) -> Task:
         return Matching.of(settings)
@@ -211,6 +214,14 @@ def _vectors(engine: Engine, features: Sequence[Any]) -> list[Array]:
     rows, _ = engine.logits(Encoded(distinct, len(distinct)))
     found = dict(zip(alone, rows, strict=True))
     return [np.concatenate([found[name] for name in own]) for own in names]
+
+
+def _given(sets: Sets) -> list[Dataset[MatchExample]]:
+    return [one for one in (sets.train, sets.valid, sets.test) if one is not None]
+
+
+def _scores(sets: Sets) -> list[float]:
+    return [one.score for data in _given(sets) for one in data.examples if one.score is not None]
 
 
 def _check_scores(data: Dataset[MatchExample], span: tuple[float, float]) -> None:
