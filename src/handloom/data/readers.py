@@ -85,6 +85,19 @@ def is_parallel(data: Any) -> bool:
     return isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(one, os.PathLike) for one in data)
 
 
+def is_row(data: Any) -> bool:
+    """Whether data is one text, or one row (a tuple or a dict), and not several. UsageError for a dict of columns."""
+    if isinstance(data, Mapping):
+        name = columns.guess(list(map(str, data)), columns.TEXT_NAMES)
+        held = None if name is None else data.get(name)
+        if isinstance(held, Iterable) and not isinstance(held, (str, Mapping)) and not conversations.is_talk(held):
+            raise UsageError(f"column {name!r} holds several texts, and a dict is one row: {_ROWS}")
+    return isinstance(data, (str, tuple, Mapping)) and not is_parallel(data)
+
+
+_ROWS = "several are a list of dicts, [{…}, …], and columns are a data frame's"
+
+
 def read(
     data: Any,
     task: str = TEXT,
@@ -146,6 +159,10 @@ def _read(data: Any, options: Options) -> AnyDataset:
         return rewritings.read_parallel(sources, targets, options)
     if hasattr(data, "columns") and hasattr(data, "to_dict"):
         return _from_records(tables.read_frame(data), Source(None, "", "data frame"), options, [])
+    if isinstance(data, Mapping):
+        raise UsageError(f"A dict is one row, and no list of rows: {_ROWS}.")
+    if isinstance(data, (set, frozenset)):
+        raise UsageError("A set has no order, by which rows are told apart: give a list.")
     if isinstance(data, Iterable) and not isinstance(data, (bytes, bytearray)):
         return _from_list(list(data), options)
     raise UsageError(f"Data is a path, a list or a data frame, and a text is a str, not {type(data).__name__}.")
@@ -293,7 +310,7 @@ def _place(number: int, rows: list[Any], options: Options) -> str:
 def _record(where: str, row: Any, options: Options) -> Record:
     if options.task == GENERATION and (record := conversations.from_list(where, row)):
         return record
-    if isinstance(row, dict):
+    if isinstance(row, Mapping):
         return Record(where, {str(name): value for name, value in row.items()})
     if isinstance(row, str) and not options.labelled:
         return Record(where, {"text": row})
