@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,9 +48,9 @@ from handloom.data.examples import (
 from handloom.data.files import TextFile, existing, read_bytes, read_text
 from handloom.data.labels import ONE, LabelForm
 from handloom.data.options import Options, Record, Tagged, refuse
-from handloom.data.records import read_texts
+from handloom.data.records import lacking, read_texts
 from handloom.data.tagging import read_tagged, tagged_dataset
-from handloom.errors import HandloomError, UsageError
+from handloom.errors import HandloomError, Unread, UsageError
 
 AnyDataset = Dataset[Any]
 
@@ -203,9 +204,10 @@ def _read_path(path: Path, options: Options) -> AnyDataset:
     try:
         records, notes = tables.read_csv(file, options)
     except HandloomError as error:
-        if options.task not in meant_for.REWRITING or path.suffix.lower() in FORMS:
+        if path.suffix.lower() in FORMS or isinstance(error, UsageError):
             raise
-        raise type(error)(f"{error} {rewritings.LINES} (--valid-targets, --test-targets)") from error
+        targets = f" {rewritings.LINES} (--valid-targets, --test-targets)"
+        raise Unread(f"{error}{targets if options.task in meant_for.REWRITING else ''}") from error
     return _from_records(records, Source(str(path), file.sha256, "table"), options, notes)
 
 
@@ -240,11 +242,21 @@ def _from_records(records: list[Record], source: Source, options: Options, notes
         raise HandloomError(f"{source.path or 'The data'} holds no rows.")
     if not source.sha256:
         source = Source(source.path, fingerprint([record.values for record in records]), source.form)
-    return KINDS[options.task].rows(records, source, options, notes)
+    try:
+        found = KINDS[options.task].rows(records, source, options, notes)
+    except UsageError:
+        raise
+    except HandloomError as error:
+        asked = [name for name in records[0].values if repr(name) in str(error)]
+        named = [one for one in records if one.where in str(error)]
+        named = [one for one in named if re.search(re.escape(one.where) + r"(?!\d)", str(error))]  # not that of :12
+        raise Unread(" ".join([str(error), *lacking(named, asked)])) from error
+    short = lacking(records, [name for name in found.columns.values() if name in records[0].values])
+    return replace(found, notes=(*found.notes, *short)) if options.blanks == "keep" else found
 
 
 def _texts(records: list[Record], source: Source, options: Options, notes: list[str]) -> Dataset[TextExample]:
-    read = read_texts(records, options, source.path or "the data")
+    read = read_texts(records, options, source.path or "the data", source.form == "table")
     form = read.labels
     return Dataset(read.examples, source, (*notes, *read.notes), columns=read.columns, problem=form.problem or ONE,
                    order=form.order)  # fmt: skip
