@@ -96,13 +96,30 @@ def test_other_labels_than_those_of_a_trained_model_are_refused(folder: Path, tm
 
 def test_parameters() -> None:
     model = TextClassifier("m", lr=1e-3)
-    assert model.get_params() == {"model": "m", "lr": 1e-3} and repr(model) == "TextClassifier(model='m', lr=0.001)"
-    assert model.set_params(epochs=2, model="n").get_params() == {"model": "n", "lr": 1e-3, "epochs": 2}
+    defaults = TextClassifier().get_params()
+    assert {"model": "minilm-l6", "lr": 1e-4, "problem": None, "clip": 1.0}.items() <= defaults.items()
+    assert "crf" not in defaults and TextClassifier().lr == 1e-4
+    assert model.get_params() == {**defaults, "model": "m", "lr": 1e-3}
+    assert repr(model) == "TextClassifier(model='m', lr=0.001)"
+    assert model.set_params(epochs=2, model="n").get_params() == {**defaults, "model": "n", "lr": 1e-3, "epochs": 2}
+    assert repr(model) == "TextClassifier(model='n', epochs=2, lr=0.001)"
     with pytest.raises(UsageError, match="there is no parameter 'epoch'; did you mean 'epochs'"):
         TextClassifier(epoch=3)
     with pytest.raises(UsageError, match=r"X\[1\] should be a text"):
         texts_of(["a", 3])
     assert texts_of(np.array([["a", "b"]])) == [("a", "b")]
+
+
+def test_labels_of_two_types_are_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"y\[0\] is 1 \(int\), and y\[1\] is '1' \(str\); make all of them texts"):
+        TextClassifier(folder).fit([f"text {i}" for i in range(20)], [1, "1"] * 10)
+
+
+def test_an_unfitted_model_raises_what_scikit_learn_expects(folder: Path) -> None:
+    exceptions = pytest.importorskip("sklearn.exceptions")
+    for error in (exceptions.NotFittedError, UsageError):
+        with pytest.raises(error, match="this model is not fitted yet: call fit first"):
+            TextClassifier(folder).predict_proba(["a"])
 
 
 @pytest.mark.parity
@@ -114,7 +131,8 @@ def test_pipelines_and_searches(folder: Path) -> None:
     from sklearn.preprocessing import FunctionTransformer
 
     model = TextClassifier(folder, epochs=2, lr=3e-3)
-    assert clone(model).get_params() == model.get_params() and is_classifier(model) and is_regressor(TextRegressor())
+    assert clone(model).get_params() == model.get_params() and clone(model).set_params(lr=1e-5).lr == 1e-5
+    assert is_classifier(model) and is_regressor(TextRegressor())
     texts, labels = numbered(40)
     texts_, labels_ = np.array(texts), np.array(labels)
     assert cross_val_score(model, texts_, labels_, cv=2).shape == (2,)

@@ -9,6 +9,10 @@ class HandloomError(Exception):
     exit_code = 1
 
 
+class Unread(HandloomError):
+    """Rows are there, and are not what the task reads."""
+
+
 class UsageError(HandloomError):
     """The request itself was wrong: an unknown option, name or combination. The command line exits with 2."""
 

@@ -1,25 +1,32 @@
 """scikit-learn's protocol: pipelines, cross-validation and searches take these as their own.
 
-Nothing of scikit-learn is imported unless it asks for its tags.
+Nothing of scikit-learn is imported unless it asks for its tags, or its own error is to be raised.
 """
 
 from __future__ import annotations
 
 import difflib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handloom.data.examples import TEXT
 from handloom.data.labels import NUMBER, ONE, SEVERAL, label_string, plain
+from handloom.data.meant_for import MEANT_FOR
 from handloom.errors import UsageError
 from handloom.train import text_classifier
 from handloom.train.settings import Settings
 
-OWN = ("model", "problem", "label_order", "none_label")
+PARAMS: Mapping[str, Any] = {
+    "model": "minilm-l6", "problem": None, "label_order": None, "none_label": None,
+    **{one.name: one.default for one in fields(Settings) if TEXT in MEANT_FOR.get(one.name, (TEXT,))},
+}  # fmt: skip
+"""All parameters and what they are if not given."""
 
 
 class _Texts:
@@ -27,30 +34,33 @@ class _Texts:
     keywords are Settings of a training. They are kept as given, so that `sklearn.base.clone` makes the like."""
 
     _estimator_type: ClassVar[str]
+    model: Any
+    problem: str | None
+    label_order: Any
 
-    def __init__(self, model: Any = "minilm-l6", **settings: Any) -> None:
-        self.model = model
-        self._named = ["model"]
-        self.set_params(**settings)
+    def __init__(self, model: Any = PARAMS["model"], **settings: Any) -> None:
+        self.set_params(**{**PARAMS, **settings, "model": model})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters that were given."""
-        return {name: getattr(self, name) for name in self._named}
+        """All parameters, those that were not given with their defaults; None is decided by `fit`."""
+        return {name: getattr(self, name) for name in PARAMS}
+
+    def _given(self) -> dict[str, Any]:
+        """Those that are not as they would be anyway, but for the model."""
+        return {name: value for name, value in self.get_params().items() if name != "model" and value != PARAMS[name]}
 
     def set_params(self, **params: Any) -> Any:
         """Raises UsageError for a name that there is not; values are looked at by `fit`."""
         for name, value in params.items():
-            known = (*OWN, *Settings.names())
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
+            if name not in PARAMS:
+                near = difflib.get_close_matches(name, PARAMS, 1)
                 raise UsageError(f"there is no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-            if name not in self._named:
-                self._named.append(name)
             setattr(self, name, value)
         return self
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+        shown = {"model": self.model, **self._given()}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
@@ -67,7 +77,7 @@ class _Texts:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = state.pop("estimator_", None)
-        vars(self).update(state)
+        vars(self).update({**PARAMS, **state})
         if kept is not None:
             files, threads, precision = kept
             with tempfile.TemporaryDirectory() as place:
@@ -88,7 +98,6 @@ class _Texts:
         )
 
     def _trained(self, X: Any, labels: Sequence[Any], **reading: Any) -> None:
-        given = {name: value for name, value in self.get_params().items() if name != "model" and value is not None}
         texts = texts_of(X)
         if len(texts) != len(labels):
             raise UsageError(f"there are {len(texts)} texts and {len(labels)} labels")
@@ -100,11 +109,11 @@ class _Texts:
             raise UsageError(f"{self.model} has been trained for {', '.join(others[:10])}, of which y says nothing: "
                              "begin with an encoder, or with the same labels")  # fmt: skip
         quiet = {"listener": lambda progress: None, "before": False, "baselines": False}
-        self.estimator_ = estimator.fit(rows, **quiet, **{**given, **reading})
+        self.estimator_ = estimator.fit(rows, **quiet, **{**self._given(), **reading})
 
     def _found(self, X: Any) -> list[Any]:
         if not hasattr(self, "estimator_"):
-            raise UsageError("this model is not fitted yet: call fit first")
+            raise _not_fitted()
         found: list[Any] = self.estimator_.predict([one if len(one) > 1 else one[0] for one in texts_of(X)])
         return found
 
@@ -120,17 +129,18 @@ class TextClassifier(_Texts):
     _estimator_type = "classifier"
 
     def fit(self, X: Any, y: Any) -> TextClassifier:
-        if getattr(self, "problem", None) == NUMBER:
+        if self.problem == NUMBER:
             raise UsageError("numbers are learnt by handloom.sklearn.TextRegressor")
         labels = list(map(plain, plain(y)))
         self._matrix = getattr(y, "ndim", 1) == 2
         if self._matrix:
             labels = [[str(i) for i, mark in enumerate(row) if mark] for row in labels]
         several = any(isinstance(label, (list, tuple, set)) for label in labels)
+        _check_alike(labels)
         if not several:  # scikit-learn's own scores want them back as they were
             self._values = {label_string(label, "y", "y"): label for label in labels}
             labels = [label_string(label, "y", f"y[{i}]") for i, label in enumerate(labels)]
-        told = any(getattr(self, name, None) is not None for name in ("problem", "label_order"))
+        told = self.problem is not None or self.label_order is not None
         self._trained(X, labels, **({} if told else {"problem": SEVERAL if several else ONE}))
         task = self.estimator_.task
         self._names = list(task.labels) if several else sorted(task.classes, key=lambda name: self._values[name])
@@ -181,6 +191,25 @@ class TextRegressor(_Texts):
         true = np.asarray(plain(y), np.float64)
         apart = ((true - true.mean()) ** 2).sum()
         return float(1 - ((true - self.predict(X)) ** 2).sum() / apart) if apart else 0.0
+
+
+def _check_alike(labels: Sequence[Any]) -> None:
+    """UsageError where some labels are texts and others are not: 1 and "1" would be one."""
+    given = [(i, label, isinstance(label, str)) for i, label in enumerate(labels) if label is not None]
+    if other := next((one for one in given if one[2] != given[0][2]), None):
+        said = [f"y[{i}] is {label!r:.40} ({type(label).__name__})" for i, label, _ in (given[0], other)]
+        raise UsageError(f"y mixes types of labels: {', and '.join(said)}; make all of them texts, or none")
+
+
+def _not_fitted() -> UsageError:
+    """scikit-learn's own error where it is installed, and ours in any case."""
+    said = "this model is not fitted yet: call fit first"
+    try:
+        from sklearn.exceptions import NotFittedError
+    except ImportError:
+        return UsageError(said)
+    made: UsageError = type("NotFittedError", (UsageError, NotFittedError), {})(said)
+    return made
 
 
 def texts_of(X: Any) -> list[tuple[str, ...]]:

@@ -22,8 +22,8 @@ def test_a_file_grows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert {"tokens": ["Marie", "Curie", "smiles"], "tags": ["B-PER", "I-PER", "O"], "augmented_from": "Anna smiles",
             "augmentation": "mention"} in rows  # fmt: skip
     assert len(read(out, "token-classification")) == len(rows) > 5
-    assert main(["augment", str(file), "--how", "typo", "--out", str(out)]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert main(["augment", str(file), "--how", "typo", "--out", str(out)]) == 2
+    assert "is there already; choose another --out, or replace it with --overwrite" in capsys.readouterr().err
     assert main(["augment", str(file), "--how", "infill", "--out", str(tmp_path / "x.jsonl")]) == 2
     assert "infill needs" in capsys.readouterr().err
 
@@ -33,6 +33,22 @@ def test_unknown_ways_are_refused_before_anything_is_read(tmp_path: Path, capsys
     assert "there is no augmentation 'magic'; there are mention, typo" in capsys.readouterr().err
     assert main(["augment", str(tmp_path / "no.csv"), "--how", "typo", "--out", str(tmp_path / "x.csv")]) == 2
     assert "--out should end in .jsonl, not be x.csv" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_missed_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["augment", str(tmp_path / "no.csv"), "--how", "typo", "--out", str(tmp_path / "nodir/x.jsonl")]) == 1
+    assert f"x.jsonl cannot be written: there is no folder {tmp_path / 'nodir'}" in capsys.readouterr().err
+
+
+def test_nothing_is_written_where_no_copy_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "zh.jsonl", tmp_path / "more.jsonl"
+    file.write_text('{"text": "很好看", "label": "a"}\n{"text": "不好看", "label": "b"}\n', "utf-8")
+    assert main(["augment", str(file), "--how", "typo", "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "zh.jsonl: no copy came of 2 examples: typo changes words of four Latin letters or more" in said
+    assert "2 without anything to replace" in said and not out.exists()
 
 
 def test_parallel_files_and_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ import typer
 from handloom import __version__
 from handloom.cli.main import app, main
 from handloom.cli.options import TASK
+from handloom.cli.predict import shown
 from handloom.data.examples import TextExample
 from handloom.data.meant_for import MEANT_FOR
 from handloom.errors import HandloomError
@@ -84,6 +85,10 @@ def test_evaluate_prints_one_object(work: Path, trained: Path, capsys: pytest.Ca
 
 
 def test_what_is_asked_is_for_the_models_task(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--text-column", "--pair-column", "--delimiter", "--encoding"):
+        assert main(["predict", str(trained), "a great film", option, "1"]) == 2
+        told = f"{option} says how a file is read: it goes with --data FILE, not with texts on the command line"
+        assert told in capsys.readouterr().err
     for words in (["evaluate", str(trained), "--data", "test.csv"], ["predict", str(trained), "a great film"]):
         assert main([*words, "--beams", "2"]) == 2
         assert "--beams is for translation and summarization, not text-classification" in capsys.readouterr().err
@@ -222,6 +227,7 @@ def test_spans_are_places_in_the_users_own_text(work: Path, capsys: pytest.Captu
         assert set(span) == {"start", "end", "label", "text", "score"}
     assert main(["predict", "runs/ner", text]) == 0
     assert text in capsys.readouterr().out
+    assert [str(line) for line in shown({"text": text, "spans": []})] == [text, "  no spans"]
     assert main(["predict", "runs/ner", text, "rome", "--format", "label-studio"]) == 0
     tasks = json.loads(capsys.readouterr().out)
     assert [task["data"]["text"] for task in tasks] == [text, "rome"]
@@ -439,6 +445,8 @@ def test_generate_is_steered_by_a_classifier(work: Path, trained: Path, capsys: 
         (["Hi", "--schema", "missing.json"], "missing.json"),
         (["Hi", "--pattern", "(a"], "the pattern is refused: invalid regex"),
         (["Hi", "--toward", "pos"], "--toward belongs to --steer"),
+        (["Hi", "--no-close"], "--no-close belongs to what has an end to be brought to: --schema"),
+        (["Hi", "--no-close", "--forbid", "x"], "--no-close belongs to"),
         (["Hi", "--steer", "runs/shared"], "--steer needs --toward"),
         (["Hi", "--steer", "runs/shared", "--toward", "pos", "--choice", "a"], "--choice is about the whole text"),
         (["Hi", "--steer", "runs/shared", "--toward", "great"], "it has neg, pos"),

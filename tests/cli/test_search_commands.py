@@ -33,6 +33,11 @@ def test_from_pairs_to_a_search(work: Path, tmp_path: Path, capsys: pytest.Captu
 
     place = str(tmp_path / "index")
     assert main(["index", str(pairs), "--text-column", "answer", "--model", run, "--out", place]) == 0
+    again = ["index", str(pairs), "--text-column", "answer", "--model", run, "--out", place]
+    capsys.readouterr()
+    assert main(again) == 2
+    assert "index is there already; choose another --out, or replace it with --overwrite" in capsys.readouterr().err
+    assert main([*again, "--overwrite"]) == 0
     capsys.readouterr()
     assert main(["search", place, texts[0], texts[1], "--top", "2", "--json"]) == 0
     hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

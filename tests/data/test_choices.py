@@ -107,3 +107,35 @@ def test_questions_of_one_text_stay_together() -> None:
     kept, held = split(data, (0.9, 0.1), seed=0)
     assert held and not {e.context for e in kept} & {e.context for e in held}
     assert check(data).ok
+
+
+def notes_of(rows: list[dict[str, Any]]) -> tuple[list[int | None], str]:
+    found = read(rows, CHOICE)
+    return [one.answer for one in found], "; ".join(note for note in found.notes if "answer" in note.split(":")[0])
+
+
+def test_numbers_are_counted_as_the_columns_are() -> None:
+    row = {"sentence": "q", "option1": "a", "option2": "b"}
+    for answers in (("1", "2"), (2, 1), ("1", "1")):
+        places, note = notes_of([{**row, "answer": answer} for answer in answers])
+        assert places == [int(answer) - 1 for answer in answers]
+        assert "answers: numbers, counted from 1, as the columns' names are" in note
+    places, note = notes_of([{**row, "answer": answer} for answer in (0, 1)])  # as in COPA
+    assert places == [0, 1] and "answers: numbers, counted from 0" in note
+    named = {"question": "q", "choices": {"text": ["x", "y"], "label": [1, 2]}}
+    assert notes_of([{**named, "answer": answer} for answer in (2, "1")])[0] == [1, 0]
+    listed = {"question": "q", "choices": ["a", "b"]}
+    hint = r"from 0 to 1 is needed\. Are they counted from 1\? Then subtract 1 from all"
+    for wrong, message in (({**row, "answer": 3}, "a number from 1 to 2 is needed$"), ({**listed, "answer": "2"}, hint),
+                           ({**listed, "answer": 3}, "from 0 to 1 is needed$")):  # fmt: skip
+        with pytest.raises(HandloomError, match=message):
+            read([wrong], CHOICE)
+
+
+@pytest.mark.parametrize(("choices", "answer", "place"), [(["B", "A"], "A", 1), (["2", "1", "0"], "0", 2)])
+def test_a_text_counts_before_a_letter_or_a_number(choices: list[str], answer: str, place: int) -> None:
+    places, note = notes_of([{"question": "q", "choices": choices, "answer": answer},
+                             {"question": "q", "choices": ["a", "b", "c"], "answer": "c"}])  # fmt: skip
+    assert places == [place, 2]
+    assert "1 answer could be taken in two ways: a choice's name or text counts before a letter or number" in note
+    assert f"(the first: {answer!r} (row 0))" in note

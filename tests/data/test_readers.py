@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -476,3 +477,55 @@ def test_tuples_have_no_columns_to_tell_of(task: str, row: tuple[object, ...]) -
     names = KINDS[task].tuples[0][len(row)]
     assert not [note for note in read([row], task).notes if ": column " in note]
     assert [note for note in read([dict(zip(names, row, strict=True))], task).notes if ": column " in note]
+
+
+def test_a_row_of_json_that_lacks_a_column_is_not_called_empty(tmp_path: Path) -> None:
+    rows = '{"question": "q", "answer": "a"}\n{"question": "r", "answers": ["b"]}\n'
+    path = write(tmp_path, "pair.jsonl", rows)
+    told = r"pair\.jsonl:2: the row has no 'answer'; it has 'answers', 'question'\."
+    for task, role in (("sentence-similarity", "pair"), ("text-classification", "label")):
+        how: dict[str, Any] = {"text_column": "question", f"{role}_column": "answer"}
+        with pytest.raises(HandloomError, match=told):
+            read(path, task, **how)
+        kept = read(path, task, blanks="keep", **how)
+        assert any(re.search(told, note) for note in kept.notes)
+    with pytest.raises(HandloomError) as found:  # the column is there, and empty
+        read([{"text": "a", "label": "x"}, {"text": "", "label": "x"}])
+    assert "the row has no" not in str(found.value)
+
+
+def test_binary_files_are_passed_over_in_a_folder_of_labels(tmp_path: Path) -> None:
+    for name, content in {"a/1.txt": b"good", "b/1.txt": b"bad", "b/wide.txt": "bad".encode("utf-16"),
+                          "b/x.bin": bytes(range(256)) * 4, "b/zero.bin": b"\0\1\0\2" * 50}.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(HandloomError, match=r"wide\.txt is UTF-16.*--encoding utf-16"):
+        read(tmp_path)
+    (tmp_path / "b/wide.txt").unlink()
+    found = read(tmp_path)
+    assert len(found) == 2 and "not read, as they are no text: 2 (b/x.bin, b/zero.bin)" in found.notes
+    with pytest.raises(HandloomError, match="is not UTF-8") as refused:
+        read(tmp_path / "b/x.bin")
+    assert "utf-16" not in str(refused.value)
+    (tmp_path / "b/gb.txt").write_bytes("这家餐馆的菜很好吃，我们下次还会来".encode("gb18030"))
+    with pytest.raises(HandloomError, match=r"gb\.txt.*looks like gb18030"):
+        read(tmp_path)
+
+
+def test_numbers_of_a_table_are_numbers_where_one_has_a_fraction(tmp_path: Path) -> None:
+    values = {"number": ("1.5", "2", "-3e1"), "one": ("1", "2", "3")}
+    for problem, marks in values.items():
+        rows = "".join(f"t{i},{mark}\n" for i, mark in enumerate(marks))
+        found = read(write(tmp_path, "x.csv", "text,label\n" + rows))
+        assert found.problem == problem
+        assert [one.label for one in found] == (list(map(float, marks)) if problem == "number" else list(marks))
+    for last in ("1.2.3", "high", "inf"):
+        assert read(write(tmp_path, "x.csv", f"text,label\na,1.5\nb,{last}\n")).problem == "one"
+    assert read([("a", "1.5"), ("b", "2")]).problem == "one"  # texts, where numbers could be written
+
+
+def test_bars_in_labels_are_a_hint_where_some_are_empty(tmp_path: Path) -> None:
+    for rows, hint in (("a,book|film\nb,\n", True), ("a,book\nb,\n", False)):
+        with pytest.raises(HandloomError, match="1 row with an empty label") as found:
+            read(write(tmp_path, "x.csv", "text,labels\n" + rows))
+        assert ("--problem several reads them so" in str(found.value)) is hint

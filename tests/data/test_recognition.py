@@ -78,9 +78,18 @@ def test_words_with_tags_and_folders_tell_the_task(tmp_path: Path) -> None:
 
 def test_an_error_says_what_a_file_was_taken_for(tmp_path: Path) -> None:
     path = write(tmp_path, "x.jsonl", '{"a": "x", "b": "y"}\n')
-    said = (r"which column is the text\?.* \(read as data for text-classification; --task says otherwise: "
-            "token-classification, .*question-answering")  # fmt: skip
+    said = r"which column is the text\?.* \(read as data for text-classification; --task says otherwise\)$"
     with pytest.raises(HandloomError, match=said), taken(None, TEXT):
         read(path)
+    with pytest.raises(HandloomError, match=said.rpartition(" ")[0]), taken(None, TEXT):
+        read(path)
+    deep = write(tmp_path, "deep.jsonl", "[" * 100_000)
+    for wrong in (tmp_path / "nosuch.csv", deep):  # whatever the task, they cannot be read
+        with pytest.raises(HandloomError, match=r"does not exist|lie too deep") as found, taken(None, TEXT):
+            read(wrong)
+        assert "--task" not in str(found.value)
+    for wrong, words in ((write(tmp_path, "lines.txt", "a b\nc d\n"), "label"), (tmp_path, "a folder for each label")):
+        with pytest.raises(HandloomError, match=words + r".*; --task says otherwise\)$"), taken(None, TEXT):
+            read(wrong)
     with pytest.raises(HandloomError, match=r"--text-column\.$"), taken(TEXT, TEXT):
         read(path)

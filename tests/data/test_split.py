@@ -77,3 +77,11 @@ def test_impossible_splits_are_refused() -> None:
         split(read(ROWS), [0.5, 0.6])
     with pytest.raises(HandloomError, match=r"one text .* is too few"):
         split(read([("a", "x"), ("A", "x")]), [0.9, 0.1])
+
+
+def test_a_label_for_each_text_is_named() -> None:
+    for labels, right in ((range(48), r"'0' and '1'.*--problem number \(problem=\"number\""),
+                          ([f"t{i}" for i in range(48)], "--label-column")):  # fmt: skip
+        rows = read([(f"text {i}", str(label)) for i, label in enumerate(labels)])
+        with pytest.raises(HandloomError, match=f"each of the 48 texts has a label of its own, such as .*{right}"):
+            split(rows, (0.9, 0.1))

@@ -56,6 +56,7 @@ def test_what_is_compared(folder: Path, chooser: LikelihoodChooser) -> None:
         other = LikelihoodChooser(chooser.generator, by)
         said = other.predict(("the cat sat", list(GIVEN[0].choices)))
         assert said.index == int(values.argmax())
+        assert other.predict({"question": "the cat sat", "choices": list(GIVEN[0].choices)}) == said
         np.testing.assert_allclose(said.scores, np.exp(values - values.max()) / np.exp(values - values.max()).sum())
     scores = LikelihoodChooser(chooser.generator, "sum").evaluate([(e.question, e.choices, e.answer) for e in GIVEN])
     assert scores["accuracy"] in (0, 0.5, 1) and scores.intervals

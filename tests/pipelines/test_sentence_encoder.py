@@ -115,7 +115,13 @@ def test_the_commands(chinese: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     table.write_text("text\n" + "\n".join(TEXTS) + "\n", encoding="utf-8")
     assert main(["feature-extraction", str(chinese), "--data", str(table), "--out", str(out)]) == 0
     assert np.load(out).shape == (4, 24)
-    capsys.readouterr()
+    write = ["feature-extraction", str(chinese), "我爱", "--out"]
+    assert main([*write, str(out)]) == 2 and main([*write, str(out), "--overwrite"]) == 0
+    assert "is there already" in capsys.readouterr().err and np.load(out).shape == (1, 24)
+    assert main([*write, str(tmp_path / "nodir" / "x.npy")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["sentence-similarity", str(chinese), "我", "爱", "--delimiter", ";"]) == 2
+    assert "--delimiter says how a file is read: it goes with --data FILE" in capsys.readouterr().err
     assert main(["sentence-similarity", str(chinese), TEXTS[1], "--data", str(table), "--top", "2", "--json"]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert found[0]["text"] == TEXTS[1] and found[0]["score"] == pytest.approx(1, abs=1e-2) and len(found) == 2

@@ -93,9 +93,33 @@ def test_predictions(trained: tuple[TextClassifier, Path], tmp_path: Path) -> No
     path.write_text("number,text\n7,the film was awful\n8,great\n")
     assert [p.label for p in model.predict(path)] == ["neg", "pos"]
     assert model.predict_dicts(path)[1] == {"text": "great", "label": "pos", "scores": many[2].scores, "number": "8"}
-    assert model.predict([]) == []
+    assert model.predict([]) == model.predict_dicts([]) == []
     with pytest.raises(HandloomError, match="empty"):
         model.predict(" ")
+
+
+def test_a_dict_is_one_row(trained: tuple[TextClassifier, Path], ner: tuple[TokenClassifier, Path]) -> None:
+    model, row = trained[0], {"text": "the film was awful", "number": 7}
+    assert model.predict(row) == model.predict(row["text"])
+    assert model.predict_raw(row) == [model.predict(row)]
+    assert model.predict_dicts(row)[0]["number"] == 7
+    assert model.predict({"body": row["text"], "n": 1}, text_column="body") == model.predict(row)
+    tagger = ner[0]
+    assert tagger.predict({"text": "anna"}) == tagger.predict("anna") == tagger.predict([{"text": "anna"}])[0]
+    told = r"column 'text' holds several texts, and a dict is one row: several are a list of dicts, .* data frame's"
+    for columns in ({"text": ["a", "b"], "label": ["x", "y"]}, {"text": np.array(["a"])}):
+        with pytest.raises(UsageError, match=told):
+            model.predict(columns)
+    for asked, match in ((row, "A dict is one row"), ({"a", "b"}, "A set has no order.*give a list")):
+        with pytest.raises(UsageError, match=match):
+            model.evaluate(asked)
+
+
+def test_a_frame_of_no_rows_is_judged_as_one(trained: tuple[TextClassifier, Path]) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": ["great"], "number": [1]})
+    found = trained[0].predict_frame(frame[:0])
+    assert len(found) == 0 and list(found.columns) == ["text", "number"] and trained[0].predict(frame[:0]) == []
 
 
 def test_spans_are_offsets_of_the_users_string(ner: tuple[TokenClassifier, Path]) -> None:

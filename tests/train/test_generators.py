@@ -73,6 +73,9 @@ def test_what_was_learnt_is_there_again(run: Path, folder: Path) -> None:
     assert [model.predict(asked) for asked, _ in PAIRS] == [said for _, said in PAIRS]
     told = [{"role": "user", "content": PAIRS[1][0]}]
     assert model.predict(told) == PAIRS[1][1] == model.generate(told).text
+    assert model.predict(told[0]) == model.predict({"text": PAIRS[1][0]}) == PAIRS[1][1]
+    assert model.predict_dicts(told) == model.predict_dicts(told[0])
+    assert [one.text for one in model.predict_raw(told)] == [PAIRS[1][1]]
     assert model.generate("Once upon").text == " a time"
     assert "".join(model.stream(told)) == PAIRS[1][1]
     assert model.predict([told, chats(1)[0]])[0] == PAIRS[1][1] and model.predict([]) == []

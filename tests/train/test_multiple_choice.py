@@ -126,6 +126,7 @@ def test_choosing_is_learnt_and_kept(trained: tuple[MultipleChooser, Path], tiny
     asked = [(question, choices) for question, choices, _ in questions(60, 2)]
     said = chooser.predict(asked)
     assert said == again.predict(asked) and chooser.predict(asked[0]) == said[0]
+    assert chooser.predict(dict(zip(("question", "choices"), asked[0], strict=True))) == said[0]
     assert again.evaluate(questions(60, 2), before=False)["accuracy"] == chooser.scores["accuracy"]
     assert chooser.predict_dicts(asked[:1])[0]["answer"] == said[0].text == asked[0][1][said[0].index]
     assert json.loads((run / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]

@@ -224,7 +224,7 @@ def test_fit_learns_to_write(folder: Path, tmp_path: Path) -> None:
     assert after == ["Katze sieht Hund", "klein Vogel hört groß Fisch"] != before
     again = load(run)
     assert isinstance(again, Summarizer) and again.predict(["cat sees dog"]) == after[:1]
-    assert again.predict("cat sees dog", beams=3) == after[0]
+    assert again.predict("cat sees dog", beams=3) == after[0] == again.predict({"source": "cat sees dog"})
     for beams in (0, 2.5, True):
         with pytest.raises(UsageError, match=f"beams is a whole number from 1 on, not {beams!r}"):
             again.predict("cat sees dog", beams=beams)

@@ -156,6 +156,7 @@ def test_answers_are_learnt_and_kept(trained: tuple[SentenceMatcher, Path]) -> N
     assert again.evaluate(answered(60, 2), before=False).metrics == scores.metrics
     found = again.predict((answered(1, 3)[0][0], GOOD))
     assert found == matcher.predict([(answered(1, 3)[0][0], GOOD)])[0] and -1 <= found.score <= 1 and found.same is None
+    assert again.predict({"text": answered(1, 3)[0][0], "pair": GOOD}) == found and again.predict([]) == []
     assert again.identity == matcher.identity
 
 

@@ -92,7 +92,12 @@ def test_run_folder_is_locked_refused_and_overwritten(tmp_path: Path) -> None:
             RunFolder.open(out)
         (out / "model.safetensors").write_bytes(b"old")
         (out / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="--overwrite"):
+    with pytest.raises(UsageError, match="--overwrite") as refused:
+        RunFolder.create(out, {})
+    told = f"{out} exists already: a training that was stopped, and `handloom resume {out}` goes on with it; choose"
+    assert str(refused.value).startswith(told)
+    (out / "handloom.json").write_text("{}")
+    with pytest.raises(UsageError, match="exists already; choose another --out"):
         RunFolder.create(out, {})
     with RunFolder.create(out, {"seed": 2}, overwrite=True) as run:
         assert run.settings()["seed"] == 2

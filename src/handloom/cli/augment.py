@@ -41,9 +41,7 @@ def augment(
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     seed: options.Seed = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file that is there.", rich_help_panel=OUTPUT)
-    ] = False,
+    overwrite: options.OverwriteFile = False,
     threads: options.Threads = None,
 ) -> None:
     """Make more training examples out of those that there are.
@@ -71,15 +69,14 @@ def augment(
     from handloom.data.edits import rows_of
     from handloom.data.examples import TRANSLATION
     from handloom.data.recognition import READ_AS, taken, task_of
-    from handloom.errors import HandloomError, UsageError
+    from handloom.errors import UsageError
     from handloom.pipelines.augmenter import augment as augmented
     from handloom.text.counting import counted
     from handloom.train.storage import publish_text
 
     if out.suffix.lower() not in (".jsonl", ".ndjson"):
         raise UsageError(f"the examples are written as JSON lines: --out should end in .jsonl, not be {out.name}")
-    if out.exists() and not overwrite:
-        raise HandloomError(f"{out} is there already; choose another --out, or --overwrite it")
+    options.check_free(out, overwrite)
     reading = options.reading(
         text_column, label_column, pair_column, delimiter, encoding, label_separator=label_separator
     )
@@ -88,7 +85,7 @@ def augment(
     with taken(task, known):
         found = augmented(
             options.beside(file, targets, "FILE"), known, how, times=times, seed=seed or 0, synonyms=synonyms,
-            model=model, forth=forth, back=back, threads=threads, **reading,
+            model=model, forth=forth, back=back, threads=threads, must=True, **reading,
         )  # fmt: skip
     publish_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(found)))
     if task is None:

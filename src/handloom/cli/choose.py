@@ -77,6 +77,9 @@ def choose(
         raise UsageError("there is nothing to choose from: give --choice at least twice")
     if data is not None and choice:
         raise UsageError("--choice belongs to a question; a file given by --data holds its own choices")
+    how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
+    if data is None:
+        options.check_file(how)
     if evaluate and data is None:
         raise UsageError("--evaluate needs --data, a file with the answers")
     folder = model_folder(model, offline, yes)
@@ -97,7 +100,6 @@ def choose(
         chooser = MultipleChooser.load(folder, threads=threads, precision=precision or "auto")
     else:
         chooser = LikelihoodChooser.from_pretrained(folder, threads=threads, precision=precision or "auto", **given)
-    how = options.reading(text_column, label_column, pair_column, delimiter, encoding)
     rows: Any = data if data is not None else [(question, choice)]
     if evaluate:
         scores = chooser.evaluate(rows, **how)

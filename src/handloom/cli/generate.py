@@ -109,6 +109,9 @@ def generate(
     )
     if sum(x is not None for x in (schema, pattern, choice)) > 1:
         raise UsageError("--schema, --pattern and --choice each say what the whole text looks like: give one of them")
+    if not close and not options.given(schema=schema, pattern=pattern, choices=choice, required=require):
+        raise UsageError("--no-close belongs to what has an end to be brought to: --schema, --pattern, --choice or "
+                         "--require")  # fmt: skip
     if steer is None and (alone := options.given(toward=toward, candidates=candidates, block=block)):
         raise UsageError(f"--{next(iter(alone))} belongs to --steer")
     if steer is not None:

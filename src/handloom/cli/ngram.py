@@ -48,9 +48,7 @@ def train(
         str, opt("N,N,…", "Leave out n-grams seen N times or less, for each order: 0,0,1.", MODEL, default="0")
     ] = "0",
     encoding: options.Encoding = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file that is there.", rich_help_panel=OUTPUT)
-    ] = False,
+    overwrite: options.OverwriteFile = False,
     json: options.Json = False,
 ) -> None:
     """Train an n-gram model: count, smooth, write an ARPA file.
@@ -66,15 +64,12 @@ def train(
     """
     from handloom.cli.output import note, print_json
     from handloom.cli.score import measured, show_perplexity
-    from handloom.ngram.files import writable
     from handloom.ngram.model import NgramModel
 
     if out is None and test is None:
         raise UsageError("give --out FILE to keep the model, --test FILE to measure it, or both")
     if out is not None:
-        writable(out)
-        if out.exists() and not overwrite:
-            raise UsageError(f"{out} is there already; --overwrite replaces it")
+        options.check_free(out, overwrite)
         if method == "add-k":
             raise UsageError("an add-k model cannot be written as an ARPA file; measure it by --test instead of --out")
     begin = time.perf_counter()

@@ -6,7 +6,7 @@ An option that was not given is None and is not passed on: the defaults live in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -160,6 +160,12 @@ Out = Annotated[Path, opt("FOLDER", "The run folder that is made.", OUTPUT)]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a run folder that is there.", rich_help_panel=OUTPUT)
 ]
+OverwriteFile = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a file that is there.", rich_help_panel=OUTPUT)
+]
+OverwriteIndex = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an index that is there.", rich_help_panel=OUTPUT)
+]
 ModelName = Annotated[
     str,
     typer.Argument(
@@ -223,6 +229,24 @@ def separator(written: str | None) -> str | None:
     ('\t', '\t', ';')
     """
     return {r"\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";"}.get(written, written) if written else None
+
+
+def check_free(out: Path, overwrite: bool, folder: bool = False) -> None:
+    """Before any work is done: UsageError where --out is there already, unless it may be replaced, and HandloomError
+    where a file cannot be written for want of its folder. folder: it is one itself, which is made with those above."""
+    from handloom.ngram.files import writable
+
+    if not folder:
+        writable(out)
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} is there already; choose another --out, or replace it with --overwrite")
+
+
+def check_file(given: Mapping[str, Any], file: str = "--data FILE") -> None:
+    """UsageError for an option of reading files where there is none, but texts on the command line."""
+    if given:
+        name = "--" + next(iter(given)).replace("_", "-")
+        raise UsageError(f"{name} says how a file is read: it goes with {file}, not with texts on the command line")
 
 
 def beside(data: Path | None, targets: Path | None, option: str) -> Path | tuple[Path, Path] | None:

@@ -74,6 +74,9 @@ def predict(
         raise UsageError(
             "give either texts or --data FILE" + (", not both" if texts else "; there is nothing to judge")
         )
+    how = options.reading(text_column, None, pair_column, delimiter, encoding)
+    if texts:
+        options.check_file({name: value for name, value in how.items() if name != "encoding" or context is None})
     for number, text in enumerate(texts or (), start=1):
         if not text.strip():
             raise HandloomError(f"text {number} is empty: there is nothing to judge")
@@ -81,7 +84,6 @@ def predict(
     from handloom.data.examples import CHOICE, SIMILARITY
     from handloom.train import estimators
 
-    how = options.reading(text_column, None, pair_column, delimiter, encoding)
     estimator = estimators.load(model, threads, precision or "auto")
     options.check_meant(estimator.task_name, command)
     if texts and estimator.task_name == SIMILARITY:
@@ -183,6 +185,8 @@ def shown(row: dict[str, Any], top: int | None = None) -> Iterator[Any]:
     for span in row["spans"]:
         text.stylize("bold green", span["start"], span["end"])
     yield text
+    if not row["spans"]:
+        yield Text("  no spans", "dim")
     for span in row["spans"]:
         yield Text(f"  {filled(span['label'], 12)} {span['score']:.3f}  {span['start']}–{span['end']}  {span['text']}")
 

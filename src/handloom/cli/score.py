@@ -75,6 +75,8 @@ def score(
         raise UsageError(
             "give either texts or --data FILE" + (", not both" if texts else "; there is nothing to score")
         )
+    if data is None:
+        options.check_file(options.given(encoding=encoding))
     if source is not None and data is not None:
         raise UsageError("--source is for texts given as arguments; to --data belongs --sources FILE")
     if sources is not None and data is None:

@@ -19,13 +19,14 @@ def add_to(app: typer.Typer) -> None:
 
 def index(
     data: Annotated[Path, typer.Argument(metavar="FILE", help="A file of texts.", show_default=False)],
-    out: Annotated[Path, opt("FOLDER", "The index that is made; one that is there is replaced.", OUTPUT)],
+    out: Annotated[Path, opt("FOLDER", "The index that is made.", OUTPUT)],
     text_column: options.TextColumn = None,
     delimiter: options.Delimiter = None,
     encoding: options.Encoding = None,
     model: Annotated[
         str, opt("NAME", "A folder, a name of the catalogue, or owner/name on the hub.", MODEL)
     ] = "minilm-l6",
+    overwrite: options.OverwriteIndex = False,
     threads: options.Threads = None,
     precision: options.Precision = None,
     offline: options.Offline = False,
@@ -46,6 +47,7 @@ def index(
 
     if out.exists() and not (out / "index.json").is_file():
         raise UsageError(f"{out} exists already and is no index; choose another --out")
+    options.check_free(out, overwrite, folder=True)
     folder = model_folder(model, offline, yes)
     matcher = SentenceMatcher.from_pretrained(folder, threads=threads, precision=precision or "auto")
     made = matcher.index(data, **options.reading(text_column, None, None, delimiter, encoding))

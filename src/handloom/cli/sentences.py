@@ -39,6 +39,7 @@ def feature_extraction(
         bool, typer.Option("--tokens", help="A vector for each token instead.", rich_help_panel=OUTPUT)
     ] = False,
     out: Annotated[Path | None, opt("FILE", "Write all vectors into a .npy file.", OUTPUT)] = None,
+    overwrite: options.OverwriteFile = False,
     threads: options.Threads = None,
     precision: options.Precision = None,
     offline: options.Offline = False,
@@ -57,9 +58,11 @@ def feature_extraction(
     """
     from handloom.cli.output import note, print_json
 
-    given = _texts(texts, data, options.reading(text_column, None, None, delimiter, encoding))
     if tokens and out is not None:
         raise UsageError("--out holds a vector a text; texts of unequal length have no table of --tokens")
+    if out is not None:
+        options.check_free(out, overwrite)
+    given = _texts(texts, data, options.reading(text_column, None, None, delimiter, encoding))
     encoder = _encoder(model, pooling, threads, precision, offline, yes)
     vectors = encoder.features(given) if tokens else encoder.encode(given)
     for line in encoder.notes:
@@ -115,6 +118,7 @@ def _texts(texts: list[str] | None, data: Path | None, reading: dict[str, Any]) 
     if bool(texts) == (data is not None):
         raise UsageError("give either texts or --data FILE" + (", not both" if texts else "; there are no texts"))
     if data is None:
+        options.check_file(reading)
         return list(texts or ())
     from handloom.data.readers import read
 

@@ -1,9 +1,11 @@
-"""Questions with several answers to choose from, in the forms of SWAG, HellaSwag, RACE, COPA, CommonsenseQA and ARC."""
+"""Questions with several answers to choose from, in the forms of SWAG, HellaSwag, RACE, COPA, CommonsenseQA, ARC and
+Winogrande."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from handloom.data import columns
@@ -33,8 +35,8 @@ LEAST = 2
 
 def read_choices(records: Sequence[Record], source: Source, options: Options) -> Dataset[ChoiceExample]:
     """From rows with a question, or a context, or both; choices as a list, as {"text": […], "label": […]}, or in
-    columns of their own (ending0, ending1, …; A, B, …); and the answer: a choice's name or letter, its text, or its
-    number, which begins with 0.
+    columns of their own (ending0, ending1, …; A, B, …); and the answer: a choice's name, its text, its letter, or its
+    number, the first of these that fits; numbers as in _Answers.
 
     Raises HandloomError for fewer than two choices, for empty ones, and for an answer that is none of them.
     """
@@ -42,7 +44,8 @@ def read_choices(records: Sequence[Record], source: Source, options: Options) ->
     names = names_of(records)
     where = source.path or "the data"
     used, numbered = _columns(names, options, where)
-    examples = tuple(_example(record, used, numbered, options) for record in records)
+    told = _Answers.of([record.values.get(used["answer"]) for record in records] if "answer" in used else (), numbered)
+    examples = tuple(_example(record, used, numbered, told) for record in records)
     if options.blanks == "error":
         refuse([e.where for e in examples if not (e.question.strip() or e.context.strip())],
                "neither a question nor a context", "Fill or remove them.")  # fmt: skip
@@ -51,6 +54,7 @@ def read_choices(records: Sequence[Record], source: Source, options: Options) ->
                    "Fill or remove them.")  # fmt: skip
     notes = options.told(used)
     notes += [f"choices: columns {', '.join(map(repr, numbered))}"] * bool(numbered)
+    notes += told.notes()
     counts = sorted({len(example.choices) for example in examples})
     many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     notes.append(f"{counted(len(examples), 'question')} with {many} choices")
@@ -108,7 +112,7 @@ def numbered_columns(names: Sequence[str]) -> list[str]:
 
 
 def _example(
-    record: Record, used: Mapping[str, str], numbered: Sequence[str], options: Options
+    record: Record, used: Mapping[str, str], numbered: Sequence[str], told: _Answers
 ) -> ChoiceExample:
     values, where = record.values, record.where
     texts = {}
@@ -118,9 +122,9 @@ def _example(
         texts["question"] = COPA.get(texts["question"].strip(), texts["question"])
     choices, names = _choices(values, used, numbered, where)
     answer = None
-    if options.labelled:
+    if "answer" in used:
         given = values.get(used["answer"])
-        answer = None if blank(given) else _answer(given, choices, names, where)
+        answer = None if blank(given) else told.place(given, choices, names, where)
     extra = {name: value for name, value in values.items() if name not in (*used.values(), *numbered)}
     return ChoiceExample(texts["question"], choices, answer, texts["context"], extra, where)
 
@@ -151,29 +155,73 @@ def _choices(
     return tuple(found), tuple(str(name) for name in names)
 
 
-def _answer(given: Any, choices: Sequence[str], names: Sequence[str], where: str) -> int:
-    """The number of the right choice: by its name, its text, its letter, or a number from 0."""
-    if isinstance(given, float) and given.is_integer():
-        given = int(given)
-    found: int | None = None
-    if isinstance(given, str):
-        word = given.strip()
-        texts = [choice.strip() for choice in choices]
+@dataclass
+class _Answers:
+    """How answers are taken. first: the number of the first choice; numbers: how many are numbers; unsure: those that
+    could be taken in two ways."""
+
+    first: int
+    numbers: int = 0
+    unsure: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, given: Sequence[Any], numbered: Sequence[str]) -> _Answers:
+        """Numbers begin with 0; with 1 where the names of the choices' columns do, as in Winogrande's files, and no
+        answer is 0, as one is in COPA's."""
+        named = _NUMBERED.fullmatch(numbered[0].strip()) if numbered else None
+        from_one = named is not None and named[2].isdigit() and int(named[2]) == 1
+        return cls(int(from_one and all(_number(answer) != 0 for answer in given)))
+
+    def place(self, given: Any, choices: Sequence[str], names: Sequence[str], where: str) -> int:
+        """The place of the right choice: by its name, its text, its letter, or its number, whichever fits first."""
+        ways = self._ways(given, choices, names, where)
+        way, found = next(iter(ways.items()), ("", None))
+        if found is None or not 0 <= found < len(choices):
+            letter = chr(ord("A") + len(choices) - 1) if len(choices) <= 26 else "Z"
+            last = len(choices) - 1 + self.first
+            needed = f"a text of theirs, A to {letter}, or a number from {self.first} to {last} is needed"
+            hint = "" if self.first or found != len(choices) or way != "number" else (
+                ". Are they counted from 1? Then subtract 1 from all, or put the choices into columns choice1, "
+                "choice2, …, of which the answers are numbers")
+            said = f"the answer {given!r:.60} is none of the {len(choices)} choices"
+            raise HandloomError(f"{where}: {said}: {needed}{hint}")
+        self.numbers += way == "number"
+        if len({place for place in ways.values() if 0 <= place < len(choices)}) > 1:
+            self.unsure.append(f"{given!r:.40} ({where})")
+        return found
+
+    def _ways(self, given: Any, choices: Sequence[str], names: Sequence[str], where: str) -> dict[str, int]:
+        """All that an answer may mean, the likeliest first."""
+        number, found = _number(given), dict[str, int]()
+        word = given.strip() if isinstance(given, str) else "" if number is None else str(number)
         if word in names:
-            found = list(names).index(word)
-        elif word in texts:
-            found = texts.index(word)
-            if texts.count(word) > 1:
+            found["name"] = list(names).index(word)
+        if isinstance(given, str):
+            texts = [choice.strip() for choice in choices]
+            if texts.count(word) > 1 and not found:
                 raise HandloomError(f"{where}: the answer {word!r:.60} stands among the choices more than once")
-        elif re.fullmatch("[A-Za-z]", word):
-            found = ord(word.upper()) - ord("A")
-        elif word.isdecimal():
-            found = int(word)
-    elif type(given) is int:
-        found = given
-    if found is None or not 0 <= found < len(choices):
-        letter = chr(ord("A") + len(choices) - 1) if len(choices) <= 26 else "Z"
-        needed = f"a text of theirs, A to {letter}, or a number from 0 to {len(choices) - 1}"
-        said = f"the answer {given!r:.60} is none of the {len(choices)} choices"
-        raise HandloomError(f"{where}: {said}: {needed} is needed")
-    return found
+            if word in texts:
+                found["text"] = texts.index(word)
+            if re.fullmatch("[A-Za-z]", word):
+                found["letter"] = ord(word.upper()) - ord("A")
+        if number is not None:
+            found["number"] = number - self.first
+        return found
+
+    def notes(self) -> list[str]:
+        """How they were taken, where that is no matter of course."""
+        why = ", as the columns' names are" * self.first
+        found = [f"answers: numbers, counted from {self.first}{why}"] * bool(self.numbers)
+        if self.unsure:
+            found.append(f"{counted(len(self.unsure), 'answer')} could be taken in two ways: a choice's name or text "
+                         f"counts before a letter or number (the first: {self.unsure[0]})")  # fmt: skip
+        return found
+
+
+def _number(given: Any) -> int | None:
+    """A whole number, written or as it is; None for anything else."""
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
+    if isinstance(given, str) and given.strip().isdecimal():
+        return int(given)
+    return given if type(given) is int else None

@@ -205,6 +205,16 @@ def looks_like_chat(text: str) -> bool:
     return first.startswith("{") and any(f'"{name}"' in first for name in ("messages", "conversations", "instruction"))
 
 
+def is_turn(given: Any) -> bool:
+    """Whether it is one of a conversation's messages."""
+    return isinstance(given, Mapping) and ("role" in given or {"from", "value"} <= set(given))
+
+
+def is_talk(given: Any) -> bool:
+    """Whether it is a list of messages."""
+    return isinstance(given, (list, tuple)) and bool(given) and is_turn(given[0])
+
+
 def from_list(where: str, row: Any) -> Record | None:
     """A row of a list that is a text or a conversation by itself, as a record; None for any other."""
     if isinstance(row, str):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from handloom.data.files import existing, read_text, some_of
+from handloom.data.files import NO_TEXT, existing, read_text, some_of
 from handloom.errors import HandloomError
 from handloom.text.counting import counted
 
@@ -69,7 +69,7 @@ def read_paragraphs(source: str | os.PathLike[str] | Iterable[str], encoding: st
             raise next(iter(unread.values()))
         raise HandloomError(f"{place} holds no text")
     passed = {f"not read, as they are not {', '.join(ENDINGS)}, or hidden": sorted({*there} - {*files}),
-              "not read, as they are no text": list(unread), "without text": blank_ones}  # fmt: skip
+              NO_TEXT: list(unread), "without text": blank_ones}  # fmt: skip
     read = len(files) - len(blank_ones) - len(unread)
     notes = [f"paragraphs: {len(found):,}, files with text: {read:,}, of {place}"]
     notes += [f"{why}: {some_of(some, place)}" for why, some in passed.items() if some]

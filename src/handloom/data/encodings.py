@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _SAMPLE = 200_000
 
@@ -21,7 +22,13 @@ _COMMON = {
     "koi8_r": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэф",
     "cp1252": "éèàçùâêîôûëïüöäßñáíóúãõåæøœÉÀÜÖÄ’‘“”–—…€£°®©«»¿¡´·\xa0",
 }
+_WIDE = ("utf-16-le", "utf-16-be")
 _SINGLE_BYTE = ("cp1252", "cp1251", "koi8_r")
+
+
+def is_binary(content: bytes) -> bool:
+    """Whether it is no text in whatever encoding: zero bytes are in it, and it is no UTF-16."""
+    return 0 in content[:_SAMPLE] and likely(content) not in _WIDE
 
 
 def likely(content: bytes) -> str | None:
@@ -29,7 +36,9 @@ def likely(content: bytes) -> str | None:
     sample = content[:_SAMPLE]
     zeros = sample.count(0)
     if zeros > len(sample) // 5:
-        return "utf-16-le" if sample[1::2].count(0) > sample[0::2].count(0) else "utf-16-be"
+        name = _WIDE[sample[1::2].count(0) <= sample[0::2].count(0)]
+        text = _decoded(sample, name)
+        return None if text is None or any(map(_means_nothing, set(text))) else name
     high = len(re.findall(rb"[\x80-\xff]", sample))
     runs = len(re.findall(rb"[\x80-\xff]+", sample))
     if not high:
@@ -58,6 +67,11 @@ def likely(content: bytes) -> str | None:
 def _changes_case(text: str) -> bool:
     """Whether many words go from small letters to capitals: the mark of other bytes read as Cyrillic."""
     return len(re.findall("[а-яё][А-ЯЁ]", text)) * 10 > len(re.findall("[а-яёА-ЯЁ]+", text))
+
+
+def _means_nothing(character: str) -> bool:
+    """Whether no text has it: control characters other than blanks, and those that there are not."""
+    return not character.isspace() and unicodedata.category(character) in ("Cc", "Cn", "Co")
 
 
 def _is_chinese(text: str | None) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handloom.data.encodings import likely
+from handloom.data.encodings import is_binary, likely
 from handloom.errors import HandloomError, UsageError
 
 _MARKS = (
@@ -29,6 +29,16 @@ class TextFile:
     text: str
     sha256: str
     encoding: str
+
+
+NO_TEXT = "not read, as they are no text"
+"""Stands before the files of a folder that are binary."""
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file may hold text: it does not begin as one of Unicode's wide encodings and is not binary."""
+    content = read_bytes(path)
+    return any(content.startswith(mark) for mark, _ in _MARKS) or not is_binary(content)
 
 
 def some_of(files: Sequence[Path], below: Path) -> str:

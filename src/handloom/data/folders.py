@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 
 from handloom.data.examples import Dataset, Source, TextExample
-from handloom.data.files import read_text, some_of
+from handloom.data.files import NO_TEXT, is_text, read_text, some_of
 from handloom.data.labels import ONE
 from handloom.data.options import Options, refuse
-from handloom.errors import HandloomError
+from handloom.errors import HandloomError, Unread
 
 _SPLITS = {"train", "valid", "validation", "dev", "test"}
 
@@ -22,9 +22,10 @@ def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
         splits = ", ".join(folder.name for folder in folders)
         raise HandloomError(f"{path} holds splits ({splits}), not labels; name one of them, such as {folders[-1]}.")
     if options.labelled and not folders:
-        raise HandloomError(f"{path} should hold a folder for each label, and in it a file for each text.")
+        raise Unread(f"{path} should hold a folder for each label, and in it a file for each text.")
     places = [(folder.name, folder) for folder in folders] if folders else [(None, path)]
     examples, digest, empty, unread = [], hashlib.sha256(), [], [e for e in found if folders and not e.is_dir()]
+    binary: list[Path] = []
     form = options.labels.decided([])
     for label, folder in places:
         there = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -34,6 +35,9 @@ def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
             name = file.relative_to(path).as_posix()
             if not file.stat().st_size:
                 empty.append(str(file))
+                continue
+            if options.encoding is None and not is_text(file):
+                binary.append(file)
                 continue
             read = read_text(file, options.encoding)
             digest.update(f"{name}\0{read.sha256}\n".encode())
@@ -47,5 +51,7 @@ def read_folder(path: Path, options: Options) -> Dataset[TextExample]:
     notes = ("text: a file each", *(("label: the name of its folder",) if options.labelled else ()))
     if unread:
         notes = (*notes, f"not read, being no files in a label's folder, or empty: {some_of(unread, path)}")
+    if binary:
+        notes = (*notes, f"{NO_TEXT}: {some_of(binary, path)}")
     source = Source(str(path), digest.hexdigest(), "folder")
     return Dataset(tuple(examples), source, notes, problem=form.problem or ONE, order=form.order)

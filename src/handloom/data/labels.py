@@ -56,12 +56,15 @@ class LabelForm:
             raise UsageError(f"--label-order {', '.join(steps)!r}: name two different labels or more, the lowest first")
         return cls(problem, separator or SEPARATOR, steps, none)
 
-    def decided(self, values: Iterable[Any]) -> LabelForm:
+    def decided(self, values: Iterable[Any], written: bool = False) -> LabelForm:
         """With the problem that the values of a label column speak of, where none was named: a list means several, a
-        fraction that is no text a number, all else one."""
+        fraction that is no text a number, all else one. written: a table's, where numbers can only be texts: they are
+        numbers where all of them are, and one has a fraction."""
         if self.problem is not None:
             return self
         seen = list(map(plain, values))
+        if written and (numbers := _numbers(seen)) is not None:
+            seen = numbers
         lists = any(isinstance(value, (list, tuple)) for value in seen)
         fractions = any(isinstance(value, float) and math.isfinite(value) and value % 1 for value in seen)
         return replace(self, problem=SEVERAL if lists else NUMBER if fractions else ONE)
@@ -76,6 +79,15 @@ class LabelForm:
             raise HandloomError(f"{where}: the label {found!r} (column {column!r}) is none of --label-order: "
                                 f"{', '.join(self.order)}")  # fmt: skip
         return found
+
+
+def _numbers(written: Sequence[Any]) -> list[Any] | None:
+    """Texts as numbers, but for blanks; None where one is no number."""
+    try:
+        found = [float(value) for value in written if not blank(value)]
+    except (TypeError, ValueError):
+        return None
+    return found if all(map(math.isfinite, found)) else None
 
 
 PLAIN = LabelForm()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,9 +48,9 @@ from handloom.data.examples import (
 from handloom.data.files import TextFile, existing, read_bytes, read_text
 from handloom.data.labels import ONE, LabelForm
 from handloom.data.options import Options, Record, Tagged, refuse
-from handloom.data.records import read_texts
+from handloom.data.records import lacking, read_texts
 from handloom.data.tagging import read_tagged, tagged_dataset
-from handloom.errors import HandloomError, UsageError
+from handloom.errors import HandloomError, Unread, UsageError
 
 AnyDataset = Dataset[Any]
 
@@ -83,6 +84,19 @@ class Kind:
 def is_parallel(data: Any) -> bool:
     """Whether data is two paths: that of the sources, and that of the targets."""
     return isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(one, os.PathLike) for one in data)
+
+
+def is_row(data: Any) -> bool:
+    """Whether data is one text, or one row (a tuple or a dict), and not several. UsageError for a dict of columns."""
+    if isinstance(data, Mapping):
+        name = columns.guess(list(map(str, data)), columns.TEXT_NAMES)
+        held = None if name is None else data.get(name)
+        if isinstance(held, Iterable) and not isinstance(held, (str, Mapping)) and not conversations.is_talk(held):
+            raise UsageError(f"column {name!r} holds several texts, and a dict is one row: {_ROWS}")
+    return isinstance(data, (str, tuple, Mapping)) and not is_parallel(data)
+
+
+_ROWS = "several are a list of dicts, [{…}, …], and columns are a data frame's"
 
 
 def read(
@@ -146,6 +160,10 @@ def _read(data: Any, options: Options) -> AnyDataset:
         return rewritings.read_parallel(sources, targets, options)
     if hasattr(data, "columns") and hasattr(data, "to_dict"):
         return _from_records(tables.read_frame(data), Source(None, "", "data frame"), options, [])
+    if isinstance(data, Mapping):
+        raise UsageError(f"A dict is one row, and no list of rows: {_ROWS}.")
+    if isinstance(data, (set, frozenset)):
+        raise UsageError("A set has no order, by which rows are told apart: give a list.")
     if isinstance(data, Iterable) and not isinstance(data, (bytes, bytearray)):
         return _from_list(list(data), options)
     raise UsageError(f"Data is a path, a list or a data frame, and a text is a str, not {type(data).__name__}.")
@@ -186,9 +204,10 @@ def _read_path(path: Path, options: Options) -> AnyDataset:
     try:
         records, notes = tables.read_csv(file, options)
     except HandloomError as error:
-        if options.task not in meant_for.REWRITING or path.suffix.lower() in FORMS:
+        if path.suffix.lower() in FORMS or isinstance(error, UsageError):
             raise
-        raise type(error)(f"{error} {rewritings.LINES} (--valid-targets, --test-targets)") from error
+        targets = f" {rewritings.LINES} (--valid-targets, --test-targets)"
+        raise Unread(f"{error}{targets if options.task in meant_for.REWRITING else ''}") from error
     return _from_records(records, Source(str(path), file.sha256, "table"), options, notes)
 
 
@@ -223,11 +242,21 @@ def _from_records(records: list[Record], source: Source, options: Options, notes
         raise HandloomError(f"{source.path or 'The data'} holds no rows.")
     if not source.sha256:
         source = Source(source.path, fingerprint([record.values for record in records]), source.form)
-    return KINDS[options.task].rows(records, source, options, notes)
+    try:
+        found = KINDS[options.task].rows(records, source, options, notes)
+    except UsageError:
+        raise
+    except HandloomError as error:
+        asked = [name for name in records[0].values if repr(name) in str(error)]
+        named = [one for one in records if one.where in str(error)]
+        named = [one for one in named if re.search(re.escape(one.where) + r"(?!\d)", str(error))]  # not that of :12
+        raise Unread(" ".join([str(error), *lacking(named, asked)])) from error
+    short = lacking(records, [name for name in found.columns.values() if name in records[0].values])
+    return replace(found, notes=(*found.notes, *short)) if options.blanks == "keep" else found
 
 
 def _texts(records: list[Record], source: Source, options: Options, notes: list[str]) -> Dataset[TextExample]:
-    read = read_texts(records, options, source.path or "the data")
+    read = read_texts(records, options, source.path or "the data", source.form == "table")
     form = read.labels
     return Dataset(read.examples, source, (*notes, *read.notes), columns=read.columns, problem=form.problem or ONE,
                    order=form.order)  # fmt: skip
@@ -293,7 +322,7 @@ def _place(number: int, rows: list[Any], options: Options) -> str:
 def _record(where: str, row: Any, options: Options) -> Record:
     if options.task == GENERATION and (record := conversations.from_list(where, row)):
         return record
-    if isinstance(row, dict):
+    if isinstance(row, Mapping):
         return Record(where, {str(name): value for name, value in row.items()})
     if isinstance(row, str) and not options.labelled:
         return Record(where, {"text": row})

@@ -37,8 +37,8 @@ from handloom.data.examples import (
 from handloom.data.files import TextFile, read_text
 from handloom.data.labels import blank
 from handloom.data.options import Options
-from handloom.data.readers import FORMS, KINDS, form_of
-from handloom.errors import HandloomError
+from handloom.data.readers import FORMS, form_of
+from handloom.errors import Unread
 
 FIRST = 50
 """Rows that are looked at."""
@@ -215,14 +215,13 @@ READ_AS = "read as data for {} (--task says otherwise)"
 
 @contextmanager
 def taken(said: str | None, known: str) -> Iterator[None]:
-    """Where nobody said the task and nothing told it, an error names the one that was taken, and the others."""
+    """Where nobody said the task and nothing told it, an error in what the task reads names the one that was taken."""
     try:
         yield
-    except HandloomError as error:
+    except Unread as error:
         if said is not None or known != TEXT:
             raise
-        others = ", ".join(task for task in KINDS if task != known)
-        raise type(error)(f"{error} (read as data for {known}; --task says otherwise: {others})") from error
+        raise Unread(f"{error} (read as data for {known}; --task says otherwise)") from error
 
 
 def _first_rows(file: TextFile, form: str | None, options: Options) -> Rows:

@@ -24,12 +24,12 @@ class Read:
     labels: LabelForm
 
 
-def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
-    """Texts with their labels. `where` names the source in errors."""
+def read_texts(records: Sequence[Record], options: Options, where: str, table: bool = False) -> Read:
+    """Texts with their labels. `where` names the source in errors; table: in it numbers can only be texts."""
     names = names_of(records)
     used, notes = _columns(records, names, options, where)
     text, label, pair = used["text"], used.get("label"), used.get("pair")
-    form = options.labels.decided(record.values.get(label) for record in records if label is not None)
+    form = options.labels.decided((record.values.get(label) for record in records if label is not None), table)
     if form.problem != ONE and label is not None:
         notes.append(f"labels: {SAID[form.problem or ONE]}" + ("" if options.labels.problem else " (guessed)"))
     elif label is not None and options.labels.problem is None:
@@ -54,6 +54,9 @@ def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
         refuse(no_text, f"an empty text (column {text!r})", "Fill or remove them.")
         if form.none is None:
             more = " [] says that a text has none of the labels." if form.problem == SEVERAL else ""
+            marks = {example.label for example in examples}
+            if form.problem == ONE and any(isinstance(mark, str) and SEPARATOR in mark for mark in marks):
+                more = " Or may a text have several labels, and none? --problem several reads them so."
             refuse(no_label, f"an empty label (column {label!r})", f"Fill or remove them.{more}")
     for name, found in numbers.items():
         are = agreed(len(found), "[is a number|are numbers] or the like, and [is read as a text|are read as texts]")
@@ -65,6 +68,16 @@ def read_texts(records: Sequence[Record], options: Options, where: str) -> Read:
 def names_of(records: Sequence[Record]) -> list[str]:
     """All columns, in the order in which they first appear."""
     return list(dict.fromkeys(name for record in records for name in record.values))
+
+
+def lacking(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+    """A sentence on the first of the rows that lacks one of these columns; a row of JSON need not have what others do.
+    Nothing where none does."""
+    for record in records:
+        if missing := [name for name in names if name not in record.values]:
+            there = columns.listed(sorted(record.values))
+            return [f"{record.where}: the row has no {columns.listed(missing)}; it has {there}."]
+    return []
 
 
 def _string(value: Any, column: str, where: str, numbers: dict[str, list[str]]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from handloom.data.examples import Dataset
+from handloom.data.labels import in_order
 from handloom.data.texts import side_key
 from handloom.errors import HandloomError, UsageError
 
@@ -55,10 +56,24 @@ def places(dataset: Dataset[Any], fractions: Sequence[float], seed: int = 0) -> 
         carried = wanted
     for chosen, part in zip(sides, fractions, strict=True):
         if not chosen:
+            if (known := _each_its_own(dataset)) is not None:
+                raise HandloomError(known)
             there = "one text (repetitions count once) is" if len(groups) == 1 else f"{len(groups)} different texts are"
             raise HandloomError(f"{there} too few to set {part:.0%} of them aside; "
                 "give validation data of its own (--valid, or valid= in Python).")
     return tuple(sorted(chosen) for chosen in sides)
+
+
+def _each_its_own(dataset: Dataset[Any]) -> str | None:
+    """What is wrong where each text has a label that no other has; None where that is not so."""
+    labels = [one.labels[0] for one in dataset if len(one.labels) == 1]
+    if not len(dataset) == len(set(labels)) > 1:
+        return None
+    right = 'if they are numbers to be learnt as such, say so: --problem number (problem="number" in Python)'
+    other = "name the column that holds the labels with --label-column"
+    return (f"{dataset.source.path or 'the data'}: each of the {len(labels):,} texts has a label of its own, such as "
+            f"{labels[0]!r:.40} and {labels[1]!r:.40}, so that none can be set aside to be found again: "
+            f"{other if in_order(labels) is None else right}.")  # fmt: skip
 
 
 def _draw(seed: int, key: Hashable) -> str:

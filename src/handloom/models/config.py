@@ -51,11 +51,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def check_finished(folder: Path) -> None:
-    """HandloomError for the folder of a training whose model is not there yet. A settings.json beside a model may be
+def is_stopped(folder: Path) -> bool:
+    """Whether it is the folder of a training whose model is not there yet. A settings.json beside a model may be
     anybody's; with a log it is ours."""
     begun = (folder / "settings.json").is_file() and not (folder / "handloom.json").is_file()
-    if begun and ((folder / "log.jsonl").is_file() or not (folder / "config.json").is_file()):
+    return begun and ((folder / "log.jsonl").is_file() or not (folder / "config.json").is_file())
+
+
+def check_finished(folder: Path) -> None:
+    """HandloomError for the folder of a training whose model is not there yet."""
+    if is_stopped(folder):
         raise HandloomError(f"{folder} is a training that was stopped; `handloom resume {folder}` ends it")
 
 

@@ -11,11 +11,19 @@ from handloom.data import augment as ways_of
 from handloom.data.examples import TEXT, Dataset
 from handloom.data.files import read_text
 from handloom.data.readers import read
-from handloom.errors import UsageError
+from handloom.errors import HandloomError, UsageError
 from handloom.pipelines.fill_mask import FillMask
+from handloom.text.counting import counted
 from handloom.train.rewriters import Translator
 
-WAYS = ("mention", "typo", "synonym", "infill", "back-translation")
+WAYS = {
+    "mention": "names of a kind that has other names",
+    "typo": "words of four Latin letters or more",
+    "synonym": "words that stand in the list",
+    "infill": "words of letters for which the model has another",
+    "back-translation": "texts that come back in other words",
+}
+"""By its name, what a way changes."""
 TOP = 8
 """Words that may stand behind a mask."""
 AT_ONCE = 64
@@ -33,14 +41,15 @@ def augment(
     forth: str | os.PathLike[str] | None = None,
     back: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    must: bool = False,
     **reading: Any,
 ) -> Dataset[Any]:
     """Training data with copies behind it, for `fit` or a file: never for data that a model is measured on.
 
     data, reading: as for `read`. how: some of WAYS, in a list or separated by commas. times: copies of each example by
     each way. synonyms: a file with words on each line that may stand for each other. model: a masked language model,
-    for infill. forth, back: translation models from and into the data's language. Raises UsageError for a way without
-    what it needs, or that loses the labels.
+    for infill. forth, back: translation models from and into the data's language. must: no copy of any example is an
+    error. Raises UsageError for a way without what it needs, or that loses the labels.
     """
     names = [name.strip() for name in how.split(",")] if isinstance(how, str) else list(how)
     for name in names:
@@ -48,7 +57,12 @@ def augment(
             raise UsageError(f"there is no augmentation {name!r}; there are {', '.join(WAYS)}")
     dataset = read(data, task, **reading)
     ways = {name: _way(name, dataset, synonyms, model, forth, back, threads) for name in names}
-    return ways_of.augmented(dataset, ways, times, seed)
+    found = ways_of.augmented(dataset, ways, times, seed)
+    if must and len(found) == len(dataset):
+        changed = "; ".join(f"{name} changes {WAYS[name]}" for name in ways)
+        raise HandloomError(f"{dataset.source.path or 'the data'}: no copy came of {counted(len(dataset), 'example')}: "
+                            f"{changed}. {'. '.join(found.notes[len(dataset.notes):])}")  # fmt: skip
+    return found
 
 
 def _way(name: str, dataset: Dataset[Any], synonyms: Any, model: Any, forth: Any, back: Any, threads: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from handloom.data.examples import CHOICE, ChoiceExample, Dataset
-from handloom.data.readers import read
+from handloom.data.readers import is_row, read
 from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
 from handloom.generate.decoder import Conditional, Decoder, Ids
@@ -52,10 +52,11 @@ class LikelihoodChooser:
         return read(data, CHOICE, labelled=labelled, **reading)
 
     def predict(self, data: Any, **reading: Any) -> Choice | list[Choice]:
-        """Of (question, choices) or (context, question, choices) one choice; of a list, a path or a data set a list.
-        `scores` are shares of what is compared (`by`)."""
-        found = self._chosen(self.read([data] if isinstance(data, tuple) else data, **reading).examples)
-        return found[0] if isinstance(data, tuple) else found
+        """Of (question, choices), (context, question, choices) or one row as a dict one choice; of a list, a path or a
+        data set a list. `scores` are shares of what is compared (`by`)."""
+        alone = is_row(data) and not isinstance(data, str)
+        found = self._chosen(self.read([data] if alone else data, **reading).examples)
+        return found[0] if alone else found
 
     def predict_dicts(self, data: Any, **reading: Any) -> list[dict[str, Any]]:
         """The question, its choices, the prediction, and the input's other columns."""

@@ -26,7 +26,8 @@ class MultipleChooser(Estimator):
         return MultipleChoice()
 
     def predict(self, data: Any, **reading: Any) -> Choice | list[Choice]:
-        """(question, choices) or (context, question, choices), a list of such, a path or a data set."""
+        """(question, choices) or (context, question, choices), one row as a dict, a list of such, a path or a data
+        set."""
         if isinstance(data, str):
             raise UsageError("a question has choices: predict((question, [choice, …]))")
         found: Choice | list[Choice] = super().predict(data, **reading)

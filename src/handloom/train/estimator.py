@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar
 
 from handloom.data import meant_for
-from handloom.data.examples import Dataset
-from handloom.data.readers import is_parallel, read
+from handloom.data.examples import Dataset, Source, fingerprint
+from handloom.data.readers import is_row, read
 from handloom.data.results import result_rows
 from handloom.errors import HandloomError, UsageError
 from handloom.models.config import LABELLED, Config
@@ -330,27 +330,36 @@ class Estimator:
         return scores, predictions
 
     def predict(self, data: Any, **how: Any) -> Any:
-        """What the model says: of one string (or (text, pair)) one result; of a list, a Path or a Dataset a list.
+        """What the model says: of one string, or of one row (a tuple such as (text, pair), or a dict such as {"text":
+        …}), one result; of a list, a data frame, a Path or a Dataset a list.
 
         TextClassifier gives Prediction(label, score, scores), TokenClassifier a list of Span(start, end, label, text,
         score) for each text, RelationExtractor Relation(first, second, label, score, scores), QuestionAnswerer
         Answer(text, start, end, score, others).
         """
         found = [self.shown(one) for one in self.predict_raw(data, **how)]
-        return found[0] if _alone(data) else found
+        return found[0] if self.is_alone(data) else found
+
+    def is_alone(self, data: Any) -> bool:
+        """Whether predictions are asked for one row, and not for a list of them. UsageError for a dict of columns."""
+        return is_row(data)
+
+    def asked_for(self, data: Any, **reading: Any) -> Dataset[Any]:
+        """What predictions are asked for; without examples where that is a list or a frame of nothing."""
+        alone = self.is_alone(data)
+        if not alone and isinstance(data, Sized) and not len(data):
+            return Dataset((), Source(None, fingerprint([]), "list"))
+        return self.read([data] if alone else data, labelled=False, **reading)
 
     def predict_raw(self, data: Any, **how: Any) -> list[Any]:
         """The task's own predictions, one a text, with `to_dict` for programs."""
         self._ready()
         asked, reading = parted(self.task_name, how, self.asks)
-        rows = [data] if _alone(data) else data
-        if isinstance(rows, (list, tuple)) and not len(rows):
-            return []
-        dataset = self.read(rows, labelled=False, **reading)
-        for example in dataset.examples:
+        examples = self.asked_for(data, **reading).examples
+        for example in examples:
             if not example.text.strip():
                 raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to judge")
-        return self.said_of(dataset.examples, **asked)
+        return self.said_of(examples, **asked) if examples else []
 
     def said_of(self, examples: Sequence[Any]) -> list[Any]:
         """The task's predictions of examples as they are."""
@@ -365,12 +374,12 @@ class Estimator:
     def predict_dicts(self, data: Any, **how: Any) -> list[dict[str, Any]]:
         """What `predict --json` prints: the text, the prediction, and the input's other columns."""
         asked, reading = parted(self.task_name, how, self.asks)
-        dataset = self.read([data] if _alone(data) else data, labelled=False, **reading)
+        dataset = self.asked_for(data, **reading)
         return result_rows(dataset.examples, [one.to_dict() for one in self.predict_raw(dataset, **asked)])
 
     def predict_frame(self, data: Any, **how: Any) -> Any:
         """The same as a pandas frame, with the index of the one that was given: a column for each label's score,
-        `scores.LABEL`. HandloomError where pandas is missing."""
+        `scores.LABEL`. Of a frame without rows its own columns. HandloomError where pandas is missing."""
         try:
             import pandas
         except ImportError as problem:
@@ -378,7 +387,9 @@ class Estimator:
             raise HandloomError(needed) from problem
         rows = self.predict_dicts(data, **how)
         flat = [{key: value for name, part in row.items() for key, value in _flat(name, part)} for row in rows]
-        return pandas.DataFrame(flat, index=data.index if hasattr(data, "to_dict") else None)
+        given = data if hasattr(data, "to_dict") else None
+        own = list(given.columns) if given is not None and not flat else None
+        return pandas.DataFrame(flat, index=None if given is None else given.index, columns=own)
 
     def shown(self, prediction: Any) -> Any:
         return prediction
@@ -422,11 +433,6 @@ def texts_of(data: Dataset[Any]) -> list[str]:
 def own_name(task: Task) -> str | None:
     """The name of a user's own class of tasks; None for Handloom's."""
     return None if type(task).__module__.startswith("handloom.tasks.") else type(task).__name__
-
-
-def _alone(data: Any) -> bool:
-    """Whether it is one text, or one row, and not several of them."""
-    return isinstance(data, (str, tuple)) and not is_parallel(data)
 
 
 def parted(

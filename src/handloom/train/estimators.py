@@ -101,7 +101,8 @@ class RelationExtractor(Estimator):
         return RelationExtraction(labels, settings.get("marks") or known_marks(self.tokenizer))
 
     def predict(self, data: Any, **reading: Any) -> Relation | list[Relation]:
-        """Texts with <e1>…</e1> and <e2>…</e2> in them, or (text, first, second) with places [start, end]."""
+        """Texts with <e1>…</e1> and <e2>…</e2> in them, or (text, first, second) with places [start, end]; one row may
+        be a dict."""
         found: Relation | list[Relation] = super().predict(data, **reading)
         return found
 
@@ -149,8 +150,8 @@ class QuestionAnswerer(Estimator):
         return QuestionAnswering(int(settings.get("longest", LONGEST)), None if threshold is None else float(threshold))
 
     def predict(self, data: Any, **how: Any) -> Answer | list[Answer]:
-        """(question, context), or a list of such. top: so many answers in all, the best one and the next best in
-        `others`; 5 if not given."""
+        """(question, context), a dict of both, or a list of such. top: so many answers in all, the best one and the
+        next best in `others`; 5 if not given."""
         if isinstance(data, str):
             raise UsageError("a question is asked of a text: predict((question, context)), or search(…).ask(question)")
         found: Answer | list[Answer] = super().predict(data, **how)

@@ -7,7 +7,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from handloom.data.examples import GENERATION, GenerationExample, Turn
+from handloom.data import conversations
+from handloom.data.examples import GENERATION, Dataset, GenerationExample, Turn
 from handloom.errors import HandloomError, UsageError
 from handloom.generate.constraints import Constraint
 from handloom.generate.decoder import Ids
@@ -103,24 +104,25 @@ class TextGenerator(WritingEstimator, Scorer):
         return scores, written
 
     def predict(self, data: Any, **how: Any) -> Any:
-        """What is written behind a text, or as the reply in a conversation ([{"role", "content"}, …]); for each of a
-        list of such, a Path or a Dataset. A model that was trained on conversations takes a text for the user's words.
-        max_new_tokens: at most."""
-        if isinstance(data, Sequence) and data and isinstance(data[0], Mapping) and "role" in data[0]:
-            return super().predict([data], **how)[0]
+        """What is written behind a text, or as the reply in a conversation ([{"role", "content"}, …], or its only
+        message); for each of a list of such, a Path or a Dataset. A model that was trained on conversations takes a
+        text for the user's words. max_new_tokens: at most."""
         return super().predict(data, **how)
 
+    def is_alone(self, data: Any) -> bool:
+        return conversations.is_talk(data) or super().is_alone(data)
+
+    def asked_for(self, data: Any, **reading: Any) -> Dataset[Any]:
+        return super().asked_for([data] if conversations.is_turn(data) else data, **reading)
+
     def predict_raw(self, data: Any, *, max_new_tokens: int | None = None, **reading: Any) -> list[Written]:
-        rows = [data] if isinstance(data, str) else data
-        if isinstance(rows, (list, tuple)) and not len(rows):
-            return []
-        examples = self.read(rows, labelled=False, **reading).examples
+        examples = self.asked_for(data, **reading).examples
         for example in examples:
             if not example.text.strip():
                 raise HandloomError(f"{example.where or 'the text'}: an empty text has nothing to go on with")
         if isinstance(self.task, TextGeneration) and self.task.talks:
             examples = tuple(one if one.turns else replace(one, turns=(Turn("user", one.prompt),)) for one in examples)
-        return self.said_of(examples, max_new_tokens)
+        return self.said_of(examples, max_new_tokens) if examples else []
 
     def said_of(self, examples: Sequence[Any], max_new_tokens: int | None = None) -> list[Written]:
         return self._replies(self._whole, examples, self._asked.most(max_new_tokens))

@@ -143,13 +143,12 @@ class SentenceMatcher(Estimator):
         self._ready()
         if isinstance(data, str):
             raise UsageError("two texts are compared: predict((text, other)); one among many: index(texts).search(…)")
-        rows = [data] if isinstance(data, tuple) else data
-        if isinstance(rows, (list, tuple)) and not len(rows):
-            return []
-        return self._said_of(self.read(rows, labelled=False, **reading).examples, search=False)
+        examples = self.asked_for(data, **reading).examples
+        return self._said_of(examples, search=False) if examples else []
 
     def predict(self, data: Any, **reading: Any) -> Match | list[Match]:
-        """How alike two texts are: of (text, other), or of a list of such, a path or a data set."""
+        """How alike two texts are: of (text, other), of one row as a dict, or of a list of such, a path or a data
+        set."""
         found: Match | list[Match] = super().predict(data, **reading)
         return found
 

@@ -109,8 +109,8 @@ class Rewriter(WritingEstimator):
         return self._write(model, [example.text for example in examples], task, beams)
 
     def predict(self, data: Any, **how: Any) -> Any:
-        """What is written for one text, or for each of a list, a Path or a Dataset. beams: look for the likeliest text
-        with so many; else the likeliest word is taken each time."""
+        """What is written for one text (or one row, a dict), or for each of a list, a Path or a Dataset. beams: look
+        for the likeliest text with so many; else the likeliest word is taken each time."""
         return super().predict(data, **how)
 
     def shown(self, prediction: Written) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 
 from handloom.errors import HandloomError, UsageError
 from handloom.models import sentence_folder
+from handloom.models.config import is_stopped
 from handloom.train.storage import publish_json, storage_error
 
 FORMAT = 1
@@ -95,7 +96,9 @@ class RunFolder:
             raise UsageError(f"{path} is a file; --out must be a folder")
         occupied = path.is_dir() and any(p.name != "lock" for p in path.iterdir())
         if occupied and not overwrite:
-            raise UsageError(f"{path} exists already; choose another --out, or overwrite it with --overwrite")
+            stopped = f": a training that was stopped, and `handloom resume {path}` goes on with it"
+            raise UsageError(f"{path} exists already{stopped if is_stopped(path) else ''}; choose another --out, or "
+                             "overwrite it with --overwrite")  # fmt: skip
         if occupied and not any((path / name).is_file() for name in ("settings.json", "handloom.json")):
             raise UsageError(f"{path} is not a run of Handloom and is not overwritten; choose another --out")
         return path
