@@ -285,7 +285,8 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     data = [word for name in ("train", "valid") for word in (f"--{name}", str(tmp_path / f"{name}.0"),
             "--targets" if name == "train" else "--valid-targets", str(tmp_path / f"{name}.1"))]  # fmt: skip
     run = str(tmp_path / "run")
-    assert main(["train", "summarization", *data, "--model", str(folder), "--out", run, "--epochs", "1"]) == 0
+    how = ["--model", str(folder), "--out", run, "--epochs", "1", "--max-length", "32"]
+    assert main(["train", "summarization", *data, *how]) == 0
     beside = capsys.readouterr().out.split("Beside simple models")[1].split("Scores")[0]
     assert [line.split()[0] for line in beside.splitlines() if " – " in line] == ["rouge1", "rouge2", "rougeL"]
     assert main(["evaluate", run, "--data", data[1], "--targets", data[3], "--json"]) == 0
@@ -293,7 +294,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["compare", run, run, "--test", data[1], "--targets", data[3], "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["verdict"] == "no difference" and f"40 examples read from {data[1]}" in found["notes"]
-    assert "40 of 40 texts broke off when 512 tokens were written" in found["notes"]
+    assert "40 of 40 texts broke off when 32 tokens were written" in found["notes"]
     assert main(["compare", run, run, "--test", data[1], "--targets", data[3], "--beams", "0"]) == 2
     assert "--beams" in capsys.readouterr().err
     assert main(["data", "check", data[1], "--targets", data[3], "--task", "summarization", "--json"]) == 0
