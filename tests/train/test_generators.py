@@ -104,6 +104,26 @@ def test_what_is_not_read_of_a_prompt_is_told(run: Path) -> None:
     assert model.notes == (f"conversations read without their oldest turns: 1 of 1, {end}",)
 
 
+@pytest.mark.parametrize("most", [1, 100])
+def test_no_more_of_a_conversation_is_left_out_than_must(run: Path, most: int) -> None:
+    model = load(run)
+    assert isinstance(model, TextGenerator)
+    context = model._asked.decoder.context
+    assert context is not None
+    told = [{"role": "system", "content": "a mat"}, *chats(1)[0]["messages"] * (context // 10)]
+    asked = {"role": "user", "content": PAIRS[1][0]}
+    talks = [[told[0], *told[1 : 1 + 2 * count], asked] for count in (0, 1, 2, 3, *range(4, context // 5, 7))]
+    examples = model.read(talks, labelled=False).examples
+    found = model._prompts(model._whole, examples, most)
+    room, shortened = context - min(most, context // 2), 0
+    for talk, ids in zip(talks, found, strict=True):
+        while len(model.encode(talk)) > room and len(talk) > 2:
+            del talk[1:3]
+            shortened = max(shortened, 1)
+        assert ids.tolist() == model.encode(talk).tolist()[-room:]
+    assert shortened
+
+
 def test_what_is_not_judged_is_told(run: Path) -> None:
     model = load(run)
     assert isinstance(model, TextGenerator)

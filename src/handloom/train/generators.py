@@ -144,26 +144,27 @@ class TextGenerator(WritingEstimator, Scorer):
         context = writer.decoder.context
         room = None if context is None else context - min(most, context // 2)
         whole = [one.asked for one in examples]
-        turns = list(whole)
         found: list[Ints] = [writer.encode(one.prompt or one.text) if not told else writer.encode("")
-                             for one, told in zip(examples, turns, strict=True)]  # fmt: skip
-        waiting = [number for number, told in enumerate(turns) if told]
-        if waiting and writer.template is None:
+                             for one, told in zip(examples, whole, strict=True)]  # fmt: skip
+        # the fewest exchanges of each conversation that have to be left out are between these, found by bisection
+        between = {number: (0, len(exchanges(told)[1])) for number, told in enumerate(whole) if told}
+        out = dict.fromkeys(between, 0)
+        if between and writer.template is None:
             raise HandloomError("this model has no chat template: give it plain texts to go on with")
-        while waiting:
+        while between:
             texts = render_all(
-                str(writer.template), [(messages(turns[i]), True) for i in waiting], self.tokenizer.token_names,
-                [examples[i].where for i in waiting],
+                str(writer.template), [(messages(_shorter(whole[i], out[i])), True) for i in between],
+                self.tokenizer.token_names, [examples[i].where for i in between],
             )  # fmt: skip
-            for i, ids in zip(waiting, self.tokenizer.ids_batch(texts), strict=True):
+            for i, ids in zip(list(between), self.tokenizer.ids_batch(texts), strict=True):
                 found[i] = ids
-            waiting = [i for i in waiting if room is not None and len(found[i]) > room and len(_shorter(turns[i]))
-                       < len(turns[i])]  # fmt: skip
-            for i in waiting:
-                turns[i] = _shorter(turns[i])
+                low, high = between.pop(i)
+                low, high = (low, out[i]) if room is None or len(ids) <= room else (out[i] + 1, high)
+                if low < high or low == high != out[i]:
+                    between[i], out[i] = (low, high), (low + high) // 2
         if room is None:
             return found
-        parted = sum(len(left) < len(told) for left, told in zip(turns, whole, strict=True) if told)
+        parted = sum(count > 0 for count in out.values())
         longer = sum(len(ids) > room for ids in found)
         end = f"so that {context} tokens hold prompt and answer"
         self.tell([f"{what}: {count} of {len(found)}, {end}" for count, what in (
@@ -215,7 +216,7 @@ class TextGenerator(WritingEstimator, Scorer):
         return self._asked.next_token_probabilities(text, top, source=source)
 
 
-def _shorter(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    """Without the oldest exchange; what the system says and what is asked last stay."""
+def _shorter(turns: tuple[Turn, ...], out: int) -> tuple[Turn, ...]:
+    """Without so many of the oldest exchanges; what the system says and what is asked last stay."""
     system, old = exchanges(turns)
-    return (*system, *turns[len(system) + len(old[0]) :]) if old else turns
+    return (*system, *turns[len(system) + sum(map(len, old[:out])) :])
